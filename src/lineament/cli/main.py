@@ -1,0 +1,115 @@
+"""The command line: finds the verb, imports only that verb's file, and turns errors into exit codes.
+
+Exit codes: 0 done, 1 the work failed (one clear sentence), 2 wrong usage.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+from lineament.errors import LineamentError, UsageError, unknown_name
+
+# Verb -> (module that holds its `Command` dataclass and `run`, one line of help).
+VERBS: dict[str, tuple[str, str]] = {
+    "demo": ("demo", "train, evaluate and draw everything on built-in faces and one real photograph"),
+    "detect": ("detect", "find faces: box, five points, score"),
+    "landmarks": ("landmarks", "put landmarks on photographs with a trained model"),
+    "match": ("match", "match points between two faces"),
+    "data list": ("data_list", "name the data sets that can be read"),
+    "data check": ("data_check", "find unreadable pictures and labels before training"),
+    "data prepare": ("data_prepare", "find and crop the faces of a folder or data set"),
+    "data synth": ("data_synth", "draw synthetic faces with exact ground truth"),
+    "recipes": ("recipes", "list what can be trained"),
+    "train": ("train", "train a recipe"),
+    "resume": ("resume", "go on with an interrupted run"),
+    "evaluate": ("evaluate", "score a run or a file of predictions"),
+    "bench": ("bench", "measure speed; prints one JSON line"),
+}
+
+
+def help_text() -> str:
+    """Return the overview that `lineament --help` prints."""
+    width = max(len(verb) for verb in VERBS)
+    lines = [
+        "lineament: learns the geometry of faces from few labels or none.",
+        "",
+        "usage: lineament VERB [options]      (lineament VERB --help shows the options)",
+        "",
+        *(f"  {verb:<{width}}  {summary}" for verb, (_, summary) in VERBS.items()),
+        "",
+        "  --debug     show the traceback of an error",
+        "  --version   print the version",
+    ]
+    return "\n".join(lines)
+
+
+def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """Split the arguments into a known verb (one or two words) and the rest.
+
+    Raises:
+        UsageError: If the verb is unknown; the message names the nearest one.
+    """
+    for words in (2, 1):
+        verb = " ".join(arguments[:words])
+        if len(arguments) >= words and verb in VERBS:
+            return verb, list(arguments[words:])
+    first = arguments[0]
+    if any(verb.startswith(first + " ") for verb in VERBS):
+        children = [verb for verb in VERBS if verb.startswith(first + " ")]
+        if len(arguments) == 1 or arguments[1].startswith("-"):
+            raise UsageError(f"'lineament {first}' needs one more word: {', '.join(children)}.")
+        raise unknown_name("verb", " ".join(arguments[:2]), children)
+    raise unknown_name("verb", first, VERBS)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
+    if not given or given[0] in ("-h", "--help", "help"):
+        print(help_text())
+        return 0
+    if given[0] == "--version":
+        from lineament import __version__
+
+        print(__version__)
+        return 0
+    try:
+        verb, rest = find_verb(given)
+        module = importlib.import_module(f"lineament.cli.{VERBS[verb][0]}")
+        return int(module.main(rest) or 0)
+    except UsageError as error:
+        if debug:
+            raise
+        print(f"lineament: {error}", file=sys.stderr)
+        return 2
+    except LineamentError as error:
+        if debug:
+            raise
+        print(f"lineament: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("lineament: interrupted.", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        # The reader of our output went away (for example `| head`); nothing is left to tell it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        if debug:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        print(f"lineament: {error.strerror or error}{place}.", file=sys.stderr)
+        return 1
+    except SystemExit as stop:
+        # The argument parser ends this way: 0 after --help, 2 after a wrong flag.
+        return stop.code if isinstance(stop.code, int) else 2
+
+
+def entry_point() -> None:
+    """Entry point of the `lineament` script."""
+    sys.exit(main())

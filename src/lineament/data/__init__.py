@@ -1,0 +1,1 @@
+"""Samples, sources, the order of data."""

@@ -1,0 +1,1 @@
+"""Synthetic faces with exact ground truth."""

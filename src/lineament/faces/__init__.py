@@ -1,0 +1,1 @@
+"""Landmark schemes, detection, named crops, keypoint files."""

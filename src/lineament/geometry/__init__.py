@@ -1,0 +1,1 @@
+"""Cameras, rigid and affine fits, warps: pure functions."""

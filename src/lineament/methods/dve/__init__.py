@@ -1,0 +1,1 @@
+"""Descriptor Vector Exchange (Thewlis, Albanie, Bilen, Vedaldi, ICCV 2019)."""

@@ -1,0 +1,1 @@
+"""Landmark, correspondence and other measures, with cards."""

@@ -1,0 +1,1 @@
+"""Hot kernels, each with a plain reference twin."""

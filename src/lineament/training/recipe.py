@@ -1,0 +1,111 @@
+"""What a method tells the loop: its configuration, networks, optimisers, one step, one evaluation, its figures."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.sample import FaceSample, FaceSource
+
+Batch = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class RecipeConfig:
+    """Fields that every recipe has; a recipe's own config inherits them and adds its own."""
+
+    # Optimiser steps in all.
+    steps: int = 1000
+    # Samples of one step, over all processes and accumulation parts together.
+    batch_size: int = 16
+    # Seed of weights, data order and augmentation.
+    seed: int = 0
+    # Parts each batch is split into to save memory.
+    accumulate: int = 1
+    # Decay of the exponential moving average of the weights; 0 switches it off.
+    ema_decay: float = 0.0
+    # Steps between two evaluations on the validation data; 0 evaluates only at the end.
+    evaluate_every: int = 0
+    # Steps between two sets of figures; 0 draws them only at the end.
+    figures_every: int = 0
+    # Steps between two checkpoints.
+    checkpoint_every: int = 200
+
+
+C = TypeVar("C", bound=RecipeConfig)
+
+
+class Update(Protocol):
+    """How a recipe applies gradients; hides precision, gradient accumulation and distributed training."""
+
+    def __call__(self, loss: Tensor, *optimisers: str) -> None:
+        """Zero the gradients of the named optimisers (all when none is named), back-propagate, and step them."""
+        ...
+
+    def zero(self, *optimisers: str) -> None:
+        """Zero the gradients of the named optimisers; under accumulation only for the first part of a batch."""
+        ...
+
+    def backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
+        """Back-propagate one loss, scaled for accumulation."""
+        ...
+
+    def step(self, *optimisers: str) -> None:
+        """Step the named optimisers; under accumulation only for the last part of a batch."""
+        ...
+
+
+class Recipe(ABC, Generic[C]):
+    """One trainable experiment.
+
+    The loop owns devices, precision, data order, logging, checkpoints and resume; a recipe owns the science. All
+    randomness of a sample must come from the generator that :meth:`item` receives, so that the order of workers and
+    the moment of a crash cannot change it.
+    """
+
+    name: ClassVar[str]
+    # The family that owns this recipe's checkpoints, for example "dve".
+    method: ClassVar[str]
+    config_class: ClassVar[type[RecipeConfig]]
+
+    def __init__(self, config: C) -> None:
+        self.config = config
+
+    @abstractmethod
+    def networks(self) -> dict[str, nn.Module]:
+        """Build the networks by name; called once, after the seed is set."""
+
+    @abstractmethod
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Build the optimisers by name."""
+
+    def schedules(
+        self, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """Build learning-rate schedules by name; each is stepped once after every optimiser step of the loop."""
+        return {}
+
+    @abstractmethod
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Turn a sample into plain tensors, drawing all augmentation from ``generator``."""
+
+    def collate(self, items: list[Batch]) -> Batch:
+        """Stack items into a batch (tensors along a new first dimension)."""
+        return torch.utils.data.default_collate(items)
+
+    @abstractmethod
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """Do one training step through ``update`` and return scalar tensors to log; ``"loss"`` is among them."""
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Measure on validation data; the networks are in eval mode."""
+        return {}
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Draw figures into ``folder`` and return their paths, each a PNG with its numbers beside it as JSON."""
+        return []

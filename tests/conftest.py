@@ -1,0 +1,36 @@
+"""Fixtures that every room's tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--packs", default=None, help="folder of the real data packs")
+    parser.addoption("--goldens", default=None, help="folder of recorded reference numbers")
+
+
+@pytest.fixture(scope="session")
+def packs(request: pytest.FixtureRequest) -> Path:
+    """Folder of the real data packs; skips where there is none."""
+    given = request.config.getoption("--packs") or os.environ.get("LINEAMENT_PACKS")
+    folder = Path(given) if given else ROOT.parent / "shared" / "realdata"
+    if not folder.is_dir():
+        pytest.skip(f"no data packs at {folder}: set LINEAMENT_PACKS or give --packs")
+    return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def goldens(request: pytest.FixtureRequest) -> Path:
+    """Folder of recorded reference numbers: as given, else the shared set, else the small committed one."""
+    given = request.config.getoption("--goldens")
+    candidates = [Path(given)] if given else [ROOT.parent / "shared" / "goldens", ROOT / "tests" / "goldens"]
+    for folder in candidates:
+        if folder.is_dir():
+            return folder.resolve()
+    pytest.skip(f"no goldens at {candidates}: give --goldens DIR")
