@@ -100,12 +100,12 @@ class Recipe(ABC, Generic[C]):
 
     @abstractmethod
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
-        """Do one training step through ``update`` and return scalar tensors to log; ``"loss"`` is among them."""
+        """Do one training step through ``update``; return scalar tensors to log, ``"loss"`` among them."""
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Measure on validation data; the networks are in eval mode."""
         return {}
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
-        """Draw figures into ``folder`` and return their paths, each a PNG with its numbers beside it as JSON."""
+        """Draw figures into ``folder``; return the PNG paths, each with its numbers beside it as JSON."""
         return []
