@@ -1,1 +1,1 @@
-"""Readers of data sets, one file each."""
+"""One file per data set; each registers one function that opens it (docs/data.md)."""

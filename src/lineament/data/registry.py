@@ -1,0 +1,176 @@
+"""Data sets by name. A reader is one file in ``data/readers`` with one registered function."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from lineament.data.sample import FaceSource
+from lineament.errors import DataError, UsageError, unknown_name
+
+Opener = TypeVar("Opener", bound=Callable[..., FaceSource])
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One kind of data that can be read.
+
+    Attributes:
+        name: The word a user types.
+        summary: One line for ``lineament data list``.
+        open: ``open(root, split=..., **options) -> FaceSource``; ``root`` is None where no files are needed.
+        splits: Splits it knows, the first is the default; empty where it has none.
+        where: Where the files come from, for messages and documentation.
+        needs_root: False where no files are needed.
+    """
+
+    name: str
+    summary: str
+    open: Callable[..., FaceSource]
+    splits: tuple[str, ...] = ()
+    where: str = ""
+    needs_root: bool = True
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """Names of the options that :attr:`open` takes besides root and split."""
+        return tuple(
+            name for name in inspect.signature(self.open).parameters if name not in ("root", "split")
+        )
+
+
+_READERS: dict[str, Reader] = {}
+
+
+def register_reader(
+    name: str, summary: str, *, splits: tuple[str, ...] = (), where: str = "", needs_root: bool = True
+) -> Callable[[Opener], Opener]:
+    """Register the decorated function as the reader ``name``; see :class:`Reader` for the arguments."""
+
+    def register(function: Opener) -> Opener:
+        if name in _READERS and _READERS[name].open.__module__ != function.__module__:
+            raise ValueError(
+                f"two readers are called {name!r}: {_READERS[name].open.__module__} has it already."
+            )
+        _READERS[name] = Reader(name, summary, function, splits, where, needs_root)
+        return function
+
+    return register
+
+
+def readers() -> dict[str, Reader]:
+    """Return all readers by name, in alphabetical order."""
+    import lineament.data.readers as package
+
+    for module in pkgutil.iter_modules(package.__path__):
+        importlib.import_module(f"{package.__name__}.{module.name}")
+    return dict(sorted(_READERS.items()))
+
+
+def open_source(
+    name: str, root: str | Path | None = None, *, split: str | None = None, **options: Any
+) -> FaceSource:
+    """Open a data set.
+
+    Args:
+        name: Name of a reader, see ``lineament data list``.
+        root: Folder (or archive) of the data set; None for readers that need none.
+        split: Part of the data set; None takes the reader's default.
+        **options: Options of the reader.
+
+    Returns:
+        The samples, in a fixed order.
+
+    Raises:
+        UsageError: If the reader, split or option is unknown.
+        DataError: If files are missing or cannot be used.
+    """
+    known = readers()
+    if name not in known:
+        raise unknown_name("data set", name, known)
+    reader = known[name]
+    for option in options:
+        if option not in reader.options:
+            raise unknown_name(f"option of data set {name!r}", option, reader.options)
+    arguments = dict(options)
+    if reader.splits:
+        split = split or reader.splits[0]
+        if split not in reader.splits:
+            raise unknown_name(f"split of data set {name!r}", split, reader.splits)
+        arguments["split"] = split
+    elif split is not None:
+        raise UsageError(f"data set {name!r} has no splits: leave {split!r} out.")
+    if root is None:
+        if reader.needs_root:
+            raise UsageError(f"data set {name!r} needs the folder it lies in.")
+        return reader.open(None, **arguments)
+    place = Path(root).expanduser()
+    if not place.exists():
+        hint = f" ({reader.where})" if reader.where else ""
+        raise DataError(
+            f"there is no {place} to read data set {name!r} from: give the folder it lies in{hint}."
+        )
+    return reader.open(place, **arguments)
+
+
+def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> FaceSource:
+    """Open what a user types after ``--data``: ``NAME:FOLDER``, ``NAME``, or a folder, each with ``?option=value``.
+
+    A bare folder is recognised by its index: one that ``lineament data synth`` wrote, one that ``lineament data
+    prepare`` wrote, a portrait pack; anything else is read as a folder of pictures. Options follow a question mark:
+    ``celeba:/data/celeba?split=val``, ``synthetic?count=500&size=64``.
+
+    Raises:
+        UsageError: If a name, split or option is unknown.
+        DataError: If there is no such folder, or files are missing.
+    """
+    place, _, query = str(text).partition("?")
+    for pair in filter(None, query.split("&")):
+        key, separator, value = pair.partition("=")
+        if not separator:
+            raise UsageError(f"{pair!r} in {str(text)!r} is not option=value.")
+        if key == "split":
+            split = value
+        else:
+            options[key] = _plain(value)
+    known = readers()
+    name, colon, root = place.partition(":")
+    if colon and name in known:
+        return open_source(name, root or None, split=split, **options)
+    if place in known and not (known[place].needs_root and Path(place).exists()):
+        return open_source(place, None, split=split, **options)
+    folder = Path(place).expanduser()
+    if not folder.exists():
+        if colon and not Path(name).exists():
+            raise unknown_name("data set", name, known)
+        raise DataError(f"there is no folder or data set {place!r}: see `lineament data list`.")
+    return open_source(recognise(folder), folder, split=split, **options)
+
+
+def recognise(folder: Path) -> str:
+    """Guess the reader of a folder by the index that lies in it."""
+    if (folder / "index.parquet").is_file():
+        import pyarrow.parquet as pq
+
+        metadata = pq.read_schema(folder / "index.parquet").metadata or {}
+        return metadata.get(b"lineament.reader", b"synthetic").decode()
+    if (folder / "index.csv").is_file() and list(folder.glob("*.zip")):
+        return "portraits"
+    return "folder"
+
+
+def _plain(value: str) -> int | float | bool | str:
+    """Read a number or truth value from text, else keep the text."""
+    if value.lower() in ("true", "false"):
+        return value.lower() == "true"
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value
