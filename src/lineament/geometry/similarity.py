@@ -1,0 +1,235 @@
+"""Plane transforms between the pixels of a photograph and the pixels of a crop (conventions: docs/conventions.md)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lineament.errors import DataError
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """An invertible 2x3 transform of the plane: ``q = A p + t``, source pixels to crop pixels, float64 inside.
+
+    The name says what it nearly always is: scale, rotation and shift. A few published crops squash the picture, so
+    any invertible ``A`` is accepted; :attr:`is_similarity` tells. Pixel centres are at integers, x right, y down.
+
+    Attributes:
+        matrix: ``[2, 3]`` float64 on the CPU, ``[A | t]``.
+    """
+
+    matrix: Tensor  # [2, 3]
+
+    def __post_init__(self) -> None:
+        """Check shape, finiteness and invertibility; raises ``DataError`` otherwise."""
+        matrix = torch.as_tensor(self.matrix).detach().to(device="cpu", dtype=torch.float64).clone()
+        if matrix.shape != (2, 3):
+            raise DataError(f"a plane transform is a 2x3 matrix, not one of shape {tuple(matrix.shape)}.")
+        if not bool(torch.isfinite(matrix).all()):
+            raise DataError(f"a plane transform must be finite, not {matrix.tolist()}.")
+        determinant = _determinant(matrix)
+        if abs(determinant) < 1e-12 * float(matrix[:, :2].abs().max()) ** 2 or determinant == 0.0:
+            raise DataError(f"a plane transform must be invertible, its determinant is {determinant:g}.")
+        object.__setattr__(self, "matrix", matrix)
+
+    @staticmethod
+    def identity() -> Similarity:
+        """Return the transform that moves nothing."""
+        return Similarity(torch.eye(2, 3, dtype=torch.float64))
+
+    @staticmethod
+    def from_parameters(
+        scale: float = 1.0, rotation: float = 0.0, translation: tuple[float, float] = (0.0, 0.0)
+    ) -> Similarity:
+        """Build ``q = scale * R(rotation) p + translation``.
+
+        Args:
+            scale: Crop pixels per source pixel, positive.
+            rotation: Radians, positive = clockwise on the screen (x towards y).
+            translation: Crop pixels, xy.
+        """
+        c, s = scale * math.cos(rotation), scale * math.sin(rotation)
+        return Similarity(
+            torch.tensor([[c, -s, translation[0]], [s, c, translation[1]]], dtype=torch.float64)
+        )
+
+    @staticmethod
+    def resize(source: tuple[float, float], target: tuple[float, float]) -> Similarity:
+        """Resize a picture: ``q = (p + 0.5) * s - 0.5`` on each axis, with ``s = target / source``.
+
+        Args:
+            source: Width and height before, pixels.
+            target: Width and height after, pixels.
+        """
+        sx, sy = target[0] / source[0], target[1] / source[1]
+        shift = [0.5 * sx - 0.5, 0.5 * sy - 0.5]
+        return Similarity(torch.tensor([[sx, 0.0, shift[0]], [0.0, sy, shift[1]]], dtype=torch.float64))
+
+    @staticmethod
+    def window(box: tuple[float, float, float, float] | Tensor, size: tuple[float, float]) -> Similarity:
+        """Cut the box ``x0, y0, x1, y1`` (pixel edges, an image spans -0.5..W-0.5) and resize it to ``size`` (w, h).
+
+        The edges of the box land on the edges of the crop, -0.5 and size - 0.5.
+
+        Raises:
+            DataError: If the box has no area.
+        """
+        x0, y0, x1, y1 = (float(edge) for edge in box)
+        if not (x1 > x0 and y1 > y0):
+            raise DataError(f"a crop needs a box with an area, not {[x0, y0, x1, y1]}.")
+        sx, sy = size[0] / (x1 - x0), size[1] / (y1 - y0)
+        rows = [[sx, 0.0, -0.5 - x0 * sx], [0.0, sy, -0.5 - y0 * sy]]
+        return Similarity(torch.tensor(rows, dtype=torch.float64))
+
+    @property
+    def linear(self) -> Tensor:
+        """``[2, 2]`` part without the shift."""
+        return self.matrix[:, :2]
+
+    @property
+    def translation(self) -> Tensor:
+        """``[2]`` shift in crop pixels."""
+        return self.matrix[:, 2]
+
+    @property
+    def scale(self) -> float:
+        """Crop pixels per source pixel: the square root of the change of area."""
+        return math.sqrt(abs(_determinant(self.matrix)))
+
+    @property
+    def axis_scales(self) -> tuple[float, float]:
+        """Crop pixels per source pixel along the source's x and y axes."""
+        return float(self.linear[:, 0].norm()), float(self.linear[:, 1].norm())
+
+    @property
+    def rotation(self) -> float:
+        """Radians by which the x axis turns, positive = clockwise on the screen."""
+        return math.atan2(float(self.matrix[1, 0]), float(self.matrix[0, 0]))
+
+    @property
+    def is_similarity(self) -> bool:
+        """Whether angles are kept (no squashing, no mirror), to 1e-9 of the scale."""
+        (a, b), (c, d) = self.linear.tolist()
+        return max(abs(a - d), abs(b + c)) <= 1e-9 * max(self.scale, 1e-300)
+
+    @property
+    def is_axis_aligned(self) -> bool:
+        """Whether x stays x and y stays y, with positive scales."""
+        (a, b), (c, d) = self.linear.tolist()
+        return b == 0.0 and c == 0.0 and a > 0.0 and d > 0.0
+
+    def apply(self, points: Tensor) -> Tensor:
+        """Move points.
+
+        Args:
+            points: ``[..., 2]`` xy in source pixels; NaN stays NaN.
+
+        Returns:
+            ``[..., 2]`` xy in crop pixels, same dtype and device; computed in float64.
+        """
+        matrix = self.matrix.to(points.device)
+        moved = points.to(torch.float64) @ matrix[:, :2].T + matrix[:, 2]
+        return moved.to(points.dtype if points.is_floating_point() else torch.float32)
+
+    def apply_box(self, box: Tensor) -> Tensor:
+        """Return the box around the four moved corners of ``box`` (``[..., 4]``, x0 y0 x1 y1)."""
+        x0, y0, x1, y1 = box.unbind(-1)
+        corners = torch.stack([x0, y0, x1, y0, x1, y1, x0, y1], dim=-1).unflatten(-1, (4, 2))  # [..., 4, 2]
+        moved = self.apply(corners)
+        return torch.cat([moved.amin(-2), moved.amax(-2)], dim=-1)
+
+    def inverse(self) -> Similarity:
+        """Return the exact inverse: crop pixels to source pixels."""
+        (a, b), (c, d) = self.linear.tolist()
+        determinant = a * d - b * c
+        linear = torch.tensor([[d, -b], [-c, a]], dtype=torch.float64) / determinant
+        return Similarity(torch.cat([linear, -(linear @ self.translation)[:, None]], dim=1))
+
+    def compose(self, first: Similarity) -> Similarity:
+        """Return "``first``, then this": ``compose(first).apply(p) == self.apply(first.apply(p))``."""
+        linear = self.linear @ first.linear
+        shift = self.linear @ first.translation + self.translation
+        return Similarity(torch.cat([linear, shift[:, None]], dim=1))
+
+    def then(self, following: Similarity) -> Similarity:
+        """Return "this, then ``following``"."""
+        return following.compose(self)
+
+    def homogeneous(self) -> Tensor:
+        """Return the transform as a ``[3, 3]`` float64 matrix."""
+        return torch.cat([self.matrix, self.matrix.new_tensor([[0.0, 0.0, 1.0]])])
+
+
+def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
+    """Least-squares scale, rotation and shift from ``source`` to ``target`` (Umeyama 1991, eq. 40-43; no mirror).
+
+    Args:
+        source: ``[K, 2]`` points, K >= 2.
+        target: ``[K, 2]`` where they should land.
+        weights: ``[K]`` weights of the squared errors, non-negative; all one where None.
+
+    Raises:
+        DataError: On wrong shapes, points that are not finite, or source points that coincide.
+    """
+    source, target, weights = _check_pairs(source, target, weights, least=2)
+    source_mean, target_mean = weights @ source, weights @ target
+    centred_source, centred_target = source - source_mean, target - target_mean
+    # In the plane the SVD has a closed form: p -> s R(angle) p is multiplication by one complex number.
+    variance = float((weights[:, None] * centred_source**2).sum())
+    along = float((weights[:, None] * centred_source * centred_target).sum())
+    x, y = centred_source.unbind(-1)
+    u, v = centred_target.unbind(-1)
+    across = float((weights * (x * v - y * u)).sum())
+    if variance <= 1e-20 * float(1.0 + source.abs().max() ** 2) or math.hypot(along, across) == 0.0:
+        raise DataError(
+            "cannot fit a similarity to points that coincide: give at least two different points."
+        )
+    c, s = along / variance, across / variance
+    linear = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+    return Similarity(torch.cat([linear, (target_mean - linear @ source_mean)[:, None]], dim=1))
+
+
+def fit_affine(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
+    """Least-squares affine transform from ``source`` to ``target``; arguments as :func:`fit_similarity`, K >= 3.
+
+    Raises:
+        DataError: On wrong shapes, points that are not finite, or source points on one line.
+    """
+    source, target, weights = _check_pairs(source, target, weights, least=3)
+    source_mean, target_mean = weights @ source, weights @ target
+    root = weights.sqrt()[:, None]
+    design, moved = root * (source - source_mean), root * (target - target_mean)
+    spread = torch.linalg.svdvals(design)
+    if float(spread[-1]) <= 1e-10 * float(spread[0]) or float(spread[0]) == 0.0:
+        raise DataError("cannot fit an affine transform to points on one line: give three that span an area.")
+    linear = torch.linalg.lstsq(design, moved, driver="gelsd").solution.T
+    return Similarity(torch.cat([linear, (target_mean - linear @ source_mean)[:, None]], dim=1))
+
+
+def _determinant(matrix: Tensor) -> float:
+    (a, b), (c, d) = matrix[:, :2].tolist()
+    return a * d - b * c
+
+
+def _check_pairs(
+    source: Tensor, target: Tensor, weights: Tensor | None, least: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Return both point sets in float64 on the CPU and weights that sum to one."""
+    source, target = (points.detach().to("cpu", torch.float64) for points in (source, target))
+    if source.shape != target.shape or source.ndim != 2 or source.shape[-1] != 2 or len(source) < least:
+        raise DataError(
+            f"a fit needs two sets of at least {least} matching xy points, "
+            f"not shapes {tuple(source.shape)} and {tuple(target.shape)}."
+        )
+    if not bool(torch.isfinite(source).all() and torch.isfinite(target).all()):
+        raise DataError("a fit needs finite points: leave out those that are NaN or infinite.")
+    if weights is None:
+        weights = torch.ones(len(source))
+    weights = weights.detach().to("cpu", torch.float64)
+    if weights.shape != (len(source),) or bool((weights < 0).any()) or not float(weights.sum()) > 0.0:
+        raise DataError(f"a fit needs {len(source)} non-negative weights, not {weights.tolist()}.")
+    return source, target, weights / weights.sum()
