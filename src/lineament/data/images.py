@@ -1,0 +1,235 @@
+"""Reads any picture file into RGB, or says by name why it cannot; writes pictures whole or not at all.
+
+What a file holds becomes RGB as follows. The EXIF orientation is applied. Grey is repeated three times; 16-bit grey is
+scaled by 65535, other 16-bit files as their decoder reduces them to 8 bits. CMYK is converted without a colour profile.
+Transparent pixels (RGBA, LA, palettes with transparency) are composited over white. Of an animation the first frame is
+taken. Floating-point files must lie in 0..1.
+"""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from lineament.data.files import replacing
+from lineament.errors import DataError
+
+# Files with these endings (in any case) are taken for pictures.
+IMAGE_SUFFIXES = frozenset(
+    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+)
+# Larger pictures are refused before they are decoded: a small file can unpack to any amount of memory.
+MAX_PIXELS = 100_000_000
+
+
+def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read a picture.
+
+    Args:
+        path: The file.
+        max_pixels: Refuse pictures with more pixels.
+
+    Returns:
+        ``[3, H, W]`` float32 RGB in 0..1.
+
+    Raises:
+        DataError: If the file is missing, damaged, not a picture or too large; the message names it.
+    """
+    return _to_float(_read(Path(path), None, str(path), max_pixels))
+
+
+def read_image_uint8(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Read a picture as ``[3, H, W]`` uint8 RGB; 16-bit grey is rounded. Raises as :func:`read_image`."""
+    return _to_uint8(_read(Path(path), None, str(path), max_pixels))
+
+
+def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Tensor:
+    """Decode the bytes of a picture file, for pictures in archives; ``name`` stands for the path in messages.
+
+    Returns:
+        ``[3, H, W]`` float32 RGB in 0..1. Raises as :func:`read_image`.
+    """
+    return _to_float(_read(None, BytesIO(data), name, max_pixels))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Read (width, height) in pixels, orientation applied, without decoding the picture where possible.
+
+    Raises:
+        DataError: If the file is missing or not a picture.
+    """
+    with _opened(Path(path), None, str(path)) as image:
+        width, height = image.size
+        # For TIFF alone Pillow turns the picture by itself, and its releases differ on when the size follows.
+        if image.format == "TIFF":
+            height, width = read_image_uint8(path).shape[-2:]
+            return width, height
+        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
+    return (height, width) if turned else (width, height)
+
+
+def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Image:
+    if path is not None:
+        if path.is_dir():
+            raise DataError(f"{name} is a folder, not a picture.")
+        if not path.exists():
+            raise DataError(f"there is no picture {name}.")
+        if not path.is_file():
+            raise DataError(f"{name} is not a regular file: it cannot be read as a picture.")
+        if path.stat().st_size == 0:
+            raise DataError(f"{name} is empty (0 bytes): copy the picture again.")
+    try:
+        with warnings.catch_warnings():
+            # Our own limit is checked next; the warning would name no file.
+            warnings.simplefilter("ignore")
+            return Image.open(stream if path is None else path)  # type: ignore[arg-type]
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{name} is too large: {error}") from error
+    except Image.UnidentifiedImageError as error:
+        raise DataError(f"{name} is not a picture in a known format: remove or convert it.") from error
+    # Decoders of some thirty formats raise what they like on hostile bytes; all of it means: not readable.
+    except Exception as error:
+        raise DataError(f"{name} cannot be opened as a picture: {_reason(error)}.") from error
+
+
+def _read(path: Path | None, stream: BinaryIO | None, name: str, max_pixels: int) -> np.ndarray:
+    """Decode to ``[H, W, 3]`` uint8, or float32 in 0..1 where the file holds more than 8 bits."""
+    with _opened(path, stream, name) as image:
+        width, height = image.size
+        if width * height > max_pixels:
+            raise DataError(
+                f"{name} is {width}x{height}, more than the limit of {max_pixels / 1e6:g} million pixels: "
+                "scale it down."
+            )
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                image.load()
+                return _to_rgb(image, name)
+        except DataError:
+            raise
+        # As above: whatever a decoder raises means that the pixels cannot be had.
+        except Exception as error:
+            raise DataError(
+                f"{name} is damaged or cut short ({_reason(error)}): copy the picture again."
+            ) from error
+
+
+def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
+    deep = image.mode.startswith("I") or image.mode == "F"
+    image = ImageOps.exif_transpose(image)
+    if deep:
+        return _deep_grey(image, name)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, (255, 255, 255, 255))
+        image = Image.alpha_composite(white, image)
+    return np.array(image.convert("RGB"))
+
+
+def _deep_grey(image: Image.Image, name: str) -> np.ndarray:
+    values = np.array(image)
+    if image.mode == "F":
+        if not (np.isfinite(values).all() and values.min() >= 0 and values.max() <= 1):
+            raise DataError(
+                f"{name} holds floating-point values from {values.min():g} to {values.max():g}: scale them to 0..1."
+            )
+        grey = values.astype(np.float32)
+    else:
+        # "I" is 32-bit storage; every format that arrives in it from a camera or screen holds 16 bits.
+        if values.min() < 0 or values.max() > 65535:
+            raise DataError(
+                f"{name} holds integers from {values.min()} to {values.max()}: only 8 and 16 bits are read."
+            )
+        grey = (values.astype(np.float64) / 65535).astype(np.float32)
+    return np.repeat(grey[..., None], 3, axis=2)
+
+
+def _reason(error: Exception) -> str:
+    text = " ".join(str(error).split()).rstrip(".")
+    return text or type(error).__name__
+
+
+def _to_float(values: np.ndarray) -> Tensor:
+    image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    return image.float().div_(255) if image.dtype == torch.uint8 else image
+
+
+def _to_uint8(values: np.ndarray) -> Tensor:
+    image = torch.from_numpy(np.ascontiguousarray(values.transpose(2, 0, 1)))
+    return image if image.dtype == torch.uint8 else (image * 255).round().to(torch.uint8)
+
+
+def write_image(path: str | Path, image: Tensor, *, quality: int = 95) -> Path:
+    """Write a picture atomically.
+
+    Args:
+        path: Ends in ``.png``, ``.jpg`` or ``.jpeg``.
+        image: ``[3, H, W]`` or ``[1, H, W]``, float in 0..1 (clamped, rounded to 8 bits) or uint8.
+        quality: JPEG quality 1..100.
+
+    Returns:
+        The path.
+
+    Raises:
+        DataError: If the ending or the shape is not one of these, or the image holds NaN.
+    """
+    path = Path(path)
+    kind = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}.get(path.suffix.lower())
+    if kind is None:
+        raise DataError(f"cannot write {path}: the name must end in .png or .jpg, not {path.suffix!r}.")
+    if image.ndim != 3 or image.shape[0] not in (1, 3):
+        raise DataError(f"cannot write {path}: the image has the shape {tuple(image.shape)}, not [3, H, W].")
+    values = image.detach().cpu()
+    if values.dtype != torch.uint8:
+        values = values.float()
+        if torch.isnan(values).any():
+            raise DataError(f"cannot write {path}: the image holds values that are not a number.")
+        values = (values.clamp(0, 1) * 255).round().to(torch.uint8)
+    pixels = values.permute(1, 2, 0).contiguous().numpy()
+    picture = Image.fromarray(pixels if pixels.shape[2] == 3 else pixels[..., 0])
+    options = {"quality": quality, "subsampling": 0} if kind == "JPEG" else {"compress_level": 4}
+    with replacing(path) as temporary:
+        picture.save(temporary, kind, **options)
+    return path
+
+
+def list_images(folder: str | Path, *, recursive: bool = True) -> list[Path]:
+    """List the picture files of a folder, or the one file given.
+
+    The order is that of the paths relative to the folder, with ``/`` between the parts, compared by Unicode code point:
+    the same on every system, capitals before small letters, ``img10`` before ``img2``. Files and folders whose names
+    begin with a dot, and the ``__MACOSX`` shadows of some archives, are left out. Links to files are followed, links
+    to folders are not.
+
+    Raises:
+        DataError: If there is no such file or folder, or no picture in it.
+    """
+    folder = Path(folder)
+    if folder.is_file():
+        return [folder]
+    if not folder.is_dir():
+        raise DataError(f"there is no folder {folder}.")
+    found = sorted(_walk(folder, recursive), key=lambda path: path.relative_to(folder).as_posix())
+    if not found:
+        raise DataError(f"there is no picture in {folder}: expected {', '.join(sorted(IMAGE_SUFFIXES))}.")
+    return found
+
+
+def _walk(folder: Path, recursive: bool) -> Iterator[Path]:
+    for here, folders, names in os.walk(folder):
+        folders[:] = [
+            name for name in folders if recursive and not name.startswith(".") and name != "__MACOSX"
+        ]
+        for name in names:
+            if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_SUFFIXES:
+                yield Path(here, name)
