@@ -207,7 +207,7 @@ def pickle_length(data: bytes, start: int = 0) -> int:
     count = 0
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream), 1):
-            if "PUT" in opcode.name and int(argument) > 2 * count:
+            if "PUT" in opcode.name and int(argument or 0) > 2 * count:
                 raise CheckpointError(f"refused a pickle whose memo number {argument} is out of range.")
     except _DAMAGE as error:
         raise CheckpointError(f"the pickle is damaged after {count} operations ({error}).") from error
