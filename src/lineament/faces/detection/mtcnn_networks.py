@@ -181,7 +181,6 @@ def load_cascade(device: str = "cpu") -> tuple[ProposalNetwork, RefinementNetwor
     networks = (ProposalNetwork(), RefinementNetwork(), OutputNetwork())
     for network, file in zip(networks, ("pnet.lz4", "rnet.lz4", "onet.lz4"), strict=True):
         load_weights(network, folder / file)
-        network.requires_grad_(False).eval().to(
-            device=torch.device(device), memory_format=torch.channels_last
-        )
+        network.requires_grad_(False).eval().to(torch.device(device))
+        network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return networks

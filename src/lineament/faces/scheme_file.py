@@ -1,0 +1,195 @@
+"""Reads a landmark scheme from YAML and says in one sentence what is wrong with it (format: docs/faces.md)."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lineament.errors import DataError
+from lineament.faces.schemes import Contour, LandmarkScheme, builtin_schemes
+
+_KEYS = {"name", "description", "points", "mirror", "parts", "contours", "eyes", "inter_ocular", "convert"}
+_RANGE = re.compile(r"(\d+)-(\d+)")
+_NUMBERED = re.compile(r"([A-Za-z][\w.-]*)\[(\d+)\]")
+_NAME = re.compile(r"[A-Za-z][\w.-]*")
+
+
+def load_scheme(path: str | Path) -> LandmarkScheme:
+    """Read a scheme from a YAML file.
+
+    Raises:
+        DataError: If the file cannot be read or is inconsistent; the message names the file and the fault.
+    """
+    path = Path(path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(f"{path}: cannot read the landmark scheme ({error.strerror}).") from error
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a YAML file ({str(error).splitlines()[0]}).") from error
+    if not isinstance(content, dict):
+        raise DataError(f"{path}: a landmark scheme is a mapping with at least 'name' and 'points'.")
+    try:
+        return parse_scheme(content)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def parse_scheme(content: dict[str, Any]) -> LandmarkScheme:
+    """Build a scheme from the mapping of a YAML file; raises ``DataError`` on any fault."""
+    unknown = sorted(set(map(str, content)) - _KEYS)
+    if unknown:
+        raise DataError(f"unknown key {unknown[0]!r}: the keys are {', '.join(sorted(_KEYS))}.")
+    name = content.get("name")
+    if not isinstance(name, str) or not name:
+        raise DataError(f"'name' must be a word in quotes, not {name!r}.")
+    names = _names(content.get("points"))
+    mirror = _mirror(content.get("mirror", []), names)
+    parts = {
+        str(part): _indices(items, names, f"part {part!r}")
+        for part, items in _mapping(content, "parts").items()
+    }
+    contours = tuple(_contour(str(key), value, names) for key, value in _mapping(content, "contours").items())
+    eyes = _eyes(content.get("eyes"), names)
+    ocular = content.get("inter_ocular")
+    corners = None if ocular is None else _indices(ocular, names, "inter_ocular")
+    if corners is not None and len(corners) != 2:
+        raise DataError(f"'inter_ocular' names two points, not {len(corners)}.")
+    conversions = {
+        str(target): _conversion(str(target), groups, names)
+        for target, groups in _mapping(content, "convert").items()
+    }
+    pair = None if corners is None else (corners[0], corners[1])
+    text = str(content.get("description", ""))
+    return LandmarkScheme(name, names, mirror, parts, contours, eyes, pair, conversions, text)
+
+
+def _mapping(content: dict[str, Any], key: str) -> dict[Any, Any]:
+    value = content.get(key) or {}
+    if not isinstance(value, dict):
+        raise DataError(f"{key!r} must be a mapping, not {value!r}.")
+    return value
+
+
+def _names(items: object) -> tuple[str, ...]:
+    """Expand ``jaw[17]`` to ``jaw_0`` ... ``jaw_16`` and check the names."""
+    if not isinstance(items, list) or not items:
+        raise DataError(
+            "'points' must list the names of the landmarks, for example [left_eye, right_eye, nose]."
+        )
+    names: list[str] = []
+    for item in items:
+        if isinstance(item, str) and (numbered := _NUMBERED.fullmatch(item)):
+            names.extend(f"{numbered[1]}_{i}" for i in range(int(numbered[2])))
+        elif isinstance(item, str) and _NAME.fullmatch(item):
+            names.append(item)
+        else:
+            raise DataError(
+                f"point name {item!r} must start with a letter and hold letters, digits, '_', '-' or '.'."
+            )
+    repeated = [name for i, name in enumerate(names) if name in names[:i]]
+    if repeated:
+        raise DataError(f"point {repeated[0]!r} is listed twice: every landmark needs its own name.")
+    return tuple(names)
+
+
+def _indices(items: object, names: tuple[str, ...], where: str, ordered_once: bool = True) -> tuple[int, ...]:
+    """Expand indices, names and ranges such as ``0-16`` or ``16-9`` (both ends included)."""
+    found: list[int] = []
+    for item in items if isinstance(items, list) else [items]:
+        if isinstance(item, str) and (ends := _RANGE.fullmatch(item)):
+            first, last = int(ends[1]), int(ends[2])
+            step = 1 if last >= first else -1
+            found.extend(range(first, last + step, step))
+        elif isinstance(item, int) and not isinstance(item, bool):
+            found.append(item)
+        elif isinstance(item, str) and item in names:
+            found.append(names.index(item))
+        else:
+            raise DataError(f"{where}: {item!r} is no point name, index or range such as '0-16'.")
+    outside = [index for index in found if not 0 <= index < len(names)]
+    if outside:
+        raise DataError(f"{where}: index {outside[0]} is outside 0-{len(names) - 1}.")
+    if ordered_once and len(set(found)) != len(found):
+        twice = next(index for i, index in enumerate(found) if index in found[:i])
+        raise DataError(f"{where}: point {names[twice]!r} is named twice.")
+    return tuple(found)
+
+
+def _mirror(pairs: object, names: tuple[str, ...]) -> tuple[int, ...]:
+    """Build the permutation from pairs, or check a full permutation of ``K`` indices."""
+    if not isinstance(pairs, list):
+        raise DataError(
+            f"'mirror' must be a list of pairs, for example [[left_eye, right_eye]], not {pairs!r}."
+        )
+    if pairs and all(isinstance(item, int) for item in pairs):
+        if sorted(pairs) != list(range(len(names))):
+            raise DataError(f"'mirror' as one list must hold each index of 0-{len(names) - 1} once.")
+        wrong = [i for i, j in enumerate(pairs) if pairs[j] != i]
+        if wrong:
+            i = wrong[0]
+            raise DataError(
+                f"'mirror' does not undo itself: {i} goes to {pairs[i]}, which goes to {pairs[pairs[i]]}."
+            )
+        return tuple(pairs)
+    mirror = list(range(len(names)))
+    taken: set[int] = set()
+    for pair in pairs:
+        if not isinstance(pair, list) or len(pair) != 2:
+            raise DataError(f"mirror: {pair!r} is not a pair [left, right].")
+        sides = [_indices(side, names, f"mirror pair {pair}") for side in pair]
+        if len(sides[0]) != len(sides[1]):
+            raise DataError(f"mirror pair {pair}: {len(sides[0])} points cannot swap with {len(sides[1])}.")
+        for left, right in zip(*sides, strict=True):
+            for index in {left, right}:
+                if index in taken:
+                    raise DataError(
+                        f"mirror: point {names[index]!r} is in two pairs, so a flip would not undo itself."
+                    )
+                taken.add(index)
+            mirror[left], mirror[right] = right, left
+    return tuple(mirror)
+
+
+def _contour(name: str, value: object, names: tuple[str, ...]) -> Contour:
+    if not isinstance(value, dict) or "points" not in value or set(value) - {"points", "closed"}:
+        raise DataError(f"contour {name!r} must read {{points: [...], closed: true or false}}.")
+    indices = _indices(value["points"], names, f"contour {name!r}")
+    if len(indices) < 2:
+        raise DataError(f"contour {name!r} joins at least two points, not {len(indices)}.")
+    return Contour(name, indices, bool(value.get("closed", False)))
+
+
+def _eyes(value: object, names: tuple[str, ...]) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    if value is None:
+        return None
+    if not isinstance(value, dict) or set(value) != {"left", "right"}:
+        raise DataError(f"'eyes' must read {{left: [...], right: [...]}}, not {value!r}.")
+    return _indices(value["left"], names, "left eye"), _indices(value["right"], names, "right eye")
+
+
+def _conversion(target: str, groups: object, names: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """One group of points per point of the target; a range outside an inner list is that many groups."""
+    if not isinstance(groups, list):
+        raise DataError(
+            f"convert to {target!r}: list one point, or a list of points to average, per target point."
+        )
+    table: list[tuple[int, ...]] = []
+    for group in groups:
+        indices = _indices(group, names, f"convert to {target!r}", ordered_once=False)
+        table.extend([indices] if isinstance(group, list) else [(index,) for index in indices])
+    if target in builtin_schemes() and len(table) != _builtin_count(target):
+        raise DataError(
+            f"convert to {target!r}: {len(table)} points are given, it has {_builtin_count(target)}."
+        )
+    if any(not group for group in table):
+        raise DataError(f"convert to {target!r}: an empty list averages nothing.")
+    return tuple(table)
+
+
+def _builtin_count(name: str) -> int:
+    # Every built-in scheme is named after its number of points.
+    return int(name)
