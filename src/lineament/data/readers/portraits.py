@@ -1,0 +1,127 @@
+"""A portrait pack: pictures in a zip archive or folder, and an ``index.csv`` with one face box for each."""
+
+from __future__ import annotations
+
+import csv
+import math
+from pathlib import Path, PurePosixPath
+
+from lineament.data.images import IMAGE_SUFFIXES, list_images
+from lineament.data.records import Record, RecordSource, open_archive, read_lines
+from lineament.data.registry import register_reader
+from lineament.data.rejects import find_rejects
+from lineament.data.subset import digest
+from lineament.errors import DataError
+
+WHERE = (
+    "any folder with index.csv and a zip of pictures, for example the congress portraits of the data packs"
+)
+# One portrait in five is held out.
+HELD_OUT = 0.2
+
+
+@register_reader(
+    "portraits",
+    "a zip of portraits with face boxes in index.csv",
+    splits=("all", "train", "val"),
+    where=WHERE,
+)
+def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -> RecordSource:
+    """Open a portrait pack.
+
+    The index has an id column (``id``, else the first one; a column ``file`` or ``image`` names the picture when it is
+    not ``<id>.<ending>``) and a box in columns that end in ``_x``, ``_y``, ``_w``, ``_h``: left and top pixel, width,
+    height. A width of 0 means that no face is known. Other columns are kept in ``meta``. The id stands for the person.
+
+    Args:
+        root: Folder with ``index.csv`` and pictures (zip archives or plain files), or the zip archive itself with
+            ``index.csv`` beside it.
+        split: ``all``; or ``train`` and ``val``, four fifths and one fifth chosen by a hash of the id.
+        rejects: Reject list to honour instead of the one in the root.
+
+    Raises:
+        DataError: If index, id or box columns are missing, or a name is ambiguous.
+    """
+    folder = root if root.is_dir() else root.parent
+    index = folder / "index.csv"
+    rows = list(csv.DictReader(read_lines(index, "ids and face boxes", WHERE)))
+    if not rows:
+        raise DataError(f"{index} lists no pictures.")
+    pictures = _pictures(root)
+    id_column, file_column, box_columns = _columns(index, list(rows[0]))
+    records = []
+    for number, row in enumerate(rows, start=2):
+        name = row[id_column]
+        if not name:
+            raise DataError(f"line {number} of {index} has no id in the column {id_column!r}.")
+        held_out = int(digest("portrait", name)[:8], 16) < HELD_OUT * 16**8
+        if split != "all" and held_out != (split == "val"):
+            continue
+        wanted = row[file_column] if file_column else name
+        path, member = pictures.get(wanted, (folder / f"{wanted}", None))
+        box, fault = _box([row[column] for column in box_columns])
+        if wanted not in pictures:
+            fault = f"{index} names it in line {number}, but there is no such picture"
+        known = {id_column, file_column, *box_columns, None}
+        meta = {key: value for key, value in row.items() if key not in known}
+        records.append(Record(name, path, member, box, identity=name, meta=meta, fault=fault))
+    return RecordSource(f"{folder.resolve().name}/{split}", records, rejects=find_rejects(folder, rejects))
+
+
+def _columns(index: Path, names: list[str]) -> tuple[str, str | None, list[str]]:
+    """Find the columns of the id, of the picture and of the box."""
+    for name in names:
+        prefix = name[:-2] if name.endswith("_x") else None
+        box = [f"{prefix}_{axis}" for axis in "xywh"]
+        if prefix is not None and set(box) <= set(names):
+            break
+    else:
+        raise DataError(
+            f"{index} has the columns {', '.join(names)}: expected a box in columns *_x, *_y, *_w, *_h."
+        )
+    id_column = "id" if "id" in names else names[0]
+    return id_column, next((name for name in ("file", "image") if name in names), None), box
+
+
+def _box(values: list[str]) -> tuple[tuple[float, float, float, float] | None, str]:
+    """Turn x, y, w, h of pixels into edges; also says what is wrong with them."""
+    try:
+        x, y, w, h = (float(value) for value in values)
+    except (TypeError, ValueError):
+        return None, f"its box {values} is not four numbers"
+    if not all(map(math.isfinite, (x, y, w, h))):
+        return None, f"its box {values} is not finite"
+    if w <= 0 or h <= 0:
+        return None, ""
+    return (x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5), ""
+
+
+def _pictures(root: Path) -> dict[str, tuple[Path, str | None]]:
+    """Map both ``name`` and ``name.ending`` to the picture file or archive member."""
+    found: list[tuple[PurePosixPath, Path, str | None]] = []
+    archives = [root] if root.is_file() else sorted(root.glob("*.zip"))
+    for archive in archives:
+        with open_archive(archive) as opened:
+            found += [
+                (PurePosixPath(member), archive, member)
+                for member in opened.namelist()
+                if _is_picture(member)
+            ]
+    if not archives:
+        found = [(PurePosixPath(path.relative_to(root).as_posix()), path, None) for path in list_images(root)]
+    pictures: dict[str, tuple[Path, str | None]] = {}
+    for name, path, inner in found:
+        for key in (name.stem, name.name, name.as_posix()):
+            if pictures.get(key, (path, inner)) != (path, inner):
+                raise DataError(f"two pictures are called {key!r}: {path}/{inner or ''} and {pictures[key]}.")
+            pictures[key] = (path, inner)
+    return pictures
+
+
+def _is_picture(member: str) -> bool:
+    path = PurePosixPath(member)
+    return (
+        path.suffix.lower() in IMAGE_SUFFIXES
+        and "__MACOSX" not in path.parts
+        and not path.name.startswith(".")
+    )

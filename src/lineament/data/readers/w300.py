@@ -1,0 +1,125 @@
+"""300-W: 68 landmarks on AFW, HELEN, LFPW and iBUG (Sagonas et al., ICCV workshop 2013).
+
+Train is AFW + HELEN train + LFPW train (3,148), test HELEN test + LFPW test + iBUG (689), as in the common protocol.
+Points and boxes are stored with pixel centres at 1; both are moved to 0 here.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from lineament.data.records import Record, RecordSource, check_count, require
+from lineament.data.registry import register_reader
+from lineament.data.rejects import find_rejects
+from lineament.errors import DataError
+
+WHERE = (
+    "https://ibug.doc.ic.ac.uk/resources/300-W/, or packed from "
+    "http://www.robots.ox.ac.uk/~vgg/research/DVE/data/datasets/300w.tar.gz (3.0 GiB, sha1 "
+    "885b09159c61fa29998437747d589c65cfc4ccd3)"
+)
+# Name of the box file -> folder of its pictures.
+FOLDERS = {
+    "afw": "afw",
+    "helen_trainset": "helen/trainset",
+    "helen_testset": "helen/testset",
+    "lfpw_trainset": "lfpw/trainset",
+    "lfpw_testset": "lfpw/testset",
+    "ibug": "ibug",
+}
+PARTS = {
+    "train": ("afw", "helen_trainset", "lfpw_trainset"),
+    "test": ("helen_testset", "lfpw_testset", "ibug"),
+    "common": ("helen_testset", "lfpw_testset"),
+    "challenging": ("ibug",),
+}
+PUBLISHED = {"train": 3148, "test": 689, "common": 554, "challenging": 135}
+
+
+@register_reader("300w", "300-W: 68 landmarks and face boxes", splits=tuple(PARTS), where=WHERE)
+def open_300w(
+    root: Path, split: str = "train", subset: bool = False, rejects: str | None = None
+) -> RecordSource:
+    """Open 300-W.
+
+    Args:
+        root: Holds ``Bounding Boxes/bounding_boxes_*.mat`` and the folders ``afw``, ``helen/{trainset,testset}``,
+            ``lfpw/{trainset,testset}``, ``ibug`` with pictures and ``.pts`` files; or a folder ``300w`` with them.
+        split: ``train``, ``test``, or the parts of test: ``common``, ``challenging``.
+        subset: Accept a number of pictures that differs from the published one.
+        rejects: Reject list to honour instead of the one in the root.
+    """
+    if not (root / "Bounding Boxes").is_dir() and (root / "300w").is_dir():
+        root = root / "300w"
+    records = []
+    for part in PARTS[split]:
+        folder = require(root / FOLDERS[part], f"the pictures of {part}", WHERE)
+        for name, box in sorted(_boxes(root, part).items()):
+            # The box file of iBUG also lists pictures that the protocol does not use.
+            if part == "ibug" and not name.startswith("image"):
+                continue
+            records.append(_record(root, folder / name, box))
+    check_count(f"300w/{split} in {root}", len(records), PUBLISHED[split], subset)
+    return RecordSource(f"300w/{split}", records, "68", 68, find_rejects(root, rejects))
+
+
+def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]]:
+    """Read file name -> box ``x0, y0, x1, y1`` as pixel edges with centres at 0."""
+    import scipy.io
+
+    path = root / "Bounding Boxes" / f"bounding_boxes_{part}.mat"
+    require(path, f"the face boxes of {part}", WHERE)
+    try:
+        entries: Any = scipy.io.loadmat(path, squeeze_me=True, struct_as_record=False)["bounding_boxes"]
+        entries = entries.reshape(-1) if hasattr(entries, "reshape") else [entries]
+        boxes = {}
+        for entry in entries:
+            x0, y0, x1, y1 = (float(value) for value in entry.bb_ground_truth)
+            boxes[str(entry.imgName)] = (x0 - 1.5, y0 - 1.5, x1 - 0.5, y1 - 0.5)
+        return boxes
+    # A damaged .mat file raises almost anything out of the reader.
+    except Exception as error:
+        raise DataError(f"{path} cannot be read as the face boxes of {part}: {error}.") from error
+
+
+def _record(root: Path, picture: Path, box: tuple[float, float, float, float]) -> Record:
+    points: tuple[tuple[float, float], ...] | None = None
+    fault = ""
+    try:
+        points = read_pts(picture.with_suffix(".pts"))
+    except DataError as error:
+        fault = str(error).rstrip(".")
+    return Record(picture.relative_to(root).as_posix(), picture, box=box, landmarks=points, fault=fault)
+
+
+def read_pts(path: Path) -> tuple[tuple[float, float], ...]:
+    """Read a ``.pts`` file: ``version: 1``, ``n_points: K``, then K lines ``x y`` in braces, first pixel at 1.
+
+    Returns:
+        K points xy px, first pixel centre at 0.
+
+    Raises:
+        DataError: If the file is missing, malformed, or holds another number of points than it says.
+    """
+    try:
+        text = path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
+    header, brace, body = text.partition("{")
+    body, closing, _ = body.partition("}")
+    if not brace or not closing:
+        raise DataError(f"{path} is not a .pts file: it has no list of points in braces.")
+    try:
+        values = [float(word) for word in body.split()]
+        said = {
+            key.strip(): int(value)
+            for key, _, value in (line.partition(":") for line in header.splitlines())
+            if key.strip() == "n_points"
+        }
+    except ValueError as error:
+        raise DataError(f"{path} holds something that is not a number: {error}.") from error
+    points = tuple((x - 1, y - 1) for x, y in zip(values[::2], values[1::2], strict=False))
+    if len(values) % 2 or said.get("n_points", len(points)) != len(points):
+        raise DataError(f"{path} holds {len(values) / 2:g} points but says {said.get('n_points')}.")
+    return points

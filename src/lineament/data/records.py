@@ -1,0 +1,255 @@
+"""A source made from a list of annotated picture files: what every reader of files builds."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lineament.data.images import MAX_PIXELS, decode_image, read_image
+from lineament.data.rejects import label_faults
+from lineament.data.sample import FaceSample
+from lineament.data.subset import digest
+from lineament.errors import DataError
+
+Points = Sequence[Sequence[float]]
+
+
+@dataclass(frozen=True)
+class Record:
+    """One picture and its labels as they were read from the files of a data set, in pixels of the whole picture.
+
+    Attributes:
+        id: Stable name of the sample in its data set.
+        path: The picture, or the zip archive that holds it.
+        member: Name of the picture inside the archive; None for a plain file.
+        box: ``x0, y0, x1, y1`` px edges.
+        landmarks: K points xy px.
+        visibility: K truth values.
+        identity: Label of the person.
+        meta: Anything else.
+        fault: Why the sample cannot be used although its picture may be fine; "" when nothing is wrong.
+    """
+
+    id: str
+    path: Path
+    member: str | None = None
+    box: tuple[float, float, float, float] | None = None
+    landmarks: Points | None = None
+    visibility: Sequence[bool] | None = None
+    identity: str | None = None
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    fault: str = ""
+
+    @property
+    def place(self) -> str:
+        """The picture as messages name it."""
+        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+
+
+class RecordSource:
+    """The samples of a list of records, without those on the reject list.
+
+    The fingerprint covers the id, the labels and the size in bytes of every picture (in an archive its checksum too).
+    A picture that is replaced by another of exactly the same size outside an archive goes unnoticed: hashing the
+    pixels of 200,000 files would take longer than many trainings.
+
+    Args:
+        name: Data set and split.
+        records: The samples in order.
+        scheme: Landmark scheme the points follow.
+        points: Number of landmarks every sample must have; None accepts any.
+        rejects: Ids to leave out, with reasons.
+        max_pixels: Larger pictures are refused.
+
+    Raises:
+        DataError: If two records share an id, or none is left.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        records: Sequence[Record],
+        scheme: str | None = None,
+        points: int | None = None,
+        rejects: Mapping[str, str] | None = None,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        self.name = name
+        self.scheme = scheme
+        self.points = points
+        self.max_pixels = max_pixels
+        self.rejected = {record.id: rejects[record.id] for record in records if record.id in (rejects or {})}  # type: ignore[index]
+        self.records = [record for record in records if record.id not in self.rejected]
+        if not self.records:
+            left_out = (
+                f" after {len(self.rejected)} on the reject list were left out" if self.rejected else ""
+            )
+            raise DataError(f"{name} holds no samples{left_out}.")
+        seen: set[str] = set()
+        for record in self.records:
+            if record.id in seen:
+                raise DataError(f"{name} names the sample {record.id!r} twice: remove one of them.")
+            seen.add(record.id)
+        self._archives: dict[tuple[int, Path], zipfile.ZipFile] = {}
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest over ids, labels, picture sizes and archive checksums."""
+        state = [self.scheme, self.points]
+        parts = (
+            (
+                record.id,
+                record.box,
+                record.landmarks,
+                record.visibility,
+                record.identity,
+                sorted(record.meta.items()),
+            )
+            for record in self.records
+        )
+        return digest(
+            *state,
+            *(digest(*part, *self._size(record)) for part, record in zip(parts, self.records, strict=True)),
+        )
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> FaceSample:
+        record = self.records[index]
+        if record.fault:
+            raise DataError(f"the labels of {record.place} cannot be used: {record.fault}.")
+        sample = FaceSample(
+            id=record.id,
+            image=self._image(record),
+            box=None if record.box is None else torch.tensor(record.box, dtype=torch.float32),
+            landmarks=None
+            if record.landmarks is None
+            else torch.tensor(record.landmarks, dtype=torch.float32),
+            scheme=self.scheme if record.landmarks is not None else None,
+            visibility=None
+            if record.visibility is None
+            else torch.tensor(record.visibility, dtype=torch.bool),
+            identity=record.identity,
+            path=record.path,
+            meta=dict(record.meta),
+        )
+        faults = label_faults(sample, self.points)
+        if faults:
+            raise DataError(f"the labels of {record.place} cannot be used: {'; '.join(faults)}.")
+        return sample
+
+    def _image(self, record: Record) -> torch.Tensor:
+        if record.member is None:
+            return read_image(record.path, max_pixels=self.max_pixels)
+        try:
+            data = self._archive(record.path).read(record.member)
+        except (OSError, KeyError, zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+            raise DataError(f"{record.place} cannot be read from its archive: {error}.") from error
+        except Exception as error:
+            # zlib and its like raise their own classes for damaged data; they all mean the same.
+            raise DataError(f"{record.place} is damaged in its archive: {error}.") from error
+        return decode_image(data, record.place, max_pixels=self.max_pixels)
+
+    def _archive(self, path: Path) -> zipfile.ZipFile:
+        # A forked process shares the file position of its parent: each process opens archives of its own.
+        key = (os.getpid(), path)
+        if key not in self._archives:
+            self._archives[key] = open_archive(path)
+        return self._archives[key]
+
+    def _size(self, record: Record) -> tuple[int, ...]:
+        if record.member is None:
+            return (record.path.stat().st_size if record.path.is_file() else -1,)
+        try:
+            info = self._archive(record.path).getinfo(record.member)
+        except KeyError:
+            return (-1,)
+        return info.file_size, info.CRC
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Open archives cannot travel to another process.
+        return {**self.__dict__, "_archives": {}}
+
+
+def open_archive(path: Path) -> zipfile.ZipFile:
+    """Open a zip archive for reading.
+
+    Raises:
+        DataError: If it is missing or damaged.
+    """
+    try:
+        return zipfile.ZipFile(path)
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path} cannot be opened as a zip archive: {error}.") from error
+
+
+def read_lines(path: Path, what: str, where: str) -> list[str]:
+    """Read the lines of a text file that are not blank.
+
+    Args:
+        path: The file.
+        what: What it holds, for messages.
+        where: Where it comes from, for messages.
+
+    Raises:
+        DataError: If it is missing or not text.
+    """
+    require(path, what, where)
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} ({what}) cannot be read as text: {error}.") from error
+    return [line for line in text.splitlines() if line.strip()]
+
+
+def require(path: Path, what: str, where: str) -> Path:
+    """Return ``path`` if it exists.
+
+    Raises:
+        DataError: Naming the missing part and where it comes from.
+    """
+    if not path.exists():
+        raise DataError(f"{path} is missing ({what}): it comes from {where}.")
+    return path
+
+
+def require_one(candidates: Sequence[Path], what: str, where: str) -> Path:
+    """Return the first of the candidates that exists; raises as :func:`require`."""
+    for path in candidates:
+        if path.exists():
+            return path
+    names = " or ".join(str(path) for path in candidates)
+    raise DataError(f"{names} is missing ({what}): it comes from {where}.")
+
+
+def check_count(what: str, found: int, published: int, subset: bool) -> None:
+    """Compare a count with the published one.
+
+    Raises:
+        DataError: If they differ, unless ``subset`` says that a part or another version is meant.
+    """
+    if found != published and not subset:
+        raise DataError(
+            f"{what} holds {found:,} entries where the published data set has {published:,}: a file is cut short or of "
+            "another version; give the option subset=true to use it as it is."
+        )
+
+
+def numbers(words: Sequence[str], what: str) -> list[float]:
+    """Read numbers from words.
+
+    Raises:
+        DataError: If one is not a number; ``what`` names the file and line.
+    """
+    try:
+        return [float(word) for word in words]
+    except ValueError as error:
+        raise DataError(f"{what} holds something that is not a number: {error}.") from error
