@@ -4,7 +4,17 @@ The renderer is a row of small stages: project ─► rasterize ─► barycentr
 """
 
 from lineament.ops.barycentrics import barycentrics
+from lineament.ops.edge_gradient import edge_gradient
 from lineament.ops.interpolate import interpolate
 from lineament.ops.rasterize import rasterize, rasterize_with_depth
+from lineament.ops.sample_texture import sample_texture, screen_derivative
 
-__all__ = ["barycentrics", "interpolate", "rasterize", "rasterize_with_depth"]
+__all__ = [
+    "barycentrics",
+    "edge_gradient",
+    "interpolate",
+    "rasterize",
+    "rasterize_with_depth",
+    "sample_texture",
+    "screen_derivative",
+]

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lineament.ops.checks import check_index, check_mesh
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks, whole_views
 
 
@@ -17,13 +18,13 @@ def barycentrics(
 ) -> tuple[Tensor, Tensor]:
     """Where in its triangle each pixel centre lies, and how far away.
 
-    With ``l_i`` the ratio of areas in the image and ``z_i`` the depths of the corners, ``1 / depth = sum l_j / z_j`` and
-    ``bary_i = (l_i / z_i) * depth``: the coordinates of the point in space, not in the image. Differentiable with
+    With ``l_i`` the ratio of areas in the image and ``z_i`` the depths of the corners, ``1 / depth = sum l_j / z_j``
+    and ``bary_i = (l_i / z_i) * depth``: the coordinates of the point in space, not in the image. Differentiable with
     respect to the vertices for a fixed index image (edges that move contribute through
     :func:`lineament.ops.edge_gradient`).
 
-    Breaks: gradients grow without bound as a triangle turns edge-on (they are divided by its area in pixels); a triangle
-    in ``index`` that was dropped by :func:`lineament.ops.rasterize` (``z <= 1e-8``, no area) gives zeros.
+    Breaks: gradients grow without bound as a triangle turns edge-on (they are divided by its area in pixels); a
+    triangle in ``index`` that was dropped by :func:`lineament.ops.rasterize` (``z <= 1e-8``, no area) gives zeros.
 
     Args:
         vertices: ``[N, V, 3]`` x and y in pixels, z the depth (> 0), float32 or float64.
@@ -41,11 +42,11 @@ def barycentrics(
     batched_faces = check_mesh(vertices, faces)
     index = check_index(index, vertices.shape[0])
     chosen = choose_implementation(impl, vertices, faces, index)
-    return _barycentrics(vertices.contiguous(), batched_faces, index, chosen)
+    depth, bary = _barycentrics(vertices.contiguous(), batched_faces, index, chosen)
+    return depth, bary
 
 
-@torch.library.custom_op("lineament::barycentrics", mutates_args=())
-def _barycentrics(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[Tensor, Tensor]:
+def _kernel(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[Tensor, Tensor]:
     if impl == "reference":
         from lineament.ops.reference.barycentrics import barycentrics_reference
 
@@ -64,14 +65,12 @@ def _barycentrics(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> 
     return depth, bary
 
 
-@_barycentrics.register_fake
-def _(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[Tensor, Tensor]:
+def _fake(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[Tensor, Tensor]:
     n, h, w = index.shape
     return vertices.new_empty((n, h, w)), vertices.new_empty((n, 3, h, w))
 
 
-@torch.library.custom_op("lineament::barycentrics_backward", mutates_args=())
-def _barycentrics_backward(
+def _backward_kernel(
     depth_gradient: Tensor, bary_gradient: Tensor, vertices: Tensor, faces: Tensor, index: Tensor, impl: str
 ) -> Tensor:
     if impl == "reference":
@@ -93,8 +92,7 @@ def _barycentrics_backward(
     return gradient
 
 
-@_barycentrics_backward.register_fake
-def _(
+def _backward_fake(
     depth_gradient: Tensor, bary_gradient: Tensor, vertices: Tensor, faces: Tensor, index: Tensor, impl: str
 ) -> Tensor:
     return torch.empty_like(vertices)
@@ -110,4 +108,16 @@ def _backward(ctx: Any, depth_gradient: Tensor, bary_gradient: Tensor) -> tuple[
     return _barycentrics_backward(*gradients, *ctx.saved_tensors, ctx.impl), None, None, None
 
 
-_barycentrics.register_autograd(_backward, setup_context=_save)
+_barycentrics = register_op(
+    "barycentrics(Tensor vertices, Tensor faces, Tensor index, str impl) -> (Tensor, Tensor)",
+    _kernel,
+    _fake,
+    backward=_backward,
+    save=_save,
+)
+_barycentrics_backward = register_op(
+    "barycentrics_backward(Tensor depth_gradient, Tensor bary_gradient, Tensor vertices, Tensor faces, Tensor index, "
+    "str impl) -> Tensor",
+    _backward_kernel,
+    _backward_fake,
+)

@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from lineament.errors import UsageError, unknown_name
-from lineament.ops.checks import FLOATS, check_faces, check_image, check_index
+from lineament.ops.checks import check_faces, check_image, check_index
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks, whole_views
 
 
@@ -18,8 +19,8 @@ def interpolate(
 ) -> Tensor:
     """Blend the attributes of the three corners of the triangle seen at each pixel.
 
-    Differentiable with respect to the attributes and to ``bary``; empty pixels receive and give no gradient. For texture
-    coordinates with their own topology (seams), pass the faces of that topology with the same ``index``.
+    Differentiable with respect to the attributes and to ``bary``; empty pixels receive and give no gradient. For
+    texture coordinates with their own topology (seams), pass the faces of that topology with the same ``index``.
 
     Args:
         attributes: ``[N, V, C]`` values at the vertices, float; cast to the type of ``bary``.
@@ -47,7 +48,7 @@ def interpolate(
     index = check_index(index, attributes.shape[0])
     bary = check_image("bary", bary, index, channels=3)
     chosen = choose_implementation(impl, attributes, faces, index, bary)
-    image = _interpolate(attributes.to(bary.dtype).contiguous(), batched_faces, index, bary, chosen)
+    image: Tensor = _interpolate(attributes.to(bary.dtype).contiguous(), batched_faces, index, bary, chosen)
     return image if empty == "zero" else torch.where(index[:, None] < 0, _sweep(image), image)
 
 
@@ -59,8 +60,7 @@ def _sweep(image: Tensor) -> Tensor:
     return torch.stack([x, y])[torch.arange(c, device=image.device) % 2].to(image.dtype)[None]  # [1, C, H, W]
 
 
-@torch.library.custom_op("lineament::interpolate", mutates_args=())
-def _interpolate(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str) -> Tensor:
+def _kernel(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str) -> Tensor:
     if impl == "reference":
         from lineament.ops.reference.interpolate import interpolate_reference
 
@@ -79,14 +79,12 @@ def _interpolate(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor,
     return image
 
 
-@_interpolate.register_fake
-def _(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str) -> Tensor:
+def _fake(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str) -> Tensor:
     n, h, w = index.shape
     return bary.new_empty((n, attributes.shape[2], h, w))
 
 
-@torch.library.custom_op("lineament::interpolate_backward", mutates_args=())
-def _interpolate_backward(
+def _backward_kernel(
     gradient: Tensor, attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str
 ) -> tuple[Tensor, Tensor]:
     if impl == "reference":
@@ -109,8 +107,7 @@ def _interpolate_backward(
     return to_attributes, to_bary
 
 
-@_interpolate_backward.register_fake
-def _(
+def _backward_fake(
     gradient: Tensor, attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl: str
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(attributes), torch.empty_like(bary)
@@ -126,4 +123,16 @@ def _backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None, Tensor, N
     return to_attributes, None, None, to_bary, None
 
 
-_interpolate.register_autograd(_backward, setup_context=_save)
+_interpolate = register_op(
+    "interpolate(Tensor attributes, Tensor faces, Tensor index, Tensor bary, str impl) -> Tensor",
+    _kernel,
+    _fake,
+    backward=_backward,
+    save=_save,
+)
+_interpolate_backward = register_op(
+    "interpolate_backward(Tensor gradient, Tensor attributes, Tensor faces, Tensor index, Tensor bary, str impl) "
+    "-> (Tensor, Tensor)",
+    _backward_kernel,
+    _backward_fake,
+)

@@ -8,6 +8,7 @@ from torch import Tensor
 from lineament.errors import UsageError
 from lineament.ops.checks import check_mesh
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks
 
 
@@ -62,11 +63,11 @@ def rasterize_with_depth(
     if height < 0 or width < 0:
         raise UsageError(f"height and width must be 0 or more, got {height} x {width}.")
     chosen = choose_implementation(impl, vertices, faces)
-    return _rasterize(vertices.detach().contiguous(), batched_faces, height, width, chosen)
+    index, depth = _rasterize(vertices.detach().contiguous(), batched_faces, height, width, chosen)
+    return index, depth
 
 
-@torch.library.custom_op("lineament::rasterize", mutates_args=())
-def _rasterize(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str) -> tuple[Tensor, Tensor]:
+def _kernel(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str) -> tuple[Tensor, Tensor]:
     if impl == "reference":
         from lineament.ops.reference.rasterize import rasterize_reference
 
@@ -86,7 +87,13 @@ def _rasterize(vertices: Tensor, faces: Tensor, height: int, width: int, impl: s
     return index, depth
 
 
-@_rasterize.register_fake
-def _(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str) -> tuple[Tensor, Tensor]:
+def _fake(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str) -> tuple[Tensor, Tensor]:
     shape = (vertices.shape[0], height, width)
     return vertices.new_empty(shape, dtype=torch.int32), vertices.new_empty(shape, dtype=torch.float32)
+
+
+_rasterize = register_op(
+    "rasterize(Tensor vertices, Tensor faces, SymInt height, SymInt width, str impl) -> (Tensor, Tensor)",
+    _kernel,
+    _fake,
+)

@@ -1,16 +1,17 @@
 """Barycentric coordinates on the CPU, forward and backward.
 
-With ``e_i`` the edge function opposite to corner ``i`` and ``w_i = 1 / z_i``: ``S = sum e_j w_j``, ``bary_i = e_i w_i / S``
-and ``depth = sum e_j / S``. The winding cancels.
+With ``e_i`` the edge function opposite to corner ``i`` and ``w_i = 1 / z_i``: ``S = sum e_j w_j``,
+``bary_i = e_i w_i / S`` and ``depth = sum e_j / S``. The winding cancels.
 """
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lineament.ops.numba_cpu.compile import kernel
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+
+@kernel
 def barycentrics_band(
     vertices: np.ndarray,  # [N, V, 3]
     faces: np.ndarray,  # [1 or N, F, 3] int32
@@ -54,7 +55,7 @@ def barycentrics_band(
     return bad
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def barycentrics_backward_view(
     depth_gradient: np.ndarray,  # [N, H, W]
     bary_gradient: np.ndarray,  # [N, 3, H, W]

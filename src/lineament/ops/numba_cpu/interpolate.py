@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lineament.ops.numba_cpu.compile import kernel
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+
+@kernel
 def interpolate_band(
     attributes: np.ndarray,  # [N, V, C]
     faces: np.ndarray,  # [1 or N, F, 3] int32
@@ -41,7 +42,7 @@ def interpolate_band(
     return bad
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+@kernel
 def interpolate_backward_view(
     gradient: np.ndarray,  # [N, C, H, W]
     attributes: np.ndarray,  # [N, V, C]

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
+from lineament.ops.numba_cpu.compile import kernel
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+
+@kernel
 def rasterize_band(
     vertices: np.ndarray,  # [N, V, 3]
     faces: np.ndarray,  # [1 or N, F, 3] int32
