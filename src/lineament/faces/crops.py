@@ -1,0 +1,398 @@
+"""Named crops: from a box or landmarks to the plane transform of a published (or our own) crop.
+
+Each rule gives a :class:`~lineament.geometry.similarity.Similarity` from the pixels of the photograph to the pixels of
+the crop; its exact inverse brings every result back. The rules move picture content exactly (an edge to an edge); where
+a published protocol scales its *labels* about the corner of the first pixel instead, :func:`published_points` gives the
+labels as that protocol has them. Formulas: docs/faces.md.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lineament.errors import DataError, UsageError, unknown_name
+from lineament.faces import boxes
+from lineament.faces.resample import crop_image
+from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, convert_points
+from lineament.geometry.similarity import Similarity, fit_similarity
+
+__all__ = [
+    "CropRequest",
+    "crop_image",
+    "crop_names",
+    "crop_size",
+    "named_crop",
+    "published_points",
+    "register_crop",
+]
+
+
+@dataclass(frozen=True)
+class CropRequest:
+    """What a crop rule may use.
+
+    Attributes:
+        size: Side of the crop in pixels.
+        box: ``[4]`` float64 face box, or None.
+        landmarks: ``[K, 2]`` float64 xy in pixels, or None.
+        scheme: Scheme of the landmarks.
+        image_size: Height and width of the photograph, or None.
+        options: Further arguments of the rule, by name.
+    """
+
+    size: int
+    box: Tensor | None = None
+    landmarks: Tensor | None = None
+    scheme: LandmarkScheme | None = None
+    image_size: tuple[int, int] | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def points(self, wanted: str) -> Tensor:
+        """Return the landmarks in scheme ``wanted``, all finite; raises ``DataError`` where one is NaN."""
+        assert self.landmarks is not None and self.scheme is not None
+        converted = convert_points(self.landmarks, self.scheme, wanted)
+        if not bool(torch.isfinite(converted).all()):
+            raise DataError(
+                "this crop needs landmarks without NaN: give a box instead, or leave the face out."
+            )
+        return converted
+
+    def face_box(self, name: str) -> Tensor:
+        """Return the box, else the tight box of the landmarks; raises ``DataError`` where there is neither."""
+        if self.box is not None:
+            return self.box
+        if self.landmarks is not None:
+            return boxes.box_from_landmarks(self.landmarks)
+        raise DataError(f"crop {name!r} needs a box or landmarks.")
+
+
+Rule = Callable[[CropRequest], Similarity]
+
+
+@dataclass(frozen=True)
+class _Entry:
+    rule: Rule
+    size: int
+    options: frozenset[str]
+
+
+_CROPS: dict[str, _Entry] = {}
+
+
+def register_crop(name: str, size: int, options: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+    """Register a crop rule under ``name`` (decorator).
+
+    Args:
+        name: Word by which the crop is asked for.
+        size: Side of the crop in pixels where none is asked for.
+        options: Names of the further arguments the rule takes.
+    """
+
+    def register(rule: Rule) -> Rule:
+        _CROPS[name] = _Entry(rule, size, frozenset(options))
+        return rule
+
+    return register
+
+
+def crop_names() -> list[str]:
+    """Names of all crops."""
+    return sorted(_CROPS)
+
+
+def crop_size(name: str) -> int:
+    """Side in pixels of the crop ``name`` where none is asked for; raises ``UsageError`` on an unknown name."""
+    return _entry(name).size
+
+
+def named_crop(
+    name: str,
+    *,
+    box: Tensor | None = None,
+    landmarks: Tensor | None = None,
+    scheme: str | LandmarkScheme | None = None,
+    image_size: tuple[int, int] | None = None,
+    size: int | None = None,
+    **options: Any,
+) -> Similarity:
+    """Return the transform from the photograph to the crop ``name``.
+
+    Where both are given, landmarks win over the box.
+
+    Args:
+        name: One of :func:`crop_names`.
+        box: ``[4]`` face box x0 y0 x1 y1 in pixels (edges).
+        landmarks: ``[K, 2]`` xy in pixels.
+        scheme: Scheme of the landmarks; where None, the built-in one with as many points.
+        image_size: Height and width of the photograph (needed by rules that look at the whole picture).
+        size: Side of the crop in pixels; where None the published one, see :func:`crop_size`.
+        options: Arguments of single rules, see docs/faces.md: ``factor`` (box), ``trim`` (dve-celeba, dve-hourglass,
+            fabrec), ``margins`` (fabrec).
+
+    Raises:
+        UsageError: On an unknown crop or option, or landmarks of a scheme the rule cannot use.
+        DataError: On a malformed box or landmarks, or where the rule needs something that is not given.
+    """
+    entry = _entry(name)
+    unknown = sorted(set(options) - entry.options)
+    if unknown:
+        raise unknown_name(f"option of crop {name}", unknown[0], entry.options)
+    size = entry.size if size is None else size
+    if size < 1:
+        raise UsageError(f"a crop is at least 1 pixel wide, not {size}.")
+    layout = None
+    if landmarks is not None:
+        landmarks = landmarks.detach().to("cpu", torch.float64)
+        layout = _scheme_of(landmarks, scheme)
+    box = None if box is None else boxes.check_box(box)
+    request = CropRequest(size, box, landmarks, layout, image_size, options)
+    return entry.rule(request)
+
+
+def published_points(points: Tensor, crop: Similarity) -> Tensor:
+    """Labels of protocols that scale coordinates without the half pixel: ``q = (p - corner) * s``.
+
+    CelebA/MAFL in Descriptor Vector Exchange, 3FabRec and DepthNets do. The picture itself moves as
+    ``q = (p - corner + 0.5) * s - 0.5``, so such labels sit ``(1 - s) / 2`` crop pixels beside the feature they name.
+
+    Args:
+        points: ``[..., 2]`` xy in pixels of the photograph.
+        crop: An axis-aligned crop.
+
+    Returns:
+        ``[..., 2]`` labels in crop pixels.
+    """
+    shift = torch.tensor([0.5 * (1.0 - s) for s in crop.axis_scales], dtype=torch.float64)
+    return crop.apply(points) + shift.to(points)
+
+
+def _entry(name: str) -> _Entry:
+    if name not in _CROPS:
+        raise unknown_name("crop", name, _CROPS)
+    return _CROPS[name]
+
+
+def _scheme_of(landmarks: Tensor, given: str | LandmarkScheme | None) -> LandmarkScheme:
+    if landmarks.ndim != 2 or landmarks.shape[-1] != 2:
+        raise DataError(f"landmarks are [K, 2] xy, not an array of shape {tuple(landmarks.shape)}.")
+    if given is None:
+        given = str(len(landmarks))
+        if given not in builtin_schemes():
+            raise UsageError(f"{given} landmarks belong to no built-in scheme: name theirs.")
+    layout = as_scheme(given)
+    layout.check(landmarks)
+    return layout
+
+
+@register_crop("box", size=128, options=("factor",))
+def box_crop(request: CropRequest) -> Similarity:
+    """Square about the centre of the box, its side ``factor`` (1.3) times the longer side of the box."""
+    factor = float(request.options.get("factor", 1.3))
+    if factor <= 0.0:
+        raise UsageError(f"the factor of a box crop is positive, not {factor}.")
+    window = boxes.expand(boxes.square(request.face_box("box")), factor)
+    return Similarity.window(window, (request.size, request.size))
+
+
+# Mean five points of CelebA's aligned 178x218 pictures, to the pixel.
+_CELEBA_POINTS = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (72.0, 152.0), (105.0, 152.0))
+# Where a detector's box lies in such a picture: measured on 655 portraits as 2.16 eye distances wide and 2.84 high, its
+# centre 0.30 below the middle of the eyes.
+_CELEBA_BOX_HEIGHT, _CELEBA_BOX_CENTRE = 2.84 * 39.0, (88.5, 111.0 + 0.30 * 39.0)
+
+
+def _dve(request: CropRequest, resized: int, cut: int) -> Similarity:
+    """Rows 30..207 of the aligned picture, resized to ``resized``, ``cut`` pixels taken off every side."""
+    if request.landmarks is not None:
+        aligned = fit_similarity(request.points("5"), torch.tensor(_CELEBA_POINTS, dtype=torch.float64))
+    elif request.box is not None:
+        scale = _CELEBA_BOX_HEIGHT / float(boxes.size(request.box).max())
+        middle = boxes.centre(request.box) * scale
+        shift = (_CELEBA_BOX_CENTRE[0] - float(middle[0]), _CELEBA_BOX_CENTRE[1] - float(middle[1]))
+        aligned = Similarity.from_parameters(scale, 0.0, shift)
+    elif request.image_size == (218, 178):
+        aligned = Similarity.identity()
+    else:
+        raise DataError(
+            f"this crop needs a box, landmarks, or one of CelebA's aligned 178x218 pictures (got {request.image_size})."
+        )
+    inner = resized - 2 * cut if request.options.get("trim", True) else resized
+    edge = (resized - inner) / 2 / resized * 178.0
+    window = (-0.5 + edge, 29.5 + edge, 177.5 - edge, 207.5 - edge)
+    return aligned.then(Similarity.window(window, (request.size, request.size)))
+
+
+@register_crop("dve-celeba", size=70, options=("trim",))
+def dve_celeba(request: CropRequest) -> Similarity:
+    """CelebA for the SmallNet of Descriptor Vector Exchange: 178 px to 100, of which the inner 70 are kept."""
+    return _dve(request, 100, 15)
+
+
+@register_crop("dve-hourglass", size=96, options=("trim",))
+def dve_hourglass(request: CropRequest) -> Similarity:
+    """CelebA for the hourglass of Descriptor Vector Exchange: 178 px to 136, of which the inner 96 are kept."""
+    return _dve(request, 136, 20)
+
+
+@register_crop("dve-300w", size=100)
+def dve_300w(request: CropRequest) -> Similarity:
+    """300-W in Descriptor Vector Exchange: the box becomes 52 px wide in a 100 px window, 2 px above its centre.
+
+    The published preprocessing rounds the resized picture and the window to whole pixels, so this needs the size of the
+    photograph; without it the same window is cut without rounding.
+    """
+    box = request.face_box("dve-300w")
+    width = float(box[2] - box[0])
+    factor = 52.0 / width
+    # The protocol counts pixels from 1 and puts the centre at min + (size + 1) / 2, one and a half pixels beyond ours.
+    middle = (boxes.centre(box) + 2.0) * factor
+    if request.image_size is None:
+        resized = Similarity.from_parameters(factor, 0.0, (0.5 * factor - 0.5, 0.5 * factor - 0.5))
+    else:
+        height, image_width = request.image_size
+        target = (max(1, int(image_width * factor)), max(1, int(height * factor)))
+        resized = Similarity.resize((image_width, height), target)
+        middle = middle.floor()
+    x, y = middle.tolist()
+    window = Similarity.window((x - 50.5, y - 52.5, x + 49.5, y + 47.5), (request.size, request.size))
+    return resized.then(window)
+
+
+@register_crop("fabrec", size=256, options=("trim", "margins"))
+def fabrec(request: CropRequest) -> Similarity:
+    """3FabRec: a region sqrt(2) larger than the face, resized to ``ceil(S sqrt 2)``, of which the inner S are kept.
+
+    From landmarks: the eyes and the chin set the square. From a box: grown by ``margins`` (top, bottom; fractions of
+    its height, 0.05 and 0.10 as on VGGFace2; 300-W has 0.20 and 0.12, WFLW 0 and 0.10), then made square. Edges are cut
+    to whole pixels as the reference does.
+    """
+    size, region = request.size, math.ceil(request.size * math.sqrt(2.0))
+    offset = int((region - size) / 2)
+    if request.landmarks is not None and len(request.landmarks) > 5:
+        left, top, right, bottom = _fabrec_landmark_region(request)
+    else:
+        left, top, right, bottom = _fabrec_box_region(request, region / size)
+    window = (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
+    whole = Similarity.window(window, (region, region))
+    if not request.options.get("trim", True):
+        return whole
+    return whole.then(Similarity.from_parameters(translation=(-float(offset), -float(offset))))
+
+
+def _fabrec_box_region(request: CropRequest, growth: float) -> tuple[int, int, int, int]:
+    # The reference's boxes count pixel corners from 0; ours count from the centre of the first pixel.
+    x0, y0, x1, y1 = (int(edge + 0.5) for edge in request.face_box("fabrec").tolist())
+    if (x1 - x0 < 10 or y1 - y0 < 10) and request.image_size is not None:
+        height, width = request.image_size
+        return 0, 0, width - 1, height - 1
+    top, bottom = request.options.get("margins", (0.05, 0.10))
+    tall = y1 - y0
+    y0, y1 = int(y0 - tall * top), int(y1 + tall * bottom)
+    half = 0.5 * growth * max(x1 - x0, y1 - y0)
+    x, y = 0.5 * (x0 + x1), 0.5 * (y0 + y1)
+    return int(x - half), int(y - half), int(x + half), int(y + half)
+
+
+def _fabrec_landmark_region(request: CropRequest) -> tuple[int, int, int, int]:
+    points = request.points("68")
+    eyes, chin = points[[36, 39, 42, 45]].mean(0), points[8]  # the reference takes the eye corners only
+    height = float(points[:, 1].max() - points[:, 1].min())
+    top, bottom = (
+        int(float(points[:, 1].min()) - 0.25 * height),
+        int(float(points[:, 1].max()) + 0.15 * height),
+    )
+    x = float(eyes[0] + 0.25 * (chin[0] - eyes[0]))
+    half = 0.5 * math.sqrt(2.0) * (bottom - top)
+    y = 0.5 * (top + bottom)
+    return int(x - half), int(y - half), int(x + half), int(y + half)
+
+
+@register_crop("ffhq", size=1024)
+def ffhq(request: CropRequest) -> Similarity:
+    """FFHQ's alignment (Karras et al. 2019): eye centres and mouth corners set a rotated square.
+
+    With e the vector between the eyes, m the one from the eyes to the mouth: the x axis of the square points along
+    ``e - rot90(m)``, its half side is ``max(2 |e|, 1.8 |m|)``, its centre lies a tenth of m below the eyes.
+    """
+    if request.landmarks is None:
+        raise DataError("crop 'ffhq' needs landmarks: the eyes and the mouth corners set its rotation.")
+    left_eye, right_eye, _, left_mouth, right_mouth = request.points("5")
+    eyes, mouth = 0.5 * (left_eye + right_eye), 0.5 * (left_mouth + right_mouth)
+    across, down = right_eye - left_eye, mouth - eyes
+    axis = across + torch.stack([down[1], -down[0]])
+    length = float(axis.norm())
+    if length == 0.0:
+        raise DataError("crop 'ffhq' needs eyes and mouth corners that do not coincide.")
+    half = max(2.0 * float(across.norm()), 1.8 * float(down.norm()))
+    centre = eyes + 0.1 * down
+    scale = request.size / (2.0 * half)
+    turn = Similarity.from_parameters(scale, -math.atan2(float(axis[1]), float(axis[0])))
+    middle = 0.5 * (request.size - 1)
+    x, y = (middle - turn.apply(centre)).tolist()
+    return turn.then(Similarity.from_parameters(translation=(x, y)))
+
+
+# Mean 3-D left eye, right eye, nose, left and right mouth corner of Deep3DFaceRecon's alignment; x right, y up, z out
+# of the face.
+_DEEP3D_POINTS = (
+    (-0.31148657, 0.29036078, 0.13377953),
+    (0.30979887, 0.28972036, 0.13179526),
+    (0.0032535, -0.04617932, 0.55244243),
+    (-0.25216928, -0.38133916, 0.22405732),
+    (0.2484662, -0.38128236, 0.22235769),
+)
+
+
+@register_crop("gmpi", size=224)
+def gmpi(request: CropRequest) -> Similarity:
+    """The crop from which GMPI's poses were estimated (Deep3DFaceRecon): five points against a mean 3-D face.
+
+    A weak-perspective fit gives the scale s and the position t of the mean face; the picture is resized by ``102 / s``
+    (both sides cut to whole pixels) and a window of 224 px is cut about t.
+    """
+    if request.landmarks is None or request.image_size is None:
+        raise DataError("crop 'gmpi' needs landmarks and the size of the picture.")
+    height, width = request.image_size
+    points = request.points("5")
+    upright = torch.stack([points[:, 0], height - 1 - points[:, 1]], dim=-1)
+    mean_face = torch.tensor(_DEEP3D_POINTS, dtype=torch.float64)
+    design = torch.cat([mean_face, mean_face.new_ones(5, 1)], dim=1)
+    # Each image axis is its own least-squares problem with four unknowns.
+    solution = torch.linalg.lstsq(design, upright, driver="gelsd").solution  # [4, 2]
+    face_scale = 0.5 * float(solution[:3].norm(dim=0).sum())
+    if face_scale <= 0.0:
+        raise DataError("crop 'gmpi' needs five points that do not coincide.")
+    tx, ty = solution[3].tolist()
+    scale = 102.0 / face_scale
+    target = (int(width * scale), int(height * scale))
+    if min(target) < 1:
+        raise DataError(f"crop 'gmpi' would shrink the picture to {target}: check the five points.")
+    left = int(target[0] / 2 - 112 + (tx - width / 2) * scale)
+    up = int(target[1] / 2 - 112 + (height / 2 - ty) * scale)
+    window = (left - 0.5, up - 0.5, left + 223.5, up + 223.5)
+    return Similarity.resize((width, height), target).then(
+        Similarity.window(window, (request.size, request.size))
+    )
+
+
+@register_crop("depthnet-80", size=80)
+def depthnet_80(request: CropRequest) -> Similarity:
+    """DepthNets' 80 px pictures: the tight box of the keypoints in whole pixels, squashed to a square.
+
+    From a box: the square of the box's width below its upper edge.
+    """
+    if request.landmarks is not None:
+        tight = boxes.box_from_landmarks(request.landmarks).tolist()
+        x0, y0, x1, y1 = (float(int(edge)) - 0.5 for edge in tight)
+    elif request.box is not None:
+        x0, y0, x1, _ = request.box.tolist()
+        y1 = y0 + (x1 - x0)
+    else:
+        raise DataError("crop 'depthnet-80' needs a box or landmarks.")
+    return Similarity.window((x0, y0, x1, y1), (request.size, request.size))
