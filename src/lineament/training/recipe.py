@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -51,8 +51,8 @@ class Update(Protocol):
         """Zero the gradients of the named optimisers; under accumulation only for the first part of a batch."""
         ...
 
-    def backward(self, loss: Tensor, *, retain_graph: bool = False) -> None:
-        """Back-propagate one loss, scaled for accumulation."""
+    def backward(self, loss: Tensor, *optimisers: str, retain_graph: bool = False) -> None:
+        """Back-propagate one loss, scaled for accumulation, into the parameters of the named optimisers only."""
         ...
 
     def step(self, *optimisers: str) -> None:
@@ -71,14 +71,27 @@ class Recipe(ABC, Generic[C]):
     name: ClassVar[str]
     # The family that owns this recipe's checkpoints, for example "dve".
     method: ClassVar[str]
+    # One line for `lineament recipes`.
+    summary: ClassVar[str] = ""
     config_class: ClassVar[type[RecipeConfig]]
+    # Named sets of config fields for `--preset`. "tiny" must train in a second or two on two small pictures: the
+    # tests that every recipe has to pass (exact resume, gradients, workers) run it.
+    presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
+    # What `lineament train` opens when --data is not given (the syntax of `data.registry.open_data`).
+    default_data: ClassVar[str] = "synthetic"
+    # The number of `evaluate` that decides which checkpoint is kept as the best; "" keeps none.
+    best_metric: ClassVar[str] = ""
+    best_is: ClassVar[Literal["lowest", "highest"]] = "lowest"
 
     def __init__(self, config: C) -> None:
         self.config = config
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
-        """Build the networks by name; called once, after the seed is set."""
+        """Build the networks by name; called once, after the seed is set.
+
+        Every parameter that requires a gradient must belong to one optimiser; freeze the others.
+        """
 
     @abstractmethod
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -103,7 +116,7 @@ class Recipe(ABC, Generic[C]):
         """Do one training step through ``update``; return scalar tensors to log, ``"loss"`` among them."""
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
-        """Measure on validation data; the networks are in eval mode."""
+        """Measure on validation data; the networks (the moving average where there is one) are in eval mode."""
         return {}
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:

@@ -1,0 +1,359 @@
+"""The training loop: reads top to bottom; everything a recipe should not have to think about.
+
+Steps are counted from 1 once they are done. After step ``s`` come, in this order: the metric line, the evaluation
+and the figures when they are due, the checkpoint. A checkpoint therefore holds all that happened up to its step.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
+
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from lineament.data.loader import BatchStream
+from lineament.data.sample import FaceSource
+from lineament.errors import LineamentError
+from lineament.training.checkpoint import (
+    checkpoint_steps,
+    newest_checkpoint,
+    prune_checkpoints,
+    save_checkpoint,
+)
+from lineament.training.distributed import (
+    DeviceChoice,
+    PrecisionChoice,
+    average_scalars,
+    make_fabric,
+    reproducible,
+)
+from lineament.training.environment import session_facts
+from lineament.training.logs import MetricLog
+from lineament.training.progress import TrainingProgress, say
+from lineament.training.randomness import shielded
+from lineament.training.recipe import Recipe
+from lineament.training.run import Run, create_run, open_run
+from lineament.training.run_report import write_run_report
+from lineament.training.sources import reopen_sources
+from lineament.training.state import TrainingState
+from lineament.training.stopping import StopRequest, TrainingInterrupted
+from lineament.training.update import GradientUpdate
+
+SECONDS_BETWEEN_TIMINGS = 10.0
+
+
+@dataclass(frozen=True)
+class LoopOptions:
+    """How to train, not what: nothing here but the precision changes the result."""
+
+    # Where to compute; auto takes a CUDA device when there is one.
+    device: DeviceChoice = "auto"
+    # 32-true, or bf16-mixed: the networks compute in bfloat16 where that is safe.
+    precision: PrecisionChoice = "32-true"
+    # Processes that prepare data; 0 prepares it in the training process.
+    workers: int = 0
+    # Show a progress bar.
+    progress: bool = True
+    # Stop after this step with a checkpoint, as if interrupted (tests); None trains to the end.
+    stop_after: int | None = None
+
+
+def train(
+    recipe: Recipe[Any],
+    source: FaceSource,
+    folder: str | Path,
+    *,
+    validation: FaceSource | None = None,
+    options: LoopOptions | None = None,
+    data: Sequence[str] = (),
+    validation_data: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Run:
+    """Train a recipe into a new run directory.
+
+    Args:
+        recipe: What to train.
+        source: Samples to train on.
+        folder: The run directory to make.
+        validation: Samples for evaluation and figures; the training samples when None.
+        options: Device, precision, workers.
+        data: How ``source`` can be opened again (``data.registry.open_data``), so that the command line can resume.
+        validation_data: The same for ``validation``.
+        overwrite: True replaces an older run in ``folder``.
+
+    Returns:
+        The run, trained to its last step.
+
+    Raises:
+        TrainingInterrupted: After Ctrl-C, with the checkpoint saved; the message says how to resume.
+        LineamentError: If the folder is in use, a loss is not finite, the data cannot be read, the disk is full ...
+    """
+    options = options or LoopOptions()
+    fabric = make_fabric(options.device, options.precision)
+    made = None
+    if fabric.global_rank == 0:
+        made = create_run(
+            Path(folder),
+            recipe,
+            options.precision,
+            data=data,
+            validation=validation_data,
+            overwrite=overwrite,
+        )
+    # Only the first process makes the folder; the others learn from it what was made.
+    run = cast(Run, fabric.broadcast(made))
+    with reproducible(fabric.device):
+        state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
+        _Loop(run, recipe, state, fabric, source, validation, options).run_to_end()
+    return run
+
+
+def resume(
+    folder: str | Path,
+    source: FaceSource | None = None,
+    *,
+    validation: FaceSource | None = None,
+    options: LoopOptions | None = None,
+    recipe: Recipe[Any] | None = None,
+) -> Run:
+    """Go on with an interrupted run from its newest whole checkpoint; bitwise as if it had never stopped.
+
+    Args:
+        folder: The run directory.
+        source: The samples it was trained on; their fingerprint must be the same. ``None`` opens what the run's config
+            names.
+        validation: As in :func:`train`; opened with ``source`` when that is None.
+        options: Device and workers; the precision is the run's own.
+        recipe: The run's recipe; built from the run's config when None (its method must then be registered).
+
+    Raises:
+        CheckpointError: If configuration or data differ (the differing fields are listed), or all checkpoints are
+            damaged.
+    """
+    run = open_run(folder)
+    options = replace(options or LoopOptions(), precision=run.precision)  # type: ignore[arg-type]
+    recipe = recipe or run.build_recipe()
+    if source is None:
+        source, validation = reopen_sources(run)
+    fabric = make_fabric(options.device, options.precision)
+    with reproducible(fabric.device):
+        state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
+        checkpoint = newest_checkpoint(run.checkpoints)
+        if checkpoint is not None:
+            for sentence in state.restore(checkpoint):
+                say(f"warning: {sentence}")
+        if fabric.global_rank == 0 and options.progress:
+            say(f"resuming {run.folder} after step {state.step} of {recipe.config.steps}.")
+        _Loop(run, recipe, state, fabric, source, validation, options).run_to_end()
+    return run
+
+
+class _Loop:
+    """One session of training one run."""
+
+    def __init__(
+        self,
+        run: Run,
+        recipe: Recipe[Any],
+        state: TrainingState,
+        fabric: Fabric,
+        source: FaceSource,
+        validation: FaceSource | None,
+        options: LoopOptions,
+    ) -> None:
+        self.run = run
+        self.recipe = recipe
+        self.config = recipe.config
+        self.state = state
+        self.fabric = fabric
+        self.validation = validation if validation is not None else source
+        self.options = options
+        self.first_process = fabric.global_rank == 0
+        self.update = GradientUpdate(fabric, state.optimisers, self.config.accumulate)
+        self.stream = BatchStream(
+            source,
+            recipe.item,
+            recipe.collate,
+            self.config.batch_size,
+            self.config.seed,
+            start_step=state.step,
+            workers=options.workers,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+            accumulate=self.config.accumulate,
+        )
+        self.log: MetricLog | None = None
+
+    def run_to_end(self) -> None:
+        """Train from the state's step to the last one, then write the report."""
+        state, config = self.state, self.config
+        if self.first_process:
+            facts = session_facts(
+                self.fabric.device,
+                self.fabric.world_size,
+                self.options.workers,
+                state.step,
+                self.stream.source,
+            )
+            self.run.add_session(facts)
+            self.log = MetricLog(self.run.folder, state.step)
+        try:
+            show = self.first_process and self.options.progress
+            progress = TrainingProgress(self.recipe.name, config.steps, state.step, show)
+            # The stop request is outermost: a Ctrl-C while the bar closes must not lose the checkpoint.
+            with StopRequest() as request, progress, closing(self._batches()) as batches:
+                self._train(batches, request, progress)
+        finally:
+            if self.log:
+                self.log.close()
+        if self.first_process:
+            write_run_report(self.run)
+        self.fabric.barrier()
+
+    def _batches(self) -> Generator[Any, None, None]:
+        yield from self.stream
+
+    def _train(self, batches: Iterator[Any], request: StopRequest, progress: TrainingProgress) -> None:
+        state, config = self.state, self.config
+        timed_at, timed_step = time.perf_counter(), state.step
+        while state.step < config.steps:
+            values = self._step(batches, request)
+            stop = values.pop("stop") > 0 or state.step == self.options.stop_after
+            last = state.step == config.steps
+            self._write("train", values)
+            progress.advance(state.step, values["loss"])
+            improved = self._evaluate() if last or _due(config.evaluate_every, state.step) else False
+            if last or _due(config.figures_every, state.step):
+                self._figures(last)
+            if last or stop or improved or _due(config.checkpoint_every, state.step):
+                self._save()
+            now = time.perf_counter()
+            if self.log and (last or stop or now - timed_at > SECONDS_BETWEEN_TIMINGS):
+                rate = (state.step - timed_step) / (now - timed_at)
+                timing = {"steps_per_second": rate, "samples_per_second": rate * config.batch_size}
+                self.log.write_timing(state.step, timing)
+                timed_at, timed_step = now, state.step
+            if stop and not last:
+                raise TrainingInterrupted(
+                    f"stopped after step {state.step} of {config.steps}, the checkpoint is saved: "
+                    f"`lineament resume {self.run.folder}` goes on."
+                )
+
+    def _step(self, batches: Iterator[Any], request: StopRequest) -> dict[str, float]:
+        """Do one step; return its metrics averaged over parts and processes, and whether anyone wants to stop."""
+        state, parts = self.state, self.config.accumulate
+        sums: dict[str, Tensor] = {}
+        for part in range(parts):
+            batch = self.fabric.to_device(next(batches))
+            self.update.begin(part)
+            for key, value in self.recipe.step(state.networks, batch, self.update).items():
+                share = value.detach().float() / parts
+                sums[key] = sums[key] + share if key in sums else share
+        if "loss" not in sums:
+            raise LineamentError(
+                f"recipe {self.recipe.name!r} returned no 'loss' but {', '.join(sorted(sums))}."
+            )
+        rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in state.optimisers.items()}
+        for schedule in state.schedules.values():
+            schedule.step()
+        state.step += 1
+        if state.average:
+            state.average.update(state.networks, state.step)
+        values = average_scalars(sums, {"stop": float(request.wanted)}, self.fabric.world_size)
+        self._check_finite(values)
+        return {**values, **{f"learning_rate/{name}": float(rate) for name, rate in rates.items()}}
+
+    def _check_finite(self, values: dict[str, float]) -> None:
+        for key, value in values.items():
+            if not math.isfinite(value):
+                saved = checkpoint_steps(self.run.checkpoints)
+                kept = (
+                    f"the checkpoint of step {saved[-1]} is kept"
+                    if saved
+                    else "no checkpoint was written yet"
+                )
+                raise LineamentError(
+                    f"{key} is {value} at step {self.state.step} of {self.recipe.name}: lower the learning rate or "
+                    f"look for bad samples with `lineament data check`; {kept}."
+                )
+
+    def _evaluate(self) -> bool:
+        """Measure in the first process; return whether the result is the best so far, the same in all processes."""
+        improved = False
+        if self.first_process:
+            with _EvalMode(self.state), shielded(self.config.seed):
+                measured = self.recipe.evaluate(self.state.evaluated(), self.validation)
+            if measured:
+                self._write("evaluation", measured)
+            improved = self._is_best(measured)
+        improved, self.state.best = self.fabric.broadcast((improved, self.state.best))
+        return improved
+
+    def _is_best(self, measured: dict[str, float]) -> bool:
+        name = self.recipe.best_metric
+        if not name or not measured:
+            return False
+        if name not in measured:
+            raise LineamentError(
+                f"recipe {self.recipe.name!r} names {name!r} as its best metric but measured {', '.join(measured)}."
+            )
+        value, best = float(measured[name]), self.state.best
+        sign = 1.0 if self.recipe.best_is == "lowest" else -1.0
+        if math.isnan(value) or (best is not None and sign * value >= sign * best["value"]):
+            return False
+        self.state.best = {"metric": name, "value": value, "step": self.state.step}
+        return True
+
+    def _figures(self, last: bool) -> None:
+        if self.first_process:
+            folder = self.run.figures(self.state.step)
+            folder.mkdir(parents=True, exist_ok=True)
+            with _EvalMode(self.state), shielded(self.config.seed):
+                drawn = self.recipe.figures(self.state.evaluated(), self.validation, folder)
+            if not drawn:
+                folder.rmdir()
+            if not last:
+                write_run_report(self.run)
+        self.fabric.barrier()
+
+    def _save(self) -> None:
+        checkpoint = self.state.to_checkpoint()
+        if self.first_process:
+            folder = self.run.checkpoints
+            save_checkpoint(folder, checkpoint)
+            # Later steps can only be damaged ones that a resume passed over.
+            keep = [step for step in checkpoint_steps(folder) if step <= checkpoint.step][-2:]
+            if self.state.best:
+                keep.append(self.state.best["step"])
+            prune_checkpoints(folder, keep)
+        self.fabric.barrier()
+
+    def _write(self, kind: str, values: dict[str, float]) -> None:
+        if self.log:
+            self.log.write(kind, self.state.step, values)
+
+
+class _EvalMode:
+    """Context in which the evaluated networks are in eval mode; each module's mode is set back afterwards."""
+
+    def __init__(self, state: TrainingState) -> None:
+        self.networks = state.evaluated().values()
+
+    def __enter__(self) -> None:
+        self.modes = [(module, module.training) for network in self.networks for module in network.modules()]
+        for network in self.networks:
+            network.eval()
+
+    def __exit__(self, *_: object) -> None:
+        for module, training in self.modes:
+            module.training = training
+
+
+def _due(every: int, step: int) -> bool:
+    return every > 0 and step % every == 0

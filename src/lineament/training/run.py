@@ -1,0 +1,230 @@
+"""Run directories: where everything about one training lies, the same for every method.
+
+``config.yaml`` (recipe, config, data), ``environment.json`` (one entry per session: commit, versions, device),
+``metrics.jsonl``, ``timing.jsonl``, ``tensorboard/``, ``figures/<step>/``, ``checkpoints/<step>/``, ``report.html``.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from lineament.data.files import write_text
+from lineament.errors import CheckpointError, LineamentError
+from lineament.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder
+from lineament.training.config import config_from_dict, config_to_dict
+from lineament.training.logs import read_lines
+from lineament.training.recipe import Recipe
+from lineament.training.registry import get_recipe
+
+CONFIG = "config.yaml"
+_ENTRIES = (CONFIG, "environment.json", "metrics.jsonl", "timing.jsonl", "report.html")
+_FOLDERS = ("tensorboard", "figures", "checkpoints")
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run directory.
+
+    Attributes:
+        folder: Where it lies.
+        recipe: Name of its recipe.
+        method: The family that owns its checkpoints.
+        config: Resolved fields of the recipe's config.
+        precision: Precision it is trained in.
+        data: What it was trained on, as given to ``--data``; empty when a Python caller passed sources of its own.
+        validation: The same for validation.
+    """
+
+    folder: Path
+    recipe: str
+    method: str
+    config: dict[str, Any]
+    precision: str
+    data: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of all checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def report(self) -> Path:
+        """The report, one file."""
+        return self.folder / "report.html"
+
+    def figures(self, step: int) -> Path:
+        """Folder of the figures drawn after ``step`` steps."""
+        return self.folder / "figures" / f"{step:08d}"
+
+    def metrics(self, kind: str | None = None) -> list[dict[str, Any]]:
+        """Read the metric lines of one kind (``"train"``, ``"evaluation"``) or of all."""
+        lines = read_lines(self.folder / "metrics.jsonl")
+        return [line for line in lines if kind in (None, line["kind"])]
+
+    def environment(self) -> list[dict[str, Any]]:
+        """Read what each session of the run ran on."""
+        path = self.folder / "environment.json"
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else []
+
+    def add_session(self, facts: dict[str, Any]) -> None:
+        """Append what a session runs on."""
+        write_text(
+            self.folder / "environment.json", json.dumps([*self.environment(), facts], indent=1) + "\n"
+        )
+
+    def build_recipe(self) -> Recipe[Any]:
+        """Build the recipe with the run's config; its method must have been registered."""
+        cls = get_recipe(self.recipe)
+        return cls(config_from_dict(cls.config_class, self.config))
+
+    def read_checkpoint(self, which: str | int = "newest") -> Checkpoint:
+        """Read the ``"newest"`` whole checkpoint, the ``"best"`` one (else the newest), or that of a step.
+
+        Raises:
+            CheckpointError: If there is none, or it is damaged.
+        """
+        if isinstance(which, int):
+            return read_checkpoint(step_folder(self.checkpoints, which))
+        newest = newest_checkpoint(self.checkpoints)
+        if newest is None:
+            raise CheckpointError(
+                f"the run {self.folder} has no checkpoint yet: `lineament resume {self.folder}`."
+            )
+        best = newest.state["best"]
+        if which == "best" and best is not None and best["step"] != newest.step:
+            return read_checkpoint(step_folder(self.checkpoints, best["step"]))
+        return newest
+
+    def load_networks(self, which: str | int = "best", *, average: bool = True) -> dict[str, nn.Module]:
+        """Build the recipe's networks with trained weights, on the CPU and in eval mode.
+
+        Args:
+            which: See :meth:`read_checkpoint`.
+            average: True takes the moving average of the weights where the run has one.
+        """
+        checkpoint = self.read_checkpoint(which)
+        group = "ema" if average and "ema" in checkpoint.groups else "networks"
+        networks = self.build_recipe().networks()
+        load_weights(networks, checkpoint, group)
+        for network in networks.values():
+            network.eval()
+        return networks
+
+
+def load_weights(networks: dict[str, nn.Module], checkpoint: Checkpoint, group: str) -> None:
+    """Copy the weights of a checkpoint's group into networks; all names and shapes must agree.
+
+    Raises:
+        CheckpointError: If they do not; the message names the first that differs.
+    """
+    tensors = checkpoint.groups[group]
+    wanted = {
+        f"{name}/{key}": value for name, net in networks.items() for key, value in net.state_dict().items()
+    }
+    for key in sorted(wanted.keys() ^ tensors.keys()):
+        where = (
+            "in the checkpoint but not in the network"
+            if key in tensors
+            else "in the network but not in the checkpoint"
+        )
+        raise CheckpointError(
+            f"weight {key!r} is {where}: the checkpoint belongs to another recipe or version."
+        )
+    for key, value in wanted.items():
+        if tuple(value.shape) != tuple(tensors[key].shape):
+            raise CheckpointError(
+                f"weight {key!r} has the shape {tuple(tensors[key].shape)} in the checkpoint and {tuple(value.shape)} "
+                "in the network: the checkpoint belongs to another configuration."
+            )
+    for name, net in networks.items():
+        net.load_state_dict({key: tensors[f"{name}/{key}"] for key in net.state_dict()})
+
+
+def create_run(
+    folder: Path,
+    recipe: Recipe[Any],
+    precision: str,
+    *,
+    data: Sequence[str] = (),
+    validation: Sequence[str] = (),
+    overwrite: bool = False,
+) -> Run:
+    """Make a run directory and write its config.
+
+    Raises:
+        LineamentError: If the folder is not empty and ``overwrite`` is False, or it cannot be written.
+    """
+    try:
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
+            go_on = f"go on with `lineament resume {folder}`, " if (folder / CONFIG).exists() else ""
+            raise LineamentError(
+                f"the folder {folder} is not empty: {go_on}choose another with --run, or give --overwrite."
+            )
+        folder.mkdir(parents=True, exist_ok=True)
+        # Only what a run writes is removed: --overwrite on a wrong folder must not cost anybody their files.
+        for name in _ENTRIES:
+            (folder / name).unlink(missing_ok=True)
+        for name in _FOLDERS:
+            if (folder / name).exists():
+                shutil.rmtree(folder / name)
+        run = Run(
+            folder,
+            recipe.name,
+            recipe.method,
+            config_to_dict(recipe.config),
+            precision,
+            tuple(data),
+            tuple(validation),
+        )
+        values = {
+            "recipe": run.recipe,
+            "method": run.method,
+            "precision": run.precision,
+            "data": list(run.data),
+            "validation": list(run.validation),
+            "config": run.config,
+        }
+        write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise LineamentError(
+            f"cannot make the run directory {folder}: {error.strerror or error}; choose another with --run."
+        ) from error
+    return run
+
+
+def open_run(path: str | Path) -> Run:
+    """Open a run directory.
+
+    Raises:
+        LineamentError: If there is none at ``path``, or its config cannot be read.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        raise LineamentError(
+            f"there is no run directory {folder}: give the folder that `lineament train` wrote."
+        )
+    if not (folder / CONFIG).is_file():
+        raise LineamentError(f"{folder} is not a run directory: it has no {CONFIG}.")
+    try:
+        values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        return Run(
+            folder,
+            str(values["recipe"]),
+            str(values["method"]),
+            dict(values["config"]),
+            str(values["precision"]),
+            tuple(values["data"]),
+            tuple(values["validation"]),
+        )
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise LineamentError(f"{folder / CONFIG} cannot be read as a run's config ({reason}).") from error

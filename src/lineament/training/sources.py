@@ -1,0 +1,38 @@
+"""Opens the data of a run: what was given to ``--data`` and ``--validation``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from lineament.data.registry import open_data
+from lineament.data.sample import FaceSource
+from lineament.data.subset import Concat
+from lineament.errors import UsageError
+from lineament.training.run import Run
+
+
+def open_joined(texts: Sequence[str]) -> FaceSource:
+    """Open one or several data specifications (see ``data.registry.open_data``) as one source.
+
+    Raises:
+        UsageError: If none is given, or a name or option is unknown.
+        DataError: If files are missing.
+    """
+    if not texts:
+        raise UsageError("no data is named: give at least one folder or data set with --data.")
+    sources = [open_data(text) for text in texts]
+    return sources[0] if len(sources) == 1 else Concat(sources)
+
+
+def reopen_sources(run: Run) -> tuple[FaceSource, FaceSource | None]:
+    """Open the training and validation data that a run's config names.
+
+    Raises:
+        UsageError: If it names none, because a Python caller passed sources of its own.
+    """
+    if not run.data:
+        raise UsageError(
+            f"{run.folder} was trained on data that a Python program passed: resume it there with "
+            "lineament.training.loop.resume(run, source)."
+        )
+    return open_joined(run.data), open_joined(run.validation) if run.validation else None
