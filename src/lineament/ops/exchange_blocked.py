@@ -169,11 +169,12 @@ def _softmax(scores: Tensor, peak: Tensor, mass: Tensor) -> None:
 
 def _weights(scores: Tensor, peak: Tensor) -> Tensor:
     scores.sub_(peak[:, None])
-    torch.nn.functional.threshold_(scores, NEGLIGIBLE, -torch.inf)
+    torch.threshold_(scores, NEGLIGIBLE, -torch.inf)
     return scores.exp_()
 
 
-def _distances(target_xy: Tensor, lattice_xy: Tensor, power: float, out: Tensor) -> None:
+def power_distances(target_xy: Tensor, lattice_xy: Tensor, power: float, out: Tensor) -> None:
+    """Fill ``out [m, N]`` with ``|target_xy - lattice_xy| ** power``."""
     torch.sub(target_xy[:, 0, None], lattice_xy[None, :, 0], out=out)
     out.square_()
     across = target_xy[:, 1, None] - lattice_xy[None, :, 1]
@@ -205,4 +206,4 @@ def _softmax_gradient(both: Tensor, peak: Tensor, scale: Tensor, shift: Tensor) 
     lower.copy_(keep)
 
 
-TENSOR_PASSES = Passes(_softmax, _distances, _expect, _expect_gradient, _softmax_gradient)
+TENSOR_PASSES = Passes(_softmax, power_distances, _expect, _expect_gradient, _softmax_gradient)

@@ -1,55 +1,152 @@
-"""Fused passes over a block of scores on the CPU (see `exchange_blocked.Passes` for what each one does).
+"""Fused single-precision passes over a block of scores on the CPU (meanings: `exchange_blocked.Passes`).
 
-Each pass reads and writes a block once, with an exponential that vectorises: tensor operations need five to ten sweeps
+Each pass reads and writes a block once, with an exponential that vectorises; tensor operations need five to ten sweeps
 and a slower exponential. Import this module only where it is used: it brings in the numba compiler.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
 
 import numpy as np
 import torch
-from numba import njit, types
-from numba.extending import overload
+from numba import njit
 from torch import Tensor
 
-from lineament.ops.exchange_blocked import NEGLIGIBLE, TENSOR_PASSES, Passes
+from lineament.ops.exchange_blocked import NEGLIGIBLE, Passes, power_distances
+from lineament.ops.threads import run_tasks
 
-# No reassociation here: it would undo the two-part subtraction of k ln 2.
+# No reassociation in the exponential: it would undo the two-part subtraction of k ln 2.
 EXACT = {"contract"}
 # Sums in any order, but no assumption that infinities and NaN are absent: they must reach the loss.
 RELAXED = {"contract", "reassoc", "nsz"}
-# Below this many elements a block is not worth handing to several threads.
+# Rows are handed to several threads only in pieces of at least this many elements.
 PARALLEL_ELEMENTS = 1 << 16
 
-
-@njit(fastmath=EXACT, error_model="numpy")
-def _exp_single(x: np.float32) -> np.float32:
-    """``exp(x)`` for x <= 0 to 1e-7 relative; 0 below the negligible limit, NaN stays NaN."""
-    k = np.floor(x * np.float32(1.4426950408889634) + np.float32(0.5))
-    f = x - k * np.float32(0.693359375)
-    f = f - k * np.float32(-2.12194440e-4)
-    p = np.float32(1 / 5040) * f + np.float32(1 / 720)
-    p = p * f + np.float32(1 / 120)
-    p = p * f + np.float32(1 / 24)
-    p = p * f + np.float32(1 / 6)
-    p = p * f + np.float32(0.5)
-    p = p * (f * f) + f + np.float32(1.0)
-    bits = (np.int32(max(k, np.float32(-126.0))) + np.int32(127)) << np.int32(23)
-    value = p * np.int32(bits).view(np.float32)
-    return np.float32(0.0) if x < np.float32(NEGLIGIBLE) else value
+ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
+LOWEST = np.float32(NEGLIGIBLE)
+LOG2_E = np.float32(1.4426950408889634)
+LN2_HIGH, LN2_LOW = (
+    np.float32(0.693359375),
+    np.float32(-2.12194440e-4),
+)  # the high part has only 9 bits: k times it is exact
+C3, C4, C5, C6, C7 = (np.float32(1 / n) for n in (6, 24, 120, 720, 5040))
 
 
-def _exp(x):  # type: ignore[no-untyped-def]
-    """Stand-in that numba replaces by the exponential of x's precision."""
-    raise TypeError("only callable from compiled code")
+@njit(fastmath=EXACT, error_model="numpy", cache=True)
+def _exp(x: np.float32) -> np.float32:
+    """``exp(x)`` for x <= 0 to 1e-7 relative; 0 below the negligible limit, NaN for NaN."""
+    k = np.floor(x * LOG2_E + HALF)
+    f = (x - k * LN2_HIGH) - k * LN2_LOW  # |f| <= ln(2) / 2, where the series to f^7 errs by 5e-9
+    series = ((((C7 * f + C6) * f + C5) * f + C4) * f + C3) * f + HALF
+    series = series * (f * f) + f + ONE
+    bits = (np.int32(max(k, np.float32(-126))) + np.int32(127)) << np.int32(23)
+    value = series * np.int32(bits).view(np.float32)
+    return ZERO if x < LOWEST else value
 
 
-@overload(_exp, inline="never")
-def _exp_for(x):  # type: ignore[no-untyped-def]
-    if x == types.float32:
-        return lambda x: _exp_single(x)
-    return lambda x: np.exp(x)
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _softmax(scores, peak, mass, first, end):  # type: ignore[no-untyped-def]
+    keys = scores.shape[1]
+    for i in range(first, end):
+        top = scores[i, 0]
+        for j in range(keys):
+            top = max(top, scores[i, j])
+        total = ZERO
+        for j in range(keys):
+            weight = _exp(scores[i, j] - top)
+            scores[i, j] = weight
+            total += weight
+        peak[i], mass[i] = top, total
+    return 0
+
+
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _root_distances(out, target_xy, lattice_xy, roots, first, end):  # type: ignore[no-untyped-def]
+    keys = out.shape[1]
+    for i in range(first, end):
+        x, y = target_xy[i, 0], target_xy[i, 1]
+        for j in range(keys):
+            across, down = x - lattice_xy[0, j], y - lattice_xy[1, j]
+            distance = np.sqrt(across * across + down * down)
+            out[i, j] = np.sqrt(distance) if roots == 2 else distance
+    return 0
+
+
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _expect(scores, distances, peak, mass, mean, first, end):  # type: ignore[no-untyped-def]
+    keys = scores.shape[1]
+    for i in range(first, end):
+        top = scores[i, 0]
+        for j in range(keys):
+            top = max(top, scores[i, j])
+        total, weighted = ZERO, ZERO
+        for j in range(keys):
+            weight = _exp(scores[i, j] - top)
+            total += weight
+            weighted += weight * distances[i, j]
+        peak[i], mass[i], mean[i] = top, total, weighted / total
+    return 0
+
+
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _expect_gradient(scores, distances, peak, scale, mean, first, end):  # type: ignore[no-untyped-def]
+    keys = scores.shape[1]
+    for i in range(first, end):
+        top, factor, middle = peak[i], scale[i], mean[i]
+        for j in range(keys):
+            scores[i, j] = factor * _exp(scores[i, j] - top) * (distances[i, j] - middle)
+    return 0
+
+
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _softmax_gradient(upper, lower, peak, scale, shift, first, end):  # type: ignore[no-untyped-def]
+    keys = upper.shape[1]
+    for i in range(first, end):
+        top, factor, middle = peak[i], scale[i], shift[i]
+        for j in range(keys):
+            weight = factor * _exp(upper[i, j] - top)
+            upper[i, j] = weight * (lower[i, j] - middle)
+            lower[i, j] = weight
+    return 0
+
+
+def _by_rows(kernel: Callable[..., int], *arguments: Tensor | int) -> None:
+    """Run a kernel on all rows of its first argument, split over as many threads as torch uses."""
+    block = arguments[0]
+    assert isinstance(block, Tensor)
+    rows = len(block)
+    pieces = max(1, min(torch.get_num_threads(), block.numel() // PARALLEL_ELEMENTS, rows))
+    tasks = [(rows * piece // pieces, rows * (piece + 1) // pieces) for piece in range(pieces)]
+    run_tasks(kernel, [a.numpy() if isinstance(a, Tensor) else a for a in arguments], tasks)
+
+
+def _softmax_pass(scores: Tensor, peak: Tensor, mass: Tensor) -> None:
+    _by_rows(_softmax, scores, peak, mass)
+
+
+def _distances_pass(target_xy: Tensor, lattice_xy: Tensor, power: float, out: Tensor) -> None:
+    if power not in (0.5, 1.0):
+        power_distances(target_xy, lattice_xy, power, out)
+        return
+    _by_rows(_root_distances, out, target_xy, lattice_xy.t().contiguous(), 2 if power == 0.5 else 1)
+
+
+def _expect_pass(scores: Tensor, distances: Tensor, peak: Tensor, mass: Tensor, mean: Tensor) -> None:
+    _by_rows(_expect, scores, distances, peak, mass, mean)
+
+
+def _expect_gradient_pass(
+    scores: Tensor, distances: Tensor, peak: Tensor, scale: Tensor, mean: Tensor
+) -> None:
+    _by_rows(_expect_gradient, scores, distances, peak, scale, mean)
+
+
+def _softmax_gradient_pass(both: Tensor, peak: Tensor, scale: Tensor, shift: Tensor) -> None:
+    upper, lower = both.chunk(2)
+    _by_rows(_softmax_gradient, upper, lower, peak, scale, shift)
+
+
+NUMBA_PASSES = Passes(
+    _softmax_pass, _distances_pass, _expect_pass, _expect_gradient_pass, _softmax_gradient_pass
+)

@@ -1,0 +1,331 @@
+"""The descriptor-exchange loss as streaming ops (Thewlis et al. 2019, equations 2 to 5).
+
+Usage, for a batch of B pairs with source and target maps ``[B, C, H, W]``::
+
+    loss = exchange_loss(source, target, None, target_xy, lattice_xy, normalize=False, power=0.5)
+    loss = dense_correlation_loss(source, target, target_xy, lattice_xy, normalize=False)   # no exchange
+
+``target_xy [B, N, 2]`` says where each source point belongs in the target image, ``lattice_xy [N, 2]`` where the target
+points lie, both in input pixels, x then y. Maps may be given flat, ``[B, C, N]``; a subset of the source points is a
+flat source with as many rows in ``target_xy`` (then give ``auxiliary``, or the exchange sees only the subset).
+
+No N x N x C product is formed and no N x N matrix outlives a block of rows: memory grows as N, time as N^2. The loss is
+made of two ops that are useful by themselves, :func:`reconstruct` and :func:`expected_distance`, each a
+``torch.library`` op with a hand-written backward pass, so both work under ``torch.compile`` and ``torch.export``.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.errors import DataError, UsageError, unknown_name
+from lineament.ops import exchange_blocked, exchange_reference
+
+NORMALISED_LENGTH = 20.0
+IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "triton")
+
+
+def exchange_loss(
+    source: Tensor,
+    target: Tensor,
+    auxiliary: Tensor | None,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    *,
+    normalize: bool,
+    power: float = 0.5,
+    impl: str = "auto",
+) -> Tensor:
+    """Expected distance between match and truth after the source was rebuilt from another face.
+
+    ``r_u = sum_w softmax_w(f_u . a_w) a_w``; ``L = mean_b mean_u sum_v softmax_v(r_u . t_v) |g(u) - v| ** power``.
+    Scores are raw dot products without a temperature; r is not normalised again.
+
+    Args:
+        source: ``[B, C, H, W]`` or ``[B, C, M]`` descriptors f.
+        target: ``[B, C, H, W]`` or ``[B, C, N]`` descriptors t.
+        auxiliary: ``[B, C, ...]`` descriptors a of another face; None takes the source of the next pair in the batch
+            (with B = 1 the source itself), as published.
+        target_xy: ``[B, M, 2]`` where g(u) each source point belongs in the target, input pixels. No gradient.
+        lattice_xy: ``[N, 2]`` positions v of the target points, input pixels. No gradient.
+        normalize: Give all vectors the length 20 first.
+        power: Exponent of the Euclidean distance; 0.5 in all published runs.
+        impl: ``auto`` (by device), ``reference`` (keeps N x N), ``torch``, ``numba`` (CPU), ``triton`` (CUDA).
+
+    Returns:
+        Scalar in the descriptors' precision (single precision for half-precision descriptors).
+
+    Raises:
+        DataError: If shapes do not fit together.
+        UsageError: If ``impl`` is unknown or cannot run on this device.
+    """
+    source, target = _vectors("source", source, normalize), _vectors("target", target, normalize)
+    if auxiliary is None:
+        auxiliary = source.roll(-1, dims=0)
+    else:
+        auxiliary = _vectors("auxiliary", auxiliary, normalize)
+    rebuilt = reconstruct(source, auxiliary, impl=impl)
+    return expected_distance(rebuilt, target, target_xy, lattice_xy, power=power, impl=impl).mean()
+
+
+def dense_correlation_loss(
+    source: Tensor,
+    target: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    *,
+    normalize: bool,
+    power: float = 0.5,
+    impl: str = "auto",
+) -> Tensor:
+    """The same loss without exchange: ``mean_b mean_u sum_v softmax_v(f_u . t_v) |g(u) - v| ** power``.
+
+    Arguments, result and errors as in :func:`exchange_loss`.
+    """
+    source, target = _vectors("source", source, normalize), _vectors("target", target, normalize)
+    return expected_distance(source, target, target_xy, lattice_xy, power=power, impl=impl).mean()
+
+
+def reconstruct(queries: Tensor, auxiliary: Tensor, *, impl: str = "auto") -> Tensor:
+    """Rebuild each query from the vectors it resembles: ``r_u = sum_w softmax_w(q_u . a_w) a_w``.
+
+    Args:
+        queries: ``[B, C, M]``.
+        auxiliary: ``[B, C, K]``.
+        impl: As in :func:`exchange_loss`.
+
+    Returns:
+        ``[B, C, M]``, differentiable in both arguments.
+
+    Raises:
+        DataError: If batch, channels, precision or device differ, or a set is empty.
+        UsageError: If ``impl`` is unknown or cannot run on this device.
+    """
+    _check_pair(queries, auxiliary)
+    chosen = _choose(impl, queries)
+    if chosen == "reference":
+        return exchange_reference.reconstruct(queries, auxiliary)
+    return torch.ops.lineament.reconstruct(queries, auxiliary, chosen)[0]
+
+
+def expected_distance(
+    queries: Tensor,
+    targets: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    *,
+    power: float = 0.5,
+    impl: str = "auto",
+) -> Tensor:
+    """Mean distance of each query's soft match from where it belongs.
+
+    ``l_u = sum_v softmax_v(q_u . t_v) |g(u) - v| ** power``.
+
+    Args:
+        queries: ``[B, C, M]``.
+        targets: ``[B, C, N]``.
+        target_xy: ``[B, M, 2]`` true places g(u), pixels. No gradient.
+        lattice_xy: ``[N, 2]`` places v of the targets, pixels. No gradient.
+        power: Exponent of the Euclidean distance, > 0.
+        impl: As in :func:`exchange_loss`.
+
+    Returns:
+        ``[B, M]`` in pixels to the given power, differentiable in queries and targets.
+
+    Raises:
+        DataError: If shapes, precision or device do not fit, a set is empty, or ``power`` is not positive.
+        UsageError: If ``impl`` is unknown or cannot run on this device.
+    """
+    _check_pair(queries, targets)
+    batch, _, rows = queries.shape
+    if target_xy.shape != (batch, rows, 2) or lattice_xy.shape != (targets.shape[2], 2):
+        raise DataError(
+            f"{batch} x {rows} queries and {targets.shape[2]} targets need target_xy [{batch}, {rows}, 2] and "
+            f"lattice_xy [{targets.shape[2]}, 2]; got {list(target_xy.shape)} and {list(lattice_xy.shape)}."
+        )
+    if not power > 0:
+        raise DataError(f"the distance exponent must be positive, not {power}: the published value is 0.5.")
+    target_xy, lattice_xy = (xy.detach().to(queries).contiguous() for xy in (target_xy, lattice_xy))
+    chosen = _choose(impl, queries)
+    if chosen == "reference":
+        return exchange_reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
+    return torch.ops.lineament.expected_distance(queries, targets, target_xy, lattice_xy, power, chosen)[0]
+
+
+def _vectors(name: str, features: Tensor, normalize: bool) -> Tensor:
+    """``[B, C, ...]`` -> ``[B, C, N]``, at least single precision, of length 20 if asked."""
+    if features.ndim < 3 or not features.is_floating_point():
+        raise DataError(
+            f"{name} must be floating-point [B, C, H, W] or [B, C, N], not {features.dtype} {list(features.shape)}."
+        )
+    if features.dtype in (torch.float16, torch.bfloat16):
+        features = features.float()  # scores reach 400, where half precision resolves 0.25 and bfloat16 2
+    if normalize:
+        # Scores grow to 400 and the exchange amplifies their errors: rounding the vectors once instead of three times
+        # halves the error of the gradients.
+        wide = features if features.device.type == "mps" else features.double()
+        features = (NORMALISED_LENGTH * F.normalize(wide, dim=1)).to(features.dtype)
+    return features.flatten(2)
+
+
+def _check_pair(queries: Tensor, keys: Tensor) -> None:
+    same = queries.ndim == keys.ndim == 3 and queries.shape[:2] == keys.shape[:2]
+    if not same or queries.dtype != keys.dtype or queries.device != keys.device:
+        raise DataError(
+            "two sets of descriptors must agree in batch, channels, precision and device; got "
+            f"{list(queries.shape)} {queries.dtype} {queries.device} and {list(keys.shape)} {keys.dtype} {keys.device}."
+        )
+    if queries.numel() == 0 or keys.numel() == 0:
+        raise DataError(
+            f"empty descriptor sets {list(queries.shape)} and {list(keys.shape)}: give at least one point."
+        )
+    if queries.dtype not in (torch.float32, torch.float64):
+        raise DataError(f"descriptors must be float32 or float64, not {queries.dtype}.")
+
+
+def _choose(impl: str, like: Tensor) -> str:
+    if impl not in IMPLEMENTATIONS:
+        raise unknown_name("implementation of the exchange loss", impl, IMPLEMENTATIONS)
+    device, single = like.device.type, like.dtype == torch.float32
+    if impl == "numba" and (device != "cpu" or not single):
+        raise UsageError(
+            f"impl='numba' needs float32 on a CPU, not {like.dtype} on {device}: give impl='auto'."
+        )
+    if impl == "triton" and not single:
+        raise UsageError(f"impl='triton' needs float32, not {like.dtype}: give impl='auto'.")
+    if impl != "auto":
+        return impl
+    return "numba" if device == "cpu" and single else "torch"
+
+
+def _passes(impl: str) -> exchange_blocked.Passes:
+    if impl == "numba":
+        from lineament.ops.exchange_numba import NUMBA_PASSES
+
+        return NUMBA_PASSES
+    return exchange_blocked.TENSOR_PASSES
+
+
+@torch.library.custom_op("lineament::reconstruct", mutates_args=())
+def _reconstruct(queries: Tensor, auxiliary: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(queries.device.type, enabled=False):
+        return exchange_blocked.reconstruct_forward(_passes(impl), queries, auxiliary)
+
+
+@_reconstruct.register_fake
+def _(queries: Tensor, auxiliary: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
+    rows = queries.new_empty(queries.shape[0], queries.shape[2])
+    return torch.empty_like(queries), rows, torch.empty_like(rows)
+
+
+@torch.library.custom_op("lineament::reconstruct_backward", mutates_args=())
+def _reconstruct_backward(
+    gradient: Tensor,
+    queries: Tensor,
+    auxiliary: Tensor,
+    result: Tensor,
+    peak: Tensor,
+    mass: Tensor,
+    impl: str,
+) -> tuple[Tensor, Tensor]:
+    with torch.autocast(queries.device.type, enabled=False):
+        return exchange_blocked.reconstruct_backward(
+            _passes(impl), gradient, queries, auxiliary, result, peak, mass
+        )
+
+
+@_reconstruct_backward.register_fake
+def _(
+    gradient: Tensor,
+    queries: Tensor,
+    auxiliary: Tensor,
+    result: Tensor,
+    peak: Tensor,
+    mass: Tensor,
+    impl: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(queries), torch.empty_like(auxiliary)
+
+
+def _reconstruct_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    queries, auxiliary, ctx.impl = inputs
+    ctx.save_for_backward(queries, auxiliary, *output)
+    ctx.set_materialize_grads(False)
+
+
+def _reconstruct_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
+    d_queries, d_auxiliary = torch.ops.lineament.reconstruct_backward(gradient, *ctx.saved_tensors, ctx.impl)
+    return d_queries, d_auxiliary, None
+
+
+_reconstruct.register_autograd(_reconstruct_autograd, setup_context=_reconstruct_setup)
+
+
+@torch.library.custom_op("lineament::expected_distance", mutates_args=())
+def _expected_distance(
+    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    with torch.autocast(queries.device.type, enabled=False):
+        return exchange_blocked.distance_forward(
+            _passes(impl), queries, targets, target_xy, lattice_xy, power
+        )
+
+
+@_expected_distance.register_fake
+def _(
+    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
+) -> tuple[Tensor, Tensor, Tensor]:
+    rows = queries.new_empty(queries.shape[0], queries.shape[2])
+    return rows, torch.empty_like(rows), torch.empty_like(rows)
+
+
+@torch.library.custom_op("lineament::expected_distance_backward", mutates_args=())
+def _expected_distance_backward(
+    gradient: Tensor,
+    queries: Tensor,
+    targets: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    mean: Tensor,
+    peak: Tensor,
+    mass: Tensor,
+    power: float,
+    impl: str,
+) -> tuple[Tensor, Tensor]:
+    with torch.autocast(queries.device.type, enabled=False):
+        return exchange_blocked.distance_backward(
+            _passes(impl), gradient, queries, targets, target_xy, lattice_xy, mean, peak, mass, power
+        )
+
+
+@_expected_distance_backward.register_fake
+def _(
+    gradient: Tensor,
+    queries: Tensor,
+    targets: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    mean: Tensor,
+    peak: Tensor,
+    mass: Tensor,
+    power: float,
+    impl: str,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(queries), torch.empty_like(targets)
+
+
+def _distance_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    queries, targets, target_xy, lattice_xy, ctx.power, ctx.impl = inputs
+    ctx.save_for_backward(queries, targets, target_xy, lattice_xy, *output)
+
+
+def _distance_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
+    d_queries, d_targets = torch.ops.lineament.expected_distance_backward(
+        gradient, *ctx.saved_tensors, ctx.power, ctx.impl
+    )
+    return d_queries, d_targets, None, None, None, None
+
+
+_expected_distance.register_autograd(_distance_autograd, setup_context=_distance_setup)
