@@ -1,0 +1,279 @@
+"""Draws a scene: the picture, and the exact truth behind every pixel of it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numba
+import numpy as np
+
+from lineament.data.synthetic.albedo import GLASSES_PART, hair_height, look_up
+from lineament.data.synthetic.appearance import Appearance
+from lineament.data.synthetic.background import draw_background
+from lineament.data.synthetic.extras import Extras, build_extras
+from lineament.data.synthetic.fields import HAIRLINE_Y, feature_maps
+from lineament.data.synthetic.head.model import Floats, HeadModel, Ints, Part
+from lineament.data.synthetic.light import irradiance_coefficients
+from lineament.data.synthetic.mesh import (
+    ambient_occlusion,
+    depth_buffer,
+    front_faces,
+    sun_view,
+    vertex_normals,
+)
+from lineament.data.synthetic.noise import noise_volume, smooth
+from lineament.data.synthetic.scene import Scene, camera_for, face_box
+from lineament.data.synthetic.sensor import through_camera
+from lineament.data.synthetic.shading import shade
+from lineament.geometry.camera import Camera
+
+SHADOW_SIZE = 128
+VISIBLE_WITHIN = 5.0
+"""A landmark is seen when no surface lies more than this many millimetres in front of it."""
+
+
+@dataclass(frozen=True)
+class Rendering:
+    """One picture and its truth; maps are sampled at the pixel centres, in the conventions of :class:`FaceSample`.
+
+    Attributes:
+        image: ``[H, W, 3]`` display values, multiples of 1/255.
+        camera: Its world is the head frame.
+        landmarks: ``[68, 3]`` x and y in pixels, camera depth in millimetres.
+        visible: ``[68]`` True where the landmark is neither hidden nor outside of the picture.
+        box: ``[4]`` the face box (see :func:`lineament.data.synthetic.scene.face_box`).
+        depth: ``[H, W]`` camera depth, 0 where empty.
+        normals: ``[H, W, 3]`` unit normals in the camera frame, 0 where empty.
+        mask: ``[H, W]`` True on the head.
+        uv: ``[H, W, 2]`` surface coordinates, NaN where there is no head surface (background, clothes, spectacles).
+        vertices: ``[V, 3]`` the head's vertices in its own frame, millimetres.
+    """
+
+    image: Floats
+    camera: Camera
+    landmarks: Floats
+    visible: np.ndarray
+    box: Floats
+    depth: Floats
+    normals: Floats
+    mask: np.ndarray
+    uv: Floats
+    vertices: Floats
+
+
+class Renderer:
+    """Draws scenes of one head model; keeps what does not change from picture to picture.
+
+    Args:
+        head: The head model.
+        samples: Samples along each side of a pixel; 2 gives 4 samples a pixel.
+    """
+
+    def __init__(self, head: HeadModel, samples: int = 2) -> None:
+        self.head = head
+        self.samples = samples
+        solid = head.faces[~np.isin(head.part, (Part.HAIR, Part.LASHES, Part.CLOTH))]
+        self._openness = ambient_occlusion(head.neutral, solid)
+        self._rest_normals = vertex_normals(head.neutral, head.faces)
+        self._scalp = np.zeros(len(head.neutral), bool)
+        if not (head.part == Part.HAIR).any():
+            self._scalp[np.unique(head.faces[head.part == Part.SKIN])] = True
+        self._has_cloth = bool((head.part == Part.CLOTH).any())
+
+    def render(self, scene: Scene, size: int) -> Rendering:
+        """Draw one scene.
+
+        Args:
+            scene: What to draw.
+            size: Side of the square picture in pixels.
+
+        Returns:
+            The picture and its truth; a pure function of the arguments and the head.
+        """
+        head = self.head
+        vertices = head.vertices(scene.identity[None], scene.expression[None], scene.gaze[None])[0]
+        landmarks = head.landmarks(vertices[None])[0]
+        if self._scalp.any() and scene.appearance.hair_volume > 0 and scene.appearance.hair_density > 0.5:
+            _raise_hair(
+                vertices, self._rest_normals, head.canonical, self._scalp, feature_maps(), scene.appearance
+            )
+        camera = camera_for(scene.view, landmarks, size)
+        rotation = camera.world_to_camera[:3, :3].numpy()
+        translation = camera.world_to_camera[:3, 3].numpy()
+        extras = build_extras(
+            scene.appearance, head, landmarks, cloth=not self._has_cloth, hair=bool(self._scalp.any())
+        )
+        mesh = _join(head, vertices, self._openness, extras)
+        points = mesh.vertices @ rotation.T + translation
+        normals = vertex_normals(points, mesh.faces)
+        intrinsics = camera.intrinsics.numpy()
+        pixels = _project(points, intrinsics)
+
+        # The samples of a pixel lie evenly around its centre: sample X of the fine grid is at (X + 0.5) / S - 0.5.
+        fine = pixels.copy()
+        fine[:, :2] = (pixels[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
+        kept = front_faces(fine, mesh.faces, mesh.two_sided)
+        faces, part = mesh.faces[kept], mesh.part[kept]
+        index, fine_depth = depth_buffer(fine, faces, size * self.samples, size * self.samples)
+        image, coverage = self._shade(scene, mesh, points, normals, fine, faces, part, index, size)
+        rng = np.random.Generator(np.random.PCG64(list(scene.picture_seed)))
+        background = draw_background(rng, size, size)
+        image = image + background * (1 - coverage)[..., None]
+
+        centre_index, depth = depth_buffer(pixels, faces, size, size)
+        truth_normals, uv = _truth(centre_index, pixels, faces, normals, mesh.uv, mesh.faces_uv[kept])
+        projected = _project((landmarks @ rotation.T + translation).astype(np.float32), intrinsics)
+        return Rendering(
+            image=through_camera(rng, image, scene.sensor, scene.grey),
+            camera=camera,
+            landmarks=projected,
+            visible=_visible(projected, fine_depth, self.samples),
+            box=face_box(projected[:, :2].astype(np.float64)).astype(np.float32),
+            depth=depth,
+            normals=truth_normals,
+            mask=centre_index >= 0,
+            uv=uv,
+            vertices=vertices,
+        )
+
+    def _shade(
+        self, scene: Scene, mesh: _Mesh, points: Floats, normals: Floats, fine: Floats, faces: Ints, part: np.ndarray,
+        index: Ints, size: int,
+    ) -> tuple[Floats, Floats]:  # fmt: skip
+        image = np.empty((size, size, 3), np.float32)
+        coverage = np.empty((size, size), np.float32)
+        middle = points[: len(self.head.neutral)].mean(axis=0)
+        reach = 190.0
+        in_sun = sun_view(points - middle, scene.light.sun.astype(np.float64), SHADOW_SIZE, reach)
+        _, shadow = depth_buffer(in_sun, mesh.faces[mesh.casts], SHADOW_SIZE, SHADOW_SIZE)
+        shade(
+            index, self.samples, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun, shadow,
+            2.2 * 2 * reach / SHADOW_SIZE, scene.appearance, scene.light,
+            irradiance_coefficients(scene.light.harmonics), feature_maps(), noise_volume(), image, coverage,
+        )  # fmt: skip
+        return image, coverage
+
+
+@dataclass(frozen=True)
+class _Mesh:
+    """The head and what it wears, as one mesh."""
+
+    vertices: Floats
+    faces: Ints
+    part: np.ndarray
+    canonical: Floats
+    openness: Floats
+    uv: Floats
+    faces_uv: Ints
+    two_sided: np.ndarray
+    casts: np.ndarray
+
+
+def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -> _Mesh:
+    part = np.concatenate([head.part, extras.part])
+    nowhere = len(head.uv)
+    faces_uv = np.concatenate([head.faces_uv, np.full((len(extras.faces), 3), nowhere, np.int32)])
+    hollow = np.isin(part, (Part.MOUTH_INTERIOR, Part.TEETH, Part.EYE_LEFT, Part.EYE_RIGHT, GLASSES_PART))
+    return _Mesh(
+        vertices=np.concatenate([vertices, extras.vertices]),
+        faces=np.concatenate([head.faces, extras.faces + np.int32(len(vertices))]),
+        part=part,
+        canonical=np.concatenate([head.canonical, extras.canonical]),
+        openness=np.concatenate([openness, extras.openness]),
+        uv=np.concatenate([head.uv, np.full((1, 2), np.nan, np.float32)]),
+        faces_uv=faces_uv,
+        two_sided=np.isin(part, (Part.HAIR, Part.LASHES, Part.CLOTH, GLASSES_PART)),
+        casts=~hollow,
+    )
+
+
+def _project(points: Floats, intrinsics: Floats) -> Floats:
+    """``[N, 3]`` camera points to pixel x, y and depth, float32."""
+    pixels = np.empty_like(points)
+    depth = points[:, 2]
+    pixels[:, 0] = points[:, 0] / depth * intrinsics[0, 0] + intrinsics[0, 2]
+    pixels[:, 1] = points[:, 1] / depth * intrinsics[1, 1] + intrinsics[1, 2]
+    pixels[:, 2] = depth
+    return pixels
+
+
+def _visible(projected: Floats, fine_depth: Floats, samples: int) -> np.ndarray:
+    """Depth test of landmarks against the 3x3 samples around each."""
+    height, width = fine_depth.shape
+    visible = np.zeros(len(projected), bool)
+    for number, (x, y, depth) in enumerate(projected):
+        column, row = round((x + 0.5) * samples - 0.5), round((y + 0.5) * samples - 0.5)
+        if not (0 <= column < width and 0 <= row < height):
+            continue
+        around = fine_depth[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
+        visible[number] = bool(((around == 0) | (around > depth - VISIBLE_WITHIN)).any())
+    return visible
+
+
+@numba.njit(cache=True, nogil=True)
+def _truth(
+    index: np.ndarray,
+    pixels: np.ndarray,
+    faces: np.ndarray,
+    normals: np.ndarray,
+    uv: np.ndarray,
+    faces_uv: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Unit normals ``[H, W, 3]`` and uv ``[H, W, 2]`` (NaN where empty) at the pixel centres."""
+    height, width = index.shape
+    out_normals = np.zeros((height, width, 3), np.float32)
+    out_uv = np.full((height, width, 2), np.nan, np.float32)
+    for y in range(height):
+        for x in range(width):
+            face = index[y, x]
+            if face < 0:
+                continue
+            i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+            x0, y0 = np.float64(pixels[i, 0]) - x, np.float64(pixels[i, 1]) - y
+            x1, y1 = np.float64(pixels[j, 0]) - x, np.float64(pixels[j, 1]) - y
+            x2, y2 = np.float64(pixels[k, 0]) - x, np.float64(pixels[k, 1]) - y
+            z0, z1, z2 = np.float64(pixels[i, 2]), np.float64(pixels[j, 2]), np.float64(pixels[k, 2])
+            u = (x1 * y2 - y1 * x2) * z1 * z2
+            v = (x2 * y0 - y2 * x0) * z0 * z2
+            w = (x0 * y1 - y0 * x1) * z0 * z1
+            total = u + v + w
+            u, v, w = u / total, v / total, w / total
+            length = 0.0
+            for c in range(3):
+                value = u * normals[i, c] + v * normals[j, c] + w * normals[k, c]
+                out_normals[y, x, c] = value
+                length += value * value
+            for c in range(3):
+                out_normals[y, x, c] /= np.sqrt(length)
+            for c in range(2):
+                out_uv[y, x, c] = (
+                    u * uv[faces_uv[face, 0], c] + v * uv[faces_uv[face, 1], c] + w * uv[faces_uv[face, 2], c]
+                )
+    return out_normals, out_uv
+
+
+@numba.njit(cache=True, nogil=True)
+def _raise_hair(
+    vertices: np.ndarray,
+    normals: np.ndarray,
+    canonical: np.ndarray,
+    scalp: np.ndarray,
+    maps: np.ndarray,
+    person: Appearance,
+) -> None:
+    """Lift the scalp by the volume of the hair, in place; nothing below the hairline moves."""
+    scratch = np.empty(maps.shape[2], np.float32)
+    for vertex in range(vertices.shape[0]):
+        if not scalp[vertex]:
+            continue
+        x, y, z = canonical[vertex, 0], canonical[vertex, 1], canonical[vertex, 2]
+        if y > 30.0 and z < 110.0:
+            continue
+        # Ears and temples stay where they are: there the hair lies flat.
+        clear = 1.0 if z > 130.0 else max(smooth(-14.0, -44.0, y), smooth(116.0, 130.0, z))
+        look_up(maps, x, y, scratch)
+        height = hair_height(x, y, z, scratch[HAIRLINE_Y], person.hairline_shift, person.hairline_temples)
+        lift = person.hair_volume * smooth(0.0, 22.0, height) * clear
+        for c in range(3):
+            vertices[vertex, c] += lift * normals[vertex, c]

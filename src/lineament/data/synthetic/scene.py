@@ -1,0 +1,201 @@
+"""A scene: who is seen, what the face does, how it is lit, and from where it is looked at."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+
+from lineament.data.synthetic.appearance import Appearance, draw_appearance
+from lineament.data.synthetic.expressions import draw_expression
+from lineament.data.synthetic.head.model import Floats, HeadModel
+from lineament.data.synthetic.light import Light, draw_light
+from lineament.geometry.camera import Camera
+from lineament.geometry.rotation import matrix_from_pose
+
+HEAD_ANCHOR = np.array([0.0, 30.0, 10.0])
+"""Point of the head frame (mm) that lies on the optical axis at the drawn distance."""
+
+BOX_ABOVE_BROWS = 0.30
+"""The face box reaches above the highest landmark by this share of the landmarks' height: face detectors include
+the middle of the forehead, which the 68 points do not."""
+
+
+@dataclass(frozen=True)
+class SceneOptions:
+    """What is drawn at random, and how widely.
+
+    Attributes:
+        max_yaw: Largest turn of the head to either side, radians.
+        max_pitch: Largest nod up or down, radians.
+        max_roll: Largest tilt, radians.
+        distance: Least and largest distance of the camera, millimetres.
+        framing: Least and largest share of the picture that the side of the face box takes.
+        jitter: Standard deviation of the box centre from the picture's, as a share of the picture.
+        grey: Probability of a black-and-white picture.
+        sensor: Strength of blur, noise and compression, 0 (clean) .. 1.
+        expressions: Scale of the expressions, 0 (all faces at rest) .. 1.
+        extras: Whether spectacles, long hair and clothes are drawn.
+    """
+
+    max_yaw: float = math.radians(40.0)
+    max_pitch: float = math.radians(20.0)
+    max_roll: float = math.radians(15.0)
+    distance: tuple[float, float] = (450.0, 2500.0)
+    framing: tuple[float, float] = (0.45, 0.80)
+    jitter: float = 0.04
+    grey: float = 0.2
+    sensor: float = 1.0
+    expressions: float = 1.0
+    extras: bool = True
+
+
+@dataclass(frozen=True)
+class View:
+    """From where a scene is seen.
+
+    Attributes:
+        pose: Yaw, pitch, roll of the head relative to the camera, radians (geometry/rotation.py).
+        distance: Millimetres from the camera to the middle of the face.
+        framing: Share of the picture that the side of the face box takes.
+        shift: Where the box centre lies, as a share of the picture from its middle (x, y).
+    """
+
+    pose: tuple[float, float, float]
+    distance: float
+    framing: float
+    shift: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Everything that is drawn for one picture, apart from the pixels.
+
+    Attributes:
+        person: Number of the person in its source.
+        identity: ``[I]`` shape coefficients.
+        expression: ``[E]`` activations.
+        gaze: ``[2, 2]`` gaze beyond the expressions, radians.
+        mood: Name of the expression.
+        style: Name of the head model's style (hair), or ``""``.
+        appearance: Skin, hair, eyes, clothes.
+        light: In the frame of the camera of ``view``.
+        view: The camera.
+        picture_seed: Seeds the background and the sensor.
+        sensor: Strength of the camera's flaws, 0 .. 1.
+        grey: Probability of a black-and-white picture.
+    """
+
+    person: int
+    identity: Floats
+    expression: Floats
+    gaze: Floats
+    mood: str
+    style: str
+    appearance: Appearance
+    light: Light
+    view: View
+    picture_seed: tuple[int, ...]
+    sensor: float
+    grey: float
+
+
+def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, person: int) -> Scene:
+    """Draw picture ``index`` of the world ``seed``; a pure function of its arguments.
+
+    What belongs to the person (shape, skin, hair, eyes) follows from ``seed`` and ``person`` alone, what belongs to the
+    moment (expression, light, camera, clothes' background) from ``seed`` and ``index``.
+    """
+    of_person = np.random.Generator(np.random.PCG64([seed, 1, person]))
+    of_picture = np.random.Generator(np.random.PCG64([seed, 2, index]))
+    identity = np.clip(of_person.standard_normal(len(head.identity)), -2.8, 2.8).astype(np.float32)
+    styles = sorted(head.styles)
+    style = styles[int(of_person.integers(len(styles)))] if styles else ""
+    for name, value in head.styles.get(style, {}).items():
+        identity[head.identity_index(name)] = value
+    appearance = draw_appearance(of_person)
+    expression, gaze, mood = draw_expression(of_picture, head)
+    if not options.extras:
+        appearance = appearance._replace(glasses=np.zeros(5, np.float32), hair_length=-60.0)
+    view = draw_view(of_picture, options)
+    skin = appearance.skin_base * np.exp(
+        -np.array([2.2, 2.65, 3.0]) * appearance.melanin - np.array([0.1, 0.95, 0.8]) * appearance.haemoglobin
+    )
+    return Scene(
+        person=person,
+        identity=identity,
+        expression=(expression * options.expressions).astype(np.float32),
+        gaze=gaze,
+        mood=mood,
+        style=style,
+        appearance=appearance,
+        light=draw_light(of_picture, skin),
+        view=view,
+        picture_seed=(seed, 3, index),
+        sensor=options.sensor,
+        grey=options.grey,
+    )
+
+
+def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
+    """Draw a camera within the options' limits."""
+    spread = rng.standard_normal(3) * np.array([0.5, 0.45, 0.4])
+    even = rng.uniform(-1.0, 1.0, 3)
+    # A bell around frontal with long flat shoulders: all turns up to the limit are seen often enough.
+    unit = np.clip(np.where(rng.random(3) < 0.35, even, spread), -1.0, 1.0)
+    pose = unit * np.array([options.max_yaw, options.max_pitch, options.max_roll])
+    low, high = np.log(options.distance[0]), np.log(options.distance[1])
+    shift = rng.normal(0.0, 1.0, 2) * options.jitter
+    return View(
+        pose=(float(pose[0]), float(pose[1]), float(pose[2])),
+        distance=float(np.exp(rng.uniform(low, high))),
+        framing=float(rng.uniform(*options.framing)),
+        shift=(float(shift[0]), float(shift[1])),
+    )
+
+
+def with_view(scene: Scene, view: View) -> Scene:
+    """The same scene seen by another camera; the light stays where it is, seen from the head."""
+    from lineament.data.synthetic.light import rotate_light
+
+    turn = head_rotation(view) @ head_rotation(scene.view).T
+    return replace(scene, view=view, light=rotate_light(scene.light, turn))
+
+
+def head_rotation(view: View) -> np.ndarray:
+    """``[3, 3]`` float64 rotation of the head frame into the camera frame."""
+    return matrix_from_pose(torch.tensor(view.pose, dtype=torch.float64)).numpy()
+
+
+def face_box(landmarks: np.ndarray) -> np.ndarray:
+    """Box ``x0, y0, x1, y1`` of 68 projected landmarks, raised to the middle of the forehead; ``[68, 2] -> [4]``."""
+    low, high = landmarks.min(axis=0), landmarks.max(axis=0)
+    top = low[1] - BOX_ABOVE_BROWS * (high[1] - low[1])
+    return np.array([low[0], top, high[0], high[1]])
+
+
+def camera_for(view: View, landmarks: np.ndarray, size: int) -> Camera:
+    """The camera that sees a face as ``view`` says.
+
+    Args:
+        view: Pose, distance and framing.
+        landmarks: ``[68, 3]`` landmarks in the head frame, millimetres.
+        size: Side of the (square) picture in pixels.
+
+    Returns:
+        A camera whose world is the head frame.
+    """
+    rotation = head_rotation(view)
+    translation = np.array([0.0, 0.0, view.distance]) - rotation @ HEAD_ANCHOR
+    points = landmarks.astype(np.float64) @ rotation.T + translation
+    box = face_box(points[:, :2] / points[:, 2:])
+    side = max(box[2] - box[0], box[3] - box[1])
+    focal = view.framing * size / side
+    middle = 0.5 * (box[:2] + box[2:])
+    centre = 0.5 * (size - 1) + np.array(view.shift) * size - focal * middle
+    intrinsics = np.array([[focal, 0.0, centre[0]], [0.0, focal, centre[1]], [0.0, 0.0, 1.0]])
+    extrinsics = np.eye(4)
+    extrinsics[:3, :3], extrinsics[:3, 3] = rotation, translation
+    return Camera(torch.from_numpy(intrinsics).float(), torch.from_numpy(extrinsics).float(), size, size)

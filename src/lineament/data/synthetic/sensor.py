@@ -1,0 +1,54 @@
+"""What a camera and its file format do to a picture: blur, noise, vignetting, grey film, JPEG, eight bits."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+from PIL import Image
+from scipy.ndimage import gaussian_filter
+
+from lineament.data.synthetic.head.model import Floats
+
+
+def through_camera(rng: np.random.Generator, picture: Floats, strength: float, grey: float) -> Floats:
+    """Degrade a clean picture the way cameras do.
+
+    Args:
+        rng: Where all randomness comes from.
+        picture: ``[H, W, 3]`` display values in 0..1; left as it is.
+        strength: 0 (only rounded to eight bits) .. 1 (the full range of effects).
+        grey: Probability of a black-and-white picture.
+
+    Returns:
+        ``[H, W, 3]`` display values, multiples of 1/255.
+    """
+    # Every number is drawn whatever the options, so that they do not change the rest of the scene.
+    draws = rng.random(8)
+    noise_level, blur, quality = rng.uniform(0.0, 0.04), rng.uniform(0.0, 1.1), int(rng.integers(40, 96))
+    gain, tint = rng.uniform(0.9, 1.1), rng.normal(0.0, 0.02, 3)
+    picture = picture.astype(np.float32)
+    height, width = picture.shape[:2]
+    if draws[0] < 0.35 * strength:
+        # A picture of size 128 blurs by up to about a pixel; larger ones in proportion.
+        sigma = blur * max(width / 128.0, 0.5)
+        picture = gaussian_filter(picture, (sigma, sigma, 0), mode="nearest")
+    if draws[1] < 0.3 * strength:
+        row, column = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
+        picture = picture * (1 - 0.18 * (row * row + column * column)).astype(np.float32)[..., None]
+    if draws[2] < 0.5 * strength:
+        picture = picture * (gain + tint).astype(np.float32)
+    if draws[3] < grey:
+        weights = np.array([0.299, 0.587, 0.114]) + 0.5 * tint
+        picture = np.repeat((picture @ (weights / weights.sum()).astype(np.float32))[..., None], 3, axis=2)
+        if draws[4] < 0.15 * strength:
+            picture = picture * np.array([1.03, 0.97, 0.84], np.float32)
+    if draws[5] < 0.5 * strength:
+        grain = rng.standard_normal(picture.shape[:2] + ((1,) if draws[3] < grey else (3,)), dtype=np.float32)
+        picture = picture + np.float32(noise_level) * grain
+    bytes_ = np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
+    if draws[6] < 0.4 * strength:
+        buffer = io.BytesIO()
+        Image.fromarray(bytes_).save(buffer, format="JPEG", quality=quality)
+        bytes_ = np.asarray(Image.open(buffer))
+    return bytes_.astype(np.float32) / np.float32(255.0)

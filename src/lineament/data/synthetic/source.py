@@ -1,0 +1,217 @@
+"""Synthetic faces as a source of samples: picture ``i`` of seed ``s`` is always the same picture."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lineament.data.sample import FaceSample
+from lineament.data.synthetic.head.model import HeadModel
+from lineament.data.synthetic.render import Renderer, Rendering
+from lineament.data.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
+from lineament.errors import UsageError, unknown_name
+
+HEADS = ("builtin", "ict")
+WORLD_VERSION = 1
+"""Raised whenever a change of the code changes the pictures; part of every fingerprint."""
+
+
+def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadModel:
+    """Return a head model by name.
+
+    Args:
+        head: ``"builtin"``, ``"ict"``, or a model, which is returned as it is.
+        packs: Where the ICT head lies (see :func:`lineament.data.synthetic.ict.read_ict`); default: the folder named
+            by ``LINEAMENT_PACKS``, else ``../shared/realdata``.
+
+    Raises:
+        UsageError: On an unknown name.
+        DataError: When the ICT head is not there.
+    """
+    if isinstance(head, HeadModel):
+        return head
+    if head == "builtin":
+        return _builtin()
+    if head == "ict":
+        from lineament.data.synthetic.ict import read_ict
+
+        return read_ict(packs or os.environ.get("LINEAMENT_PACKS") or Path("..") / "shared" / "realdata")
+    raise unknown_name("head", head, HEADS)
+
+
+@functools.lru_cache(maxsize=1)
+def _builtin() -> HeadModel:
+    from lineament.data.synthetic.head import builtin_head
+
+    return builtin_head()
+
+
+@functools.lru_cache(maxsize=4)
+def _named_renderer(head: str, packs: str | None, samples: int) -> Renderer:
+    """Renderers of the named heads are shared: what they keep takes seconds to make."""
+    return Renderer(load_head(head, packs), samples)
+
+
+class SyntheticFaces:
+    """An endless world of faces, cut to ``count`` pictures.
+
+    Args:
+        seed: Number of the world; two seeds share no picture and no person.
+        count: Number of pictures.
+        size: Side of the square pictures in pixels.
+        head: ``"builtin"``, ``"ict"``, or a head model.
+        packs: Where the ICT head lies.
+        identities: Number of distinct people; each picture then shows one of them drawn at random. ``None``: every
+            picture shows another person.
+        options: Ranges of pose, distance, light and so on.
+        samples: Samples along each side of a pixel (2 = 4 samples a pixel).
+        **ranges: Fields of :class:`SceneOptions` to replace, for example ``max_yaw=math.radians(30)``.
+
+    Raises:
+        UsageError: On impossible numbers or unknown options.
+    """
+
+    def __init__(
+        self,
+        seed: int = 0,
+        count: int = 1000,
+        size: int = 128,
+        head: str | HeadModel = "builtin",
+        packs: Path | str | None = None,
+        identities: int | None = None,
+        options: SceneOptions | None = None,
+        samples: int = 2,
+        **ranges: object,
+    ) -> None:
+        if seed < 0 or count < 0 or size < 8 or samples < 1 or (identities is not None and identities < 1):
+            raise UsageError(
+                f"synthetic faces need seed and count >= 0, size >= 8, samples and identities >= 1; got seed {seed}, "
+                f"count {count}, size {size}, samples {samples}, identities {identities}."
+            )
+        known = asdict(SceneOptions())
+        for name in ranges:
+            if name not in known:
+                raise unknown_name("option of synthetic faces", name, known)
+        self.seed, self.count, self.size, self.identities = int(seed), int(count), int(size), identities
+        self.options = replace(options or SceneOptions(), **ranges)  # type: ignore[arg-type]
+        if isinstance(head, HeadModel):
+            self.renderer = Renderer(head, samples)
+        else:
+            self.renderer = _named_renderer(head, str(packs) if packs else None, samples)
+        self.head = self.renderer.head
+
+    @property
+    def name(self) -> str:
+        """For example ``synthetic-ict-seed0``."""
+        return f"synthetic-{self.head.name}-seed{self.seed}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Hex digest of all that decides the pictures."""
+        digest = hashlib.sha256(
+            repr(
+                (WORLD_VERSION, self.seed, self.count, self.size, self.identities, self.renderer.samples)
+            ).encode()
+        )
+        digest.update(repr(sorted(asdict(self.options).items())).encode())
+        digest.update(_head_digest(self.head))
+        return digest.hexdigest()
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return self.count
+
+    def __getitem__(self, index: int) -> FaceSample:
+        """Draw picture ``index``; raises ``IndexError`` outside of ``0 .. count - 1``."""
+        scene = self.scene(index)
+        return to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
+
+    def scene(self, index: int) -> Scene:
+        """Everything that is drawn at random for picture ``index``."""
+        if not 0 <= index < self.count:
+            raise IndexError(f"picture {index} of {self.count}")
+        return draw_scene(self.head, self.options, self.seed, index, self._person(index))
+
+    def _person(self, index: int) -> int:
+        if self.identities is None:
+            return index
+        return int(np.random.Generator(np.random.PCG64([self.seed, 4, index])).integers(self.identities))
+
+    def two_views(self, index: int) -> tuple[FaceSample, FaceSample]:
+        """Picture ``index`` and the same moment seen by a second camera; light and face stay as they are."""
+        scene = self.scene(index)
+        rng = np.random.Generator(np.random.PCG64([self.seed, 5, index]))
+        other = with_view(scene, draw_view(rng, self.options))
+        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
+        second = to_sample(f"{self.name}/{index:07d}-view1", other, self.renderer.render(other, self.size))
+        return first, second
+
+    def two_identities(self, index: int) -> tuple[FaceSample, FaceSample]:
+        """Picture ``index`` and one of another person, with another moment, light and camera."""
+        scene = self.scene(index)
+        rng = np.random.Generator(np.random.PCG64([self.seed, 6, index]))
+        # Beyond the persons of this source, so that the second is never the first.
+        stranger = (self.identities or self.count) + int(rng.integers(2**31))
+        other = draw_scene(self.head, self.options, self.seed, 2**32 + index, stranger)
+        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
+        second = to_sample(f"{self.name}/{index:07d}-other", other, self.renderer.render(other, self.size))
+        return first, second
+
+
+def _head_digest(head: HeadModel) -> bytes:
+    digest = hashlib.sha256(head.name.encode())
+    for array in (head.neutral, head.faces, head.landmark_ids, head.canonical):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for basis in (head.identity, head.expression):
+        # The bases hold tens of megabytes; their sums over a few vertices tell two apart as well.
+        digest.update(np.ascontiguousarray(basis[:, ::97]).tobytes())
+    return digest.digest()
+
+
+def to_sample(name: str, scene: Scene, rendering: Rendering) -> FaceSample:
+    """Turn a rendered scene into the record that readers yield; all of its fields are filled."""
+    light = scene.light
+    return FaceSample(
+        id=name,
+        image=torch.from_numpy(np.ascontiguousarray(rendering.image.transpose(2, 0, 1))),
+        box=torch.from_numpy(rendering.box),
+        landmarks=torch.from_numpy(np.ascontiguousarray(rendering.landmarks[:, :2])),
+        scheme="68",
+        visibility=torch.from_numpy(rendering.visible),
+        identity=f"person{scene.person:07d}",
+        pose=torch.tensor(scene.view.pose, dtype=torch.float32),
+        camera=rendering.camera,
+        depth=torch.from_numpy(rendering.depth),
+        normals=torch.from_numpy(np.ascontiguousarray(rendering.normals.transpose(2, 0, 1))),
+        mask=torch.from_numpy(rendering.mask),
+        correspondence=torch.from_numpy(np.ascontiguousarray(rendering.uv.transpose(2, 0, 1))),
+        identity_coefficients=torch.from_numpy(scene.identity),
+        expression_coefficients=torch.from_numpy(scene.expression),
+        meta={
+            "landmark_depth": torch.from_numpy(np.ascontiguousarray(rendering.landmarks[:, 2])),
+            "landmarks5": five_points(torch.from_numpy(rendering.landmarks[:, :2])),
+            "mood": scene.mood,
+            "style": scene.style,
+            "light": {
+                "harmonics": light.harmonics.tolist(),
+                "sun": light.sun.tolist(),
+                "sun_colour": light.sun_colour.tolist(),
+                "softness": light.softness,
+                "exposure": light.exposure,
+            },
+        },
+    )
+
+
+def five_points(landmarks: Tensor) -> Tensor:
+    """Centres of the image-left and image-right eye, nose tip, mouth corners, from 68 points; ``[68, 2] -> [5, 2]``."""
+    return torch.stack(
+        [landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54]]
+    )
