@@ -1,0 +1,276 @@
+"""Finds the faces of photographs and folders, and writes boxes, points and overlays in the photographs' own pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from lineament.data.files import replacing
+from lineament.data.images import image_size, list_images, read_image
+from lineament.errors import DataError, UsageError
+from lineament.faces.detection import Detection, detect_faces, make_detector
+from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.faces.schemes import scheme
+
+# What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).
+_BATCH_PICTURES, _BATCH_PIXELS = 16, 8_000_000
+_OVERLAY_SIDE = (
+    2000  # longest side of an overlay in pixels; the numbers always refer to the photograph itself
+)
+_MARK = ".faces"
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """How to look for faces.
+
+    Attributes:
+        detector: Name of the detector.
+        min_score: Faces with a lower score (0..1) are left out.
+        min_face: Smallest face in pixels; None lets the detector choose.
+        overwrite: Do again what is done.
+    """
+
+    detector: str = "mtcnn"
+    min_score: float = 0.7
+    min_face: float | None = None
+    overwrite: bool = False
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings that change the result, as kept in every JSON file."""
+        return {"detector": self.detector, "min_score": self.min_score, "min_face": self.min_face}
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture to look at.
+
+    Attributes:
+        path: The file.
+        name: Its name in tables, relative to the folder that was given.
+        folder: Folder of the results.
+    """
+
+    path: Path
+    name: str
+    folder: Path
+
+    @property
+    def stem(self) -> Path:
+        """Path of the results without their endings."""
+        return self.folder / (self.name + _MARK)
+
+    @property
+    def json(self) -> Path:
+        """The file that is written last: where it exists, the photograph is done."""
+        return self.stem.with_name(self.stem.name + ".json")
+
+
+@dataclass
+class DetectReport:
+    """What came of it.
+
+    Attributes:
+        found: Faces by photograph, in order, as written; those of earlier runs included.
+        skipped: Photographs that were done before.
+        differing: Those of them that were done with other settings.
+        unreadable: Reason by photograph.
+    """
+
+    found: dict[str, list[FaceLabel]] = field(default_factory=dict)
+    skipped: list[str] = field(default_factory=list)
+    differing: list[str] = field(default_factory=list)
+    unreadable: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def without_face(self) -> list[str]:
+        """Photographs in which no face was found."""
+        return [name for name, faces in self.found.items() if not faces]
+
+    def summary(self) -> str:
+        """Return one line with all counts."""
+        faces = sum(map(len, self.found.values()))
+        parts = [f"{faces} faces in {len(self.found) - len(self.without_face)} of {len(self.found)} pictures"]
+        if self.without_face:
+            parts.append(f"{len(self.without_face)} without a face")
+        if self.skipped:
+            parts.append(f"{len(self.skipped)} done before")
+        if self.unreadable:
+            parts.append(f"{len(self.unreadable)} unreadable")
+        return ", ".join(parts) + "."
+
+
+def plan(inputs: Sequence[Path], out: Path | None = None) -> list[Photo]:
+    """List the photographs of files and folders and decide where results go.
+
+    Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
+    folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
+
+    Raises:
+        DataError: If an input does not exist, or a folder holds no picture.
+        UsageError: If two photographs would write the same files.
+    """
+    photos: list[Photo] = []
+    taken: dict[Path, Path] = {}
+    for given in inputs:
+        if given.is_dir():
+            here = given.resolve()
+            folder = out or here.with_name(here.name + "-faces")
+            # Overlays of earlier runs are pictures too, but not photographs.
+            paths = [path for path in list_images(given) if not path.name.endswith(_MARK + ".png")]
+            if folder.resolve() != here:
+                paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
+            if not paths:
+                raise DataError(f"there is no photograph in {given}, only overlays of earlier runs.")
+            names = [path.relative_to(given).as_posix() for path in paths]
+        else:
+            folder = out or given.parent
+            paths, names = [given], [given.name]
+        for path, name in zip(paths, names, strict=True):
+            photo = Photo(path, name, folder)
+            other = taken.setdefault(photo.stem, path)
+            if other.resolve() != path.resolve():
+                raise UsageError(
+                    f"{other} and {path} would write the same files {photo.stem}.*: give one --out each."
+                )
+            if other is path:
+                photos.append(photo)
+    return photos
+
+
+def detect_photos(
+    photos: Sequence[Photo],
+    options: DetectOptions,
+    advance: Callable[[], None] = lambda: None,
+    keep_empty: bool = True,
+) -> DetectReport:
+    """Detect, write each photograph's JSON, CSV and overlay, and skip what is done.
+
+    Unreadable photographs are noted in the report and left out.
+
+    Args:
+        photos: From :func:`plan`.
+        options: How to look.
+        advance: Called after each photograph.
+        keep_empty: Write the JSON and CSV of a photograph without a face, so that it is not looked at again.
+    """
+    detector = make_detector(options.detector)
+    report = DetectReport()
+    results: dict[str, list[FaceLabel]] = {}
+    for batch, images in _batches(photos, options, report, results, advance):
+        found = detect_faces(
+            images,
+            detector,
+            min_face=options.min_face,
+            min_score=options.min_score,
+            batch_size=_BATCH_PICTURES,
+        )
+        for photo, image, detections in zip(batch, images, found, strict=True):
+            labels = [FaceLabel(photo.name, face.points, face.box, face.score) for face in detections]
+            if detections or keep_empty:
+                _write(photo, image, detections, labels, options)
+            results[str(photo.path)] = labels
+            advance()
+    report.found = {
+        str(photo.path): results[str(photo.path)] for photo in photos if str(photo.path) in results
+    }
+    return report
+
+
+def no_face(path: Path, options: DetectOptions) -> DataError:
+    """Build the error for a photograph without a face."""
+    return DataError(
+        f"no face was found in {path} by {options.detector} with a score of at least {options.min_score:g}: "
+        "try a lower --min-score, a smaller --min-face, or another picture."
+    )
+
+
+def write_tables(photos: Sequence[Photo], report: DetectReport, folder: Path) -> list[Path]:
+    """Write ``faces.json`` and ``faces.csv`` with the faces of all photographs into ``folder``."""
+    faces = [label for photo in photos for label in report.found.get(str(photo.path), [])]
+    paths = [str(photo.path) for photo in photos]
+    meta = {
+        "unreadable": {path: report.unreadable[path] for path in paths if path in report.unreadable},
+        "without_face": [path for path in paths if report.found.get(path) == []],
+    }
+    labels = LabelFile(scheme("5"), faces, meta)
+    return [write_keypoints(folder / f"faces.{ending}", labels) for ending in ("json", "csv")]
+
+
+def draw_overlay(image: Tensor, faces: Sequence[Detection]) -> Image.Image:
+    """Draw boxes, scores and points over a picture ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
+    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    scale = min(1.0, _OVERLAY_SIDE / max(picture.size))
+    if scale < 1.0:
+        picture = picture.resize(
+            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BOX
+        )
+    pen = ImageDraw.Draw(picture)
+    width = max(1, round(max(picture.size) / 300))
+    for face in faces:
+        box = [(edge + 0.5) * scale - 0.5 for edge in face.box.tolist()]
+        pen.rectangle(box, outline=(255, 64, 64), width=width)
+        pen.text((box[0], max(box[1] - 12, 0)), f"{face.score:.2f}", fill=(255, 64, 64))
+        for x, y in [] if face.points is None else ((face.points + 0.5) * scale - 0.5).tolist():
+            radius = 1.5 * width
+            pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
+    return picture
+
+
+def _batches(
+    photos: Sequence[Photo],
+    options: DetectOptions,
+    report: DetectReport,
+    results: dict[str, list[FaceLabel]],
+    advance: Callable[[], None],
+) -> Iterator[tuple[list[Photo], list[Tensor]]]:
+    """Read what is not done yet, a bounded number of pixels at a time."""
+    batch: list[Photo] = []
+    images: list[Tensor] = []
+    pixels = 0
+    for photo in photos:
+        if not options.overwrite and photo.json.exists():
+            earlier = read_keypoints(photo.json)
+            results[str(photo.path)] = earlier.faces
+            report.skipped.append(str(photo.path))
+            if {key: earlier.meta.get(key) for key in options.recorded()} != options.recorded():
+                report.differing.append(str(photo.path))
+            advance()
+            continue
+        try:
+            width, height = image_size(photo.path)
+            if images and (len(images) == _BATCH_PICTURES or pixels + width * height > _BATCH_PIXELS):
+                yield batch, images
+                batch, images, pixels = [], [], 0
+            image = read_image(photo.path)
+        except DataError as error:
+            report.unreadable[str(photo.path)] = str(error)
+            advance()
+            continue
+        batch.append(photo)
+        images.append(image)
+        pixels += image.shape[1] * image.shape[2]
+    if images:
+        yield batch, images
+
+
+def _write(
+    photo: Photo, image: Tensor, faces: list[Detection], labels: list[FaceLabel], options: DetectOptions
+) -> None:
+    meta = {"width": image.shape[2], "height": image.shape[1], **options.recorded()}
+    content = LabelFile(scheme("5"), labels, meta)
+    if faces:
+        with replacing(photo.stem.with_name(photo.stem.name + ".png")) as temporary:
+            draw_overlay(image, faces).save(temporary, "PNG")
+    else:
+        # An overlay of an earlier run would contradict the tables.
+        photo.stem.with_name(photo.stem.name + ".png").unlink(missing_ok=True)
+    write_keypoints(photo.stem.with_name(photo.stem.name + ".csv"), content)
+    write_keypoints(photo.json, content)
