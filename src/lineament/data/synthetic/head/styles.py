@@ -1,0 +1,122 @@
+"""Hair: modes that change its volume and hairline, and the styles that fix some of them."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.data.synthetic.head.regions import Regions, smooth_step
+
+Array = npt.NDArray[np.float64]
+
+STYLES: dict[str, dict[str, float]] = {
+    "short": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0},
+    "bald": {"hair_bald": 1.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 0.0, "hair_top": 0.0},
+    "fringe": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 1.0},
+    "bob": {"hair_bald": 0.0, "hair_length": 0.55, "hair_fringe": 0.0, "hair_volume": 0.7},
+    "bob_fringe": {"hair_bald": 0.0, "hair_length": 0.6, "hair_fringe": 1.0, "hair_volume": 0.5},
+    "long": {"hair_bald": 0.0, "hair_length": 1.0, "hair_fringe": 0.0, "hair_volume": 0.4},
+    "afro": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 4.5, "hair_top": 0.5},
+    "crop": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": -1.5, "hair_top": -0.5},
+    "receding": {
+        "hair_bald": 0.0,
+        "hair_length": 0.0,
+        "hair_fringe": 0.0,
+        "hairline_height": 2.2,
+        "hairline_temples": 2.0,
+    },
+}
+"""Hair styles: the coefficients each one fixes; the modes it leaves out are drawn from N(0, 1)."""
+
+STYLE_ONLY = ("hair_bald", "hair_length", "hair_fringe")
+"""Modes that only a style sets: they run from 0 to 1 and must not be drawn from a Gaussian."""
+
+
+def hair_modes(r: Regions) -> dict[str, Array]:
+    """All hair modes: ``[V, 3]`` millimetres at coefficient 1, by name."""
+    grid, mesh = r.hair, r.mesh
+    theta, down = grid.theta[None, :], grid.down[:, None]
+    cap_fade = (1 - down**4) ** 0.7
+    front = np.exp(-((theta / 0.75) ** 2))
+    side = np.exp(-(((theta - 1.5) / 0.6) ** 2)) * smooth_step((down - 0.3) / 0.3)
+
+    def on_cap(amount: Array, direction: Array | None = None, crown: Array | None = None) -> Array:
+        half = np.zeros((mesh.half_count, 3))
+        half[grid.cap] = amount[..., None] * (grid.outward if direction is None else direction)
+        if crown is not None:
+            half[grid.crown] = crown
+        return _both_sides(r, half)
+
+    towards_crown = np.zeros((*grid.cap.shape, 3))
+    points = mesh.points
+    towards_crown[1:] = points[grid.cap[:-1]] - points[grid.cap[1:]]
+    towards_crown /= np.maximum(np.linalg.norm(towards_crown, axis=-1, keepdims=True), 1e-6)
+    edge = smooth_step((down - 0.45) / 0.55)
+    bald = -(13.0 * cap_fade + 3.0 * np.ones_like(theta))
+    return {
+        "hair_volume": on_cap(3.0 * cap_fade * np.ones_like(theta), crown=np.array([0.0, -3.0, 0.0])),
+        "hair_top": on_cap(3.5 * cap_fade * front, crown=np.array([0.0, -1.5, 0.0])),
+        "hair_sides": on_cap(2.0 * side * cap_fade),
+        "hair_parting": _parting(r, 2.6 * cap_fade * np.exp(-(((theta - 0.6) / 0.7) ** 2))),
+        "hairline_height": on_cap(4.5 * edge * np.exp(-((theta / 0.9) ** 4)), towards_crown),
+        "hairline_temples": on_cap(5.0 * edge * np.exp(-(((theta - 0.55) / 0.22) ** 2)), towards_crown),
+        "hair_bald": on_cap(bald, crown=np.array([0.0, 16.0, 0.0])),
+        "hair_length": _skirt(r, *_hanging(r)),
+        "hair_fringe": _skirt(r, *_fringe(r)),
+    }
+
+
+def _both_sides(r: Regions, half: Array) -> Array:
+    full = np.zeros((r.count, 3))
+    full[: r.mesh.half_count] = half
+    middle = r.mesh.points[: r.mesh.half_count, 0] == 0
+    full[: r.mesh.half_count][middle, 0] = 0.0
+    full[r.mesh.mirror[: r.mesh.half_count][~middle]] = half[~middle] * [-1.0, 1.0, 1.0]
+    return full
+
+
+def _parting(r: Regions, amount: Array) -> Array:
+    """More hair on the person's left of the crown and less on the right."""
+    half = np.zeros((r.mesh.half_count, 3))
+    half[r.hair.cap] = amount[..., None] * r.hair.outward
+    half[r.mesh.points[: r.mesh.half_count, 0] == 0] = 0.0
+    full = _both_sides(r, half)
+    full[r.mesh.points[:, 0] < 0] *= -1.0
+    return full
+
+
+def _hanging(r: Regions) -> tuple[Array, Array]:
+    """Targets ``[rows, columns, 3]`` of the skirt as long hair, and which columns take part ``[columns]``."""
+    grid, points = r.hair, r.mesh.points
+    rows = grid.skirt.shape[0]
+    edge = points[grid.cap[-1]]
+    fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
+    angle = np.clip(grid.theta, 1.0, np.pi)[None, :]
+    bottom = 172.0 - 12.0 * np.cos(2 * (angle - 1.0))
+    swing = smooth_step(fall / 0.5)
+    x = (80.0 + 4.0 * fall) * np.sin(angle) ** 0.8
+    z = 84.0 - np.where(np.cos(angle) > 0, 62.0, 84.0 - 24.0 * fall) * np.cos(angle)
+    y = edge[None, :, 1] + (bottom - edge[None, :, 1]) * fall
+    target = np.stack([x * np.ones_like(fall), y, z * np.ones_like(fall)], axis=-1)
+    target[..., 0] = edge[None, :, 0] + (target[..., 0] - edge[None, :, 0]) * swing
+    target[..., 2] = edge[None, :, 2] + (target[..., 2] - edge[None, :, 2]) * swing
+    return target, smooth_step((grid.theta - 0.9) / 0.12)
+
+
+def _fringe(r: Regions) -> tuple[Array, Array]:
+    """Targets of the skirt as a fringe over the forehead, and which columns take part."""
+    grid, points = r.hair, r.mesh.points
+    rows = grid.skirt.shape[0]
+    edge = points[grid.cap[-1]]
+    fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
+    y = edge[None, :, 1] + (-31.0 - edge[None, :, 1]) * np.minimum(fall, 1.0)
+    x = edge[None, :, 0] * (1 + 0.03 * fall)
+    z = edge[None, :, 2] - 5.5 * np.sin(np.pi * np.minimum(fall * 0.7 + 0.12, 1.0)) - 6.0 * fall
+    return np.stack([x, y, z], axis=-1), 1 - smooth_step((grid.theta - 0.62) / 0.2)
+
+
+def _skirt(r: Regions, target: Array, columns: Array) -> Array:
+    half = np.zeros((r.mesh.half_count, 3))
+    rest = r.mesh.points[r.hair.skirt]
+    half[r.hair.skirt] = (target - rest) * columns[None, :, None]
+    return _both_sides(r, half)
