@@ -146,6 +146,10 @@ class RecordSource:
             raise DataError(f"the labels of {record.place} cannot be used: {'; '.join(faults)}.")
         return sample
 
+    def id_of(self, index: int) -> str:
+        """Return the id of a sample without reading it, so that an unreadable one has a name too."""
+        return self.records[index].id
+
     def _image(self, record: Record) -> torch.Tensor:
         if record.member is None:
             return read_image(record.path, max_pixels=self.max_pixels)

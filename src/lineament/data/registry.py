@@ -72,24 +72,23 @@ def readers() -> dict[str, Reader]:
     return dict(sorted(_READERS.items()))
 
 
-def open_source(
+@dataclass(frozen=True)
+class Request:
+    """A data set asked for by name, checked but not opened yet."""
+
+    reader: Reader
+    root: Path | None
+    arguments: dict[str, Any]
+
+    def open(self) -> FaceSource:
+        """Open the samples; raises ``DataError`` if files are missing or cannot be used."""
+        return self.reader.open(self.root, **self.arguments)
+
+
+def request(
     name: str, root: str | Path | None = None, *, split: str | None = None, **options: Any
-) -> FaceSource:
-    """Open a data set.
-
-    Args:
-        name: Name of a reader, see ``lineament data list``.
-        root: Folder (or archive) of the data set; None for readers that need none.
-        split: Part of the data set; None takes the reader's default.
-        **options: Options of the reader.
-
-    Returns:
-        The samples, in a fixed order.
-
-    Raises:
-        UsageError: If the reader, split or option is unknown.
-        DataError: If files are missing or cannot be used.
-    """
+) -> Request:
+    """Check a name, folder, split and options; arguments and errors as :func:`open_source`."""
     known = readers()
     if name not in known:
         raise unknown_name("data set", name, known)
@@ -108,18 +107,44 @@ def open_source(
     if root is None:
         if reader.needs_root:
             raise UsageError(f"data set {name!r} needs the folder it lies in.")
-        return reader.open(None, **arguments)
+        return Request(reader, None, arguments)
     place = Path(root).expanduser()
     if not place.exists():
         hint = f" ({reader.where})" if reader.where else ""
         raise DataError(
             f"there is no {place} to read data set {name!r} from: give the folder it lies in{hint}."
         )
-    return reader.open(place, **arguments)
+    return Request(reader, place, arguments)
+
+
+def open_source(
+    name: str, root: str | Path | None = None, *, split: str | None = None, **options: Any
+) -> FaceSource:
+    """Open a data set.
+
+    Args:
+        name: Name of a reader, see ``lineament data list``.
+        root: Folder (or archive) of the data set; None for readers that need none.
+        split: Part of the data set; None takes the reader's default.
+        **options: Options of the reader.
+
+    Returns:
+        The samples, in a fixed order.
+
+    Raises:
+        UsageError: If the reader, split or option is unknown.
+        DataError: If files are missing or cannot be used.
+    """
+    return request(name, root, split=split, **options).open()
 
 
 def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> FaceSource:
-    """Open what a user types after ``--data``: ``NAME:FOLDER``, ``NAME``, or a folder, each with ``?option=value``.
+    """Open what a user types after ``--data``; see :func:`parse_data`."""
+    return parse_data(text, split=split, **options).open()
+
+
+def parse_data(text: str | Path, *, split: str | None = None, **options: Any) -> Request:
+    """Understand what a user types after ``--data``: ``NAME:FOLDER``, ``NAME``, or a folder, with ``?option=value``.
 
     A bare folder is recognised by its index: one that ``lineament data synth`` wrote, one that ``lineament data
     prepare`` wrote, a portrait pack; anything else is read as a folder of pictures. Options follow a question mark:
@@ -127,7 +152,7 @@ def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> 
 
     Raises:
         UsageError: If a name, split or option is unknown.
-        DataError: If there is no such folder, or files are missing.
+        DataError: If there is no such folder.
     """
     place, _, query = str(text).partition("?")
     for pair in filter(None, query.split("&")):
@@ -141,15 +166,15 @@ def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> 
     known = readers()
     name, colon, root = place.partition(":")
     if colon and name in known:
-        return open_source(name, root or None, split=split, **options)
+        return request(name, root or None, split=split, **options)
     if place in known and not (known[place].needs_root and Path(place).exists()):
-        return open_source(place, None, split=split, **options)
+        return request(place, None, split=split, **options)
     folder = Path(place).expanduser()
     if not folder.exists():
         if colon and not Path(name).exists():
             raise unknown_name("data set", name, known)
         raise DataError(f"there is no folder or data set {place!r}: see `lineament data list`.")
-    return open_source(recognise(folder), folder, split=split, **options)
+    return request(recognise(folder), folder, split=split, **options)
 
 
 def recognise(folder: Path) -> str:
@@ -159,7 +184,7 @@ def recognise(folder: Path) -> str:
 
         metadata = pq.read_schema(folder / "index.parquet").metadata or {}
         return metadata.get(b"lineament.reader", b"synthetic").decode()
-    if (folder / "index.csv").is_file() and list(folder.glob("*.zip")):
+    if folder.suffix.lower() == ".zip" or ((folder / "index.csv").is_file() and list(folder.glob("*.zip"))):
         return "portraits"
     return "folder"
 

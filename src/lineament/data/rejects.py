@@ -171,7 +171,14 @@ def write_rejects(path: Path, rejects: Mapping[str, str]) -> None:
 
 
 def find_rejects(root: Path, given: str | Path | None = None) -> dict[str, str]:
-    """Read the reject list of a data root: the given file, else ``reject.json`` or ``reject.txt`` in the root."""
+    """Read the reject list of a data root.
+
+    Args:
+        root: Folder of the data set, or a file in it.
+        given: A reject list to read instead of ``reject.json`` or ``reject.txt`` in the root; ``"none"`` honours none.
+    """
+    if given == "none":
+        return {}
     if given is not None:
         return read_rejects(Path(given))
     folder = root if root.is_dir() else root.parent

@@ -93,6 +93,11 @@ class Mapped:
         return self.function(self.source[index])
 
 
+def held_out(key: str, share: float) -> bool:
+    """Say whether a key (an identity or id) belongs to the held-out ``share`` (0..1); the key's hash alone decides."""
+    return int(digest("held out", key)[:12], 16) < share * 16**12
+
+
 def split_by_identity(
     source: FaceSource, identities: Sequence[str | None], share: float
 ) -> tuple[Subset, Subset]:
@@ -112,8 +117,8 @@ def split_by_identity(
     first: list[int] = []
     second: list[int] = []
     for index, identity in enumerate(identities):
-        key = digest("identity", identity) if identity is not None else digest("alone", index)
-        (second if int(key[:12], 16) < share * 16**12 else first).append(index)
+        key = f"person {identity}" if identity is not None else f"sample {index}"
+        (second if held_out(key, share) else first).append(index)
     return Subset(source, first, f"{source.name}/a"), Subset(source, second, f"{source.name}/b")
 
 

@@ -10,7 +10,7 @@ from lineament.data.images import IMAGE_SUFFIXES, list_images
 from lineament.data.records import Record, RecordSource, open_archive, read_lines
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
-from lineament.data.subset import digest
+from lineament.data.subset import held_out
 from lineament.errors import DataError
 
 WHERE = (
@@ -54,8 +54,7 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
         name = row[id_column]
         if not name:
             raise DataError(f"line {number} of {index} has no id in the column {id_column!r}.")
-        held_out = int(digest("portrait", name)[:8], 16) < HELD_OUT * 16**8
-        if split != "all" and held_out != (split == "val"):
+        if split != "all" and held_out(name, HELD_OUT) != (split == "val"):
             continue
         wanted = row[file_column] if file_column else name
         path, member = pictures.get(wanted, (folder / f"{wanted}", None))

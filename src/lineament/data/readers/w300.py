@@ -13,6 +13,7 @@ from lineament.data.records import Record, RecordSource, check_count, require
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError
+from lineament.faces.keypoints import read_keypoints
 
 WHERE = (
     "https://ibug.doc.ic.ac.uk/resources/300-W/, or packed from "
@@ -84,42 +85,11 @@ def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]
 
 
 def _record(root: Path, picture: Path, box: tuple[float, float, float, float]) -> Record:
-    points: tuple[tuple[float, float], ...] | None = None
+    points = None
     fault = ""
     try:
-        points = read_pts(picture.with_suffix(".pts"))
+        labelled = read_keypoints(picture.with_suffix(".pts"), "68").faces[0].landmarks
+        points = None if labelled is None else labelled.tolist()
     except DataError as error:
         fault = str(error).rstrip(".")
     return Record(picture.relative_to(root).as_posix(), picture, box=box, landmarks=points, fault=fault)
-
-
-def read_pts(path: Path) -> tuple[tuple[float, float], ...]:
-    """Read a ``.pts`` file: ``version: 1``, ``n_points: K``, then K lines ``x y`` in braces, first pixel at 1.
-
-    Returns:
-        K points xy px, first pixel centre at 0.
-
-    Raises:
-        DataError: If the file is missing, malformed, or holds another number of points than it says.
-    """
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror}).") from error
-    header, brace, body = text.partition("{")
-    body, closing, _ = body.partition("}")
-    if not brace or not closing:
-        raise DataError(f"{path} is not a .pts file: it has no list of points in braces.")
-    try:
-        values = [float(word) for word in body.split()]
-        said = {
-            key.strip(): int(value)
-            for key, _, value in (line.partition(":") for line in header.splitlines())
-            if key.strip() == "n_points"
-        }
-    except ValueError as error:
-        raise DataError(f"{path} holds something that is not a number: {error}.") from error
-    points = tuple((x - 1, y - 1) for x, y in zip(values[::2], values[1::2], strict=False))
-    if len(values) % 2 or said.get("n_points", len(points)) != len(points):
-        raise DataError(f"{path} holds {len(values) / 2:g} points but says {said.get('n_points')}.")
-    return points

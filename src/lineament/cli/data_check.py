@@ -1,0 +1,62 @@
+"""`lineament data check`: finds what cannot be used before training does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from lineament.cli.parse import parse
+
+
+@dataclass
+class Command:
+    """Read every picture and label of a data set once; list what cannot be used, with the reason.
+
+    The list is written as reject.json into the folder of the data, where every reader honours it. Examples:
+    `lineament data check photos/`, `lineament data check celeba /data/celeba --split val`.
+    """
+
+    # A data set (see `lineament data list`), or a folder, or NAME:FOLDER?option=value.
+    name: Positional[str]
+    # Folder of the data set, where NAME is only a name.
+    root: Positional[Path | None] = None
+    # Part of the data set; the first one when not given.
+    split: str | None = None
+    # Number of landmarks every labelled sample must have.
+    points: int | None = None
+    # Where to write the list (.json or .txt); reject.json in the folder of the data when not given.
+    out: Path | None = None
+    # Replace an existing list that says something else.
+    overwrite: bool = False
+    # Pictures read at once.
+    workers: int = 2
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    command = parse(Command, "data check", arguments)
+    from lineament.data.registry import parse_data, request
+    from lineament.errors import UsageError
+    from lineament.pipeline.check import check, open_unfiltered, write_report
+    from lineament.pipeline.progress import progress
+
+    if command.workers < 1:
+        raise UsageError(f"--workers must be at least 1, not {command.workers}.")
+    if command.out is not None and command.out.suffix.lower() not in (".json", ".txt"):
+        raise UsageError(f"--out must end in .json or .txt, not {command.out.name!r}.")
+    if command.root is None:
+        asked = parse_data(command.name, split=command.split)
+    else:
+        asked = request(command.name, command.root, split=command.split)
+    source = open_unfiltered(asked)
+    with progress("reading", len(source), "samples") as advance:
+        report = check(source, command.points, command.workers, advance)
+    print(report.summary())
+    for reason in list(report.faults.values())[:20]:
+        print(f"  {reason}")
+    if len(report.faults) > 20:
+        print(f"  ... and {len(report.faults) - 20} more")
+    print(write_report(report, asked, command.out, command.overwrite))
+    return 0

@@ -1,0 +1,142 @@
+"""A folder of pictures, with labels where a label file lies beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from lineament.data.images import list_images
+from lineament.data.records import Record, RecordSource
+from lineament.data.registry import register_reader
+from lineament.data.rejects import find_rejects
+from lineament.data.subset import held_out
+from lineament.errors import DataError, unknown_name
+from lineament.faces.keypoints import FaceLabel, read_keypoints
+from lineament.faces.schemes import LandmarkScheme
+
+LABEL_NAMES = ("labels.json", "labels.csv")
+# One picture in ten is held out by the splits train and val.
+HELD_OUT = 0.1
+
+
+@register_reader(
+    "folder",
+    "a folder of pictures, with or without labels",
+    splits=("all", "train", "val"),
+    where="your own pictures; labels in labels.json, labels.csv or one .pts beside each picture",
+)
+def open_folder(
+    root: Path,
+    split: str = "all",
+    labels: str | None = None,
+    labelled: bool = False,
+    identity: Literal["none", "folder"] = "none",
+    recursive: bool = True,
+    rejects: str | None = None,
+) -> RecordSource:
+    """Open a folder of pictures, or a single picture.
+
+    Args:
+        root: The folder; the order is that of :func:`lineament.data.images.list_images`.
+        split: ``all``; or ``train`` and ``val``, nine tenths and one tenth chosen by a hash of the name (of the
+            identity where there is one).
+        labels: Label file (``.json`` or ``.csv``, see docs/faces.md); ``none`` ignores labels. Where not given:
+            ``labels.json`` or ``labels.csv`` in the folder, else a ``.pts`` file beside each picture. A picture with
+            several labelled faces gives one sample for each.
+        labelled: Leave out pictures without labels. Labels whose picture is missing count as bad samples.
+        identity: ``folder`` takes the folder a picture lies in as the name of its person.
+        recursive: Look into folders inside the folder.
+        rejects: Reject list to honour instead of the one in the folder.
+
+    Raises:
+        DataError: If there are no pictures, or the label file cannot be read.
+    """
+    if identity not in ("none", "folder"):
+        raise unknown_name("kind of identity", identity, ("none", "folder"))
+    pictures = list_images(root, recursive=recursive)
+    base = root if root.is_dir() else root.parent
+    known = _labels(base, pictures, labels)
+    records = []
+    for picture in pictures:
+        name = picture.relative_to(base).as_posix()
+        person = picture.parent.name if identity == "folder" else None
+        if split != "all" and held_out(person or name, HELD_OUT) != (split == "val"):
+            continue
+        faces = known.faces.get(picture, [])
+        fault = known.faults.get(picture, "")
+        if fault or not (faces or labelled):
+            records.append(Record(name, picture, identity=person, fault=fault))
+        records += [_record(name, picture, face, number, person) for number, face in enumerate(faces)]
+    if split == "all":
+        records += [Record(name, base / name, fault=fault) for name, fault in known.strays.items()]
+    scheme = known.scheme
+    return RecordSource(
+        f"{base.resolve().name}/{split}",
+        records,
+        scheme.name if scheme else None,
+        len(scheme) if scheme else None,
+        find_rejects(base, rejects),
+    )
+
+
+@dataclass
+class _Labels:
+    """Labels by picture; what is wrong with those of one picture; labels whose picture is not there."""
+
+    scheme: LandmarkScheme | None = None
+    faces: dict[Path, list[FaceLabel]] = field(default_factory=dict)
+    faults: dict[Path, str] = field(default_factory=dict)
+    strays: dict[str, str] = field(default_factory=dict)
+
+
+def _labels(base: Path, pictures: Sequence[Path], given: str | None) -> _Labels:
+    if given == "none":
+        return _Labels()
+    path = (
+        Path(given) if given else next((base / name for name in LABEL_NAMES if (base / name).is_file()), None)
+    )
+    if path is None:
+        return _beside(pictures)
+    content = read_keypoints(path, allow_missing=True)
+    found = _Labels(content.scheme)
+    present = set(pictures)
+    for face in content.faces:
+        # Names are relative to the label file; one that lies elsewhere may count from the folder of pictures.
+        picture = next(
+            (home / face.image for home in (path.parent, base) if home / face.image in present), None
+        )
+        if picture is None:
+            found.strays[face.image] = f"{path} labels it, but there is no such picture in {base}"
+        else:
+            found.faces.setdefault(picture, []).append(face)
+    return found
+
+
+def _beside(pictures: Sequence[Path]) -> _Labels:
+    """Read the ``.pts`` file of each picture that has one; the first readable one sets the scheme."""
+    found = _Labels()
+    for picture in pictures:
+        path = picture.with_suffix(".pts")
+        if not path.is_file():
+            continue
+        try:
+            content = read_keypoints(path, found.scheme, allow_missing=True)
+        except DataError as error:
+            found.faults[picture] = str(error).rstrip(".")
+            continue
+        found.scheme = content.scheme
+        found.faces[picture] = content.faces
+    return found
+
+
+def _record(name: str, picture: Path, face: FaceLabel, number: int, person: str | None) -> Record:
+    x0, y0, x1, y1 = face.box.tolist() if face.box is not None else (0.0, 0.0, 0.0, 0.0)
+    return Record(
+        id=name if number == 0 else f"{name}#{number + 1}",
+        path=picture,
+        box=None if face.box is None else (x0, y0, x1, y1),
+        landmarks=None if face.landmarks is None else face.landmarks.tolist(),
+        identity=person,
+    )

@@ -1,0 +1,109 @@
+"""Folders of pictures with labels in every form."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import trees
+
+from lineament.data.registry import open_source
+from lineament.errors import DataError, UsageError
+from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.schemes import scheme
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    for i, name in enumerate(("a.png", "b.jpg", "ann/1.png", "ann/2.png", "bob/1.png")):
+        trees.save_picture(tmp_path / name, 40, 30, i)
+    return tmp_path
+
+
+def points(start: float) -> torch.Tensor:
+    return torch.arange(10).reshape(5, 2).float() + start
+
+
+def test_pictures_without_labels(photos: Path) -> None:
+    source = open_source("folder", photos)
+    assert [s.id for s in source] == ["a.png", "ann/1.png", "ann/2.png", "b.jpg", "bob/1.png"]
+    assert source[0].landmarks is None and source[0].scheme is None and source[0].path == photos / "a.png"
+    assert [s.identity for s in open_source("folder", photos, identity="folder")][1:3] == ["ann", "ann"]
+    assert len(open_source("folder", photos, recursive=False)) == 2
+    assert [s.id for s in open_source("folder", photos / "a.png")] == ["a.png"]
+    with pytest.raises(UsageError, match="kind of identity"):
+        open_source("folder", photos, identity="person")
+
+
+@pytest.mark.parametrize("suffix", [".json", ".csv"])
+def test_label_files(photos: Path, suffix: str) -> None:
+    faces = [
+        FaceLabel("ann/1.png", points(1)),
+        FaceLabel("a.png", points(2), torch.tensor([1.0, 2, 30, 25])),
+        FaceLabel("a.png", points(3)),
+    ]
+    write_keypoints(photos / f"labels{suffix}", LabelFile(scheme("5"), faces))
+    source = open_source("folder", photos)
+    assert [s.id for s in source] == ["a.png", "a.png#2", "ann/1.png", "ann/2.png", "b.jpg", "bob/1.png"]
+    assert torch.equal(source[0].landmarks, points(2)) and source[0].box.tolist() == [1, 2, 30, 25]
+    assert torch.equal(source[1].landmarks, points(3)) and source[0].scheme == "5"
+    assert source[4].landmarks is None and source[4].scheme is None
+    assert [s.id for s in open_source("folder", photos, labelled=True)] == ["a.png", "a.png#2", "ann/1.png"]
+    assert all(s.landmarks is None for s in open_source("folder", photos, labels="none"))
+    elsewhere = photos.parent / f"{photos.name}-elsewhere{suffix}"
+    (photos / f"labels{suffix}").rename(elsewhere)
+    assert open_source("folder", photos, labels=str(elsewhere)).fingerprint == source.fingerprint
+
+
+def test_pts_beside_pictures(photos: Path) -> None:
+    marks = np.random.default_rng(0).uniform(2, 25, (68, 2)).round(3)
+    trees.write_pts(photos / "a.pts", marks)
+    (photos / "b.pts").write_text("broken")
+    trees.write_pts(photos / "ann" / "1.pts", marks[:5])
+    source = open_source("folder", photos)
+    assert np.allclose(source[0].landmarks.numpy(), marks - 1, atol=1e-4) and source[0].scheme == "68"
+    with pytest.raises(DataError, match=r"ann/1\.png cannot be used.*5 points"):
+        source[1]
+    with pytest.raises(DataError, match=r"b\.jpg cannot be used"):
+        source[3]
+    assert source[2].landmarks is None
+
+
+def test_bad_labels_are_bad_samples(photos: Path) -> None:
+    faces = [
+        {"image": "a.png", "landmarks": [[1, 2], None, [3, 4], [5, 6], [7, 8]]},
+        {"image": "b.jpg", "box": [50, 5, 60, 9]},
+        {"image": "gone.png", "box": [5, 5, 60, 9]},
+    ]
+    (photos / "labels.json").write_text(
+        json.dumps({"format": "lineament-faces", "scheme": "5", "faces": faces})
+    )
+    source = open_source("folder", photos)
+    for index, expected in (
+        (0, "1 of 5 landmarks are not finite"),
+        (3, "outside the 40x30"),
+        (5, "no such picture"),
+    ):
+        with pytest.raises(DataError, match=expected):
+            source[index]
+    assert source[1].landmarks is None
+
+
+def test_unreadable_label_files_are_named(photos: Path) -> None:
+    (photos / "labels.json").write_text("{")
+    with pytest.raises(DataError, match=r"labels\.json"):
+        open_source("folder", photos)
+
+
+def test_train_and_val_are_parts_of_all(tmp_path: Path) -> None:
+    for i in range(60):
+        trees.save_picture(tmp_path / f"p{i // 4}" / f"{i}.png", 4, 4, i)
+    parts = {
+        split: {s.id: s.identity for s in open_source("folder", tmp_path, split=split, identity="folder")}
+        for split in ("train", "val", "all")
+    }
+    assert {**parts["train"], **parts["val"]} == parts["all"]
+    assert not set(parts["train"].values()) & set(parts["val"].values()) and parts["val"]

@@ -1,0 +1,68 @@
+"""Data sets by name, by folder and by what stands after --data."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+
+import pytest
+import torch
+import trees
+
+from lineament.data.registry import open_data, open_source, parse_data, readers
+from lineament.data.sample import FaceSource
+from lineament.errors import DataError, UsageError
+
+
+@pytest.mark.parametrize("name", sorted(readers()))
+def test_every_reader_keeps_the_house_rules(name: str, tmp_path: Path) -> None:
+    reader = readers()[name]
+    assert reader.summary and reader.where and inspect.getdoc(reader.open)
+    assert ("split" in inspect.signature(reader.open).parameters) == bool(reader.splits)
+    for option in reader.options:
+        assert f"{option}:" in (inspect.getdoc(reader.open) or "") or "arguments as" in (
+            reader.open.__doc__ or ""
+        )
+    if reader.needs_root:
+        with pytest.raises(UsageError, match="needs the folder"):
+            open_source(name)
+        with pytest.raises(DataError, match="there is no"):
+            open_source(name, tmp_path / "nowhere")
+        with pytest.raises(DataError):
+            open_source(name, tmp_path)
+    with pytest.raises(UsageError, match="unknown option"):
+        open_source(name, tmp_path, colour="red")
+    with pytest.raises(UsageError, match="unknown split"):
+        open_source(name, tmp_path, split="trane")
+
+
+def test_unknown_words_name_the_nearest() -> None:
+    with pytest.raises(UsageError, match="unknown data set 'celebs': did you mean 'celeba'"):
+        open_source("celebs")
+    with pytest.raises(UsageError, match="did you mean 'celeba'"):
+        open_data("celebs:/data")
+    with pytest.raises(DataError, match="no folder or data set '/data/none'"):
+        open_data("/data/none")
+
+
+def test_names_folders_and_options_after_data(tmp_path: Path) -> None:
+    trees.make_celeba(tmp_path / "c")
+    source = open_data(f"celeba:{tmp_path / 'c'}?split=val&subset=true")
+    assert isinstance(source, FaceSource) and source.name == "celeba/val"
+    request = parse_data("synthetic?count=7&size=32&head=builtin")
+    assert request.arguments == {"count": 7, "size": 32, "head": "builtin", "split": "train"}
+    with pytest.raises(UsageError, match="not option=value"):
+        open_data("synthetic?count")
+    trees.save_picture(tmp_path / "photos" / "a.png", 8, 8)
+    assert open_data(tmp_path / "photos")[0].id == "a.png"
+    # A folder that bears the name of a reader is still a folder.
+    trees.save_picture(tmp_path / "mafl" / "b.png", 8, 8)
+    assert parse_data(f"folder:{tmp_path / 'mafl'}").reader.name == "folder"
+    assert parse_data(tmp_path / "mafl").reader.name == "folder"
+
+
+def test_synthetic_faces_by_name() -> None:
+    source = open_data("synthetic?count=3&size=32")
+    other = open_data("synthetic?count=3&size=32&split=val")
+    assert len(source) == 3 and source[0].image.shape == (3, 32, 32) and source[0].scheme == "68"
+    assert source.fingerprint != other.fingerprint and not torch.equal(source[0].image, other[0].image)
