@@ -1,0 +1,107 @@
+"""`lineament data list | check | prepare` at the command line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from lineament.cli.main import main
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (40, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / f"{i}.png")
+    (folder / "torn.png").write_bytes(b"torn")
+    return folder
+
+
+def test_list_names_every_reader(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "list"]) == 0
+    shown = capsys.readouterr().out
+    for name in ("folder", "synthetic", "portraits", "crops", "celeba", "mafl", "300w", "aflw-m", "aflw-r"):
+        assert f"\n{name} " in "\n" + shown
+    assert main(["data", "list", "--json"]) == 0
+    entries = json.loads(capsys.readouterr().out)
+    assert {"name", "summary", "splits", "options", "where"} == set(entries[0])
+
+
+def test_check_writes_a_list_and_says_where(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "check", str(photos)]) == 0
+    shown = capsys.readouterr().out
+    assert "4 samples, 1 unusable" in shown and str(photos / "reject.json") in shown and "torn.png" in shown
+    assert list(json.loads((photos / "reject.json").read_text())["rejects"]) == ["torn.png"]
+    assert main(["data", "check", "folder", str(photos)]) == 0
+    assert main(["data", "check", "folder", str(photos), "--out", str(photos.parent / "list.txt")]) == 0
+    assert "torn.png\t" in (photos.parent / "list.txt").read_text()
+
+
+def test_prepare_says_what_it_could_not_do(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = photos.parent / "crops"
+    assert main(["data", "prepare", "folder", str(photos), "--out", str(out)]) == 1
+    error = capsys.readouterr().err
+    assert "no face of" in error and "left_out.csv" in error and "Traceback" not in error
+    assert (out / "left_out.csv").read_text().count("no face found") == 3
+    assert not (out / "index.parquet").exists()
+
+
+def test_prepare_uses_the_boxes_of_a_pack(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pack = tmp_path / "pack"
+    pack.mkdir()
+    for i in range(3):
+        pixels = np.random.default_rng(i).integers(0, 256, (60, 50, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(pack / f"{i}.png")
+    (pack / "index.csv").write_text(
+        "id,face_x,face_y,face_w,face_h\n" + "".join(f"{i},5,6,30,30\n" for i in range(3))
+    )
+    arguments = ["data", "prepare", "portraits", str(pack), "--out", str(tmp_path / "out"), "--size", "24"]
+    assert main(arguments) == 0
+    assert f"wrote 3 crops of 3 photographs to {tmp_path / 'out'}" in capsys.readouterr().out
+    assert main(arguments) == 0
+    assert "3 photographs were done before" in capsys.readouterr().out
+    assert main([*arguments, "--crop", "dve-celeba"]) == 1
+    assert "prepared with other settings" in capsys.readouterr().err
+    assert main([*arguments, "--crop", "dve-celeba", "--overwrite"]) == 0
+    assert Image.open(tmp_path / "out" / "crops" / "0.png").size == (24, 24)
+    assert main(["data", "check", str(tmp_path / "out")]) == 0
+    assert "3 samples, 0 unusable" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "expected"),
+    [
+        (["data", "check", "/no/such/folder"], 1, "/no/such/folder"),
+        (["data", "check", "celebs", "."], 2, "did you mean 'celeba'"),
+        (["data", "check", "celeba", "{photos}"], 1, "mmlab.ie.cuhk.edu.hk"),
+        (["data", "check", "{photos}", "--split", "tran"], 2, "did you mean 'train'"),
+        (["data", "check", "{photos}", "--out", "list.xml"], 2, ".json or .txt"),
+        (["data", "check", "{photos}", "--workers", "0"], 2, "--workers"),
+        (["data", "check", "{photos}", "--colour"], 2, ""),
+        (["data", "prepare", "folder", "{photos}", "--out", "{photos}/crops"], 2, "lies inside"),
+        (["data", "prepare", "folder", "{photos}", "--out", "{out}", "--crop", "bax"], 2, "unknown crop"),
+        (
+            ["data", "prepare", "folder", "{photos}", "--out", "{out}", "--detector", "x"],
+            2,
+            "unknown detector",
+        ),
+        (["data", "prepare", "folder", "{photos}", "--out", "{out}", "--size", "0"], 2, "must be positive"),
+        (["data", "prepare", "folder", "{photos}/none", "--out", "{out}"], 1, "there is no"),
+        (["data", "prepare", "folder", "{photos}/torn.png", "--out", "{out}"], 1, "could be cut out"),
+    ],
+)
+def test_wrong_words_are_one_sentence(
+    photos: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, expected: str
+) -> None:
+    out = photos.parent / "out"
+    given = [word.format(photos=photos, out=out) for word in arguments]
+    assert main(given) == code
+    error = capsys.readouterr().err
+    assert expected in error and "Traceback" not in error
+    assert not (out / "index.parquet").exists()
