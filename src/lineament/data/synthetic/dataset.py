@@ -1,0 +1,344 @@
+"""Writes synthetic faces to a folder: pictures, truth, and one index (docs/synthetic.md describes the columns)."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from PIL import Image
+
+from lineament.data.files import replacing, write_text
+from lineament.data.sample import FaceSample
+from lineament.data.synthetic.source import WORLD_VERSION, SyntheticFaces
+from lineament.errors import DataError, UsageError, unknown_name
+
+INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
+TRUTHS = ("depth", "normals", "mask", "uv")
+CHUNK = 64
+"""Pictures between two points from which an interrupted run goes on."""
+
+_list = pa.list_
+SCHEMA = pa.schema(
+    [
+        ("index", pa.int64()),
+        ("file", pa.string()),
+        ("truth", pa.string()),
+        ("person", pa.string()),
+        ("width", pa.int32()),
+        ("height", pa.int32()),
+        ("box", _list(pa.float32(), 4)),
+        ("landmarks", _list(pa.float32(), 136)),
+        ("visibility", _list(pa.bool_(), 68)),
+        ("landmark_depth", _list(pa.float32(), 68)),
+        ("pose", _list(pa.float32(), 3)),
+        ("intrinsics", _list(pa.float32(), 9)),
+        ("world_to_camera", _list(pa.float32(), 16)),
+        ("identity", _list(pa.float32())),
+        ("expression", _list(pa.float32())),
+        ("mood", pa.string()),
+        ("style", pa.string()),
+        ("light_harmonics", _list(pa.float32(), 27)),
+        ("light_sun", _list(pa.float32(), 3)),
+        ("light_sun_colour", _list(pa.float32(), 3)),
+        ("light_softness", pa.float32()),
+        ("light_exposure", pa.float32()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class World:
+    """What decides the pictures of a folder; stored in ``settings.json`` and compared before going on.
+
+    Attributes:
+        seed: Number of the world.
+        size: Side of the pictures in pixels.
+        head: ``"builtin"`` or ``"ict"``.
+        identities: Number of people, ``None`` for another in every picture.
+        max_yaw: Largest turn to either side, degrees.
+        max_pitch: Largest nod, degrees.
+        max_roll: Largest tilt, degrees.
+        grey: Probability of a black-and-white picture.
+        truth: Maps written beside each picture.
+    """
+
+    seed: int = 0
+    size: int = 128
+    head: str = "builtin"
+    identities: int | None = None
+    max_yaw: float = 40.0
+    max_pitch: float = 20.0
+    max_roll: float = 15.0
+    grey: float = 0.2
+    truth: tuple[str, ...] = ()
+
+    def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
+        """The pictures of this world as a source."""
+        return SyntheticFaces(
+            seed=self.seed,
+            count=count,
+            size=self.size,
+            head=self.head,
+            packs=packs,
+            identities=self.identities,
+            max_yaw=math.radians(self.max_yaw),
+            max_pitch=math.radians(self.max_pitch),
+            max_roll=math.radians(self.max_roll),
+            grey=self.grey,
+        )
+
+
+def write_faces(
+    out: Path,
+    world: World,
+    count: int,
+    packs: Path | str | None = None,
+    workers: int = 2,
+    overwrite: bool = False,
+    advance: Callable[[int], None] | None = None,
+) -> int:
+    """Draw pictures ``0 .. count - 1`` of a world into a folder.
+
+    Pictures that lie there already are kept: an interrupted call is simply repeated, and a larger ``count`` adds to the
+    folder. Every file appears whole or not at all; ``index.parquet`` comes last.
+
+    Args:
+        out: The folder, made when missing.
+        world: What to draw.
+        count: Number of pictures.
+        packs: Where the ICT head lies.
+        workers: Processes that draw at once; 1 draws in this one.
+        overwrite: Replace a folder that holds another world.
+        advance: Called with the number of pictures finished (also those found there).
+
+    Returns:
+        Number of pictures drawn by this call.
+
+    Raises:
+        UsageError: On an unknown kind of truth, impossible numbers, or a folder that holds another world.
+        DataError: When the folder holds an index that cannot be read.
+    """
+    for name in world.truth:
+        if name not in TRUTHS:
+            raise unknown_name("kind of truth", name, TRUTHS)
+    if count < 1 or workers < 1:
+        raise UsageError(f"count and workers must be at least 1, got {count} and {workers}.")
+    world.source(count, str(packs) if packs else None)
+    _claim(out, world, overwrite)
+    report = advance or (lambda number: None)
+    old = _read_index(out) if (out / INDEX).is_file() else None
+    have = 0 if old is None else old.num_rows
+    if have >= count:
+        report(count)
+        return 0
+    report(have)
+    jobs = []
+    for start in range(have, count, CHUNK):
+        stop = min(start + CHUNK, count)
+        rows = out / ROWS / f"{start:07d}-{stop:07d}.parquet"
+        if rows.is_file():
+            report(stop - start)
+        else:
+            jobs.append((start, stop, rows))
+    for start, stop in _run(out, world, count, packs, workers, jobs):
+        report(stop - start)
+    _merge(out, world, old, have, count)
+    return sum(stop - start for start, stop, _ in jobs)
+
+
+def _claim(out: Path, world: World, overwrite: bool) -> None:
+    """Make the folder ours, or refuse it."""
+    settings = {**asdict(world), "truth": list(world.truth), "version": WORLD_VERSION}
+    path = out / SETTINGS
+    if path.is_file():
+        try:
+            old = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise DataError(f"{path} is damaged ({error}): remove the folder and draw it anew.") from error
+        differing = [name for name in settings if old.get(name) != settings[name]]
+        if not differing:
+            return
+        if not overwrite:
+            told = ", ".join(f"{name} {old.get(name)} there, {settings[name]} asked" for name in differing)
+            raise UsageError(f"{out} holds another world ({told}): choose another folder or add --overwrite.")
+        _clear(out)
+    elif out.exists() and any(out.iterdir()):
+        raise UsageError(f"{out} is not empty and was not written by data synth: choose another folder.")
+    write_text(path, json.dumps(settings, indent=2) + "\n")
+
+
+def _clear(out: Path) -> None:
+    """Remove what an earlier call wrote, the index first, so that no index ever names missing pictures."""
+    (out / INDEX).unlink(missing_ok=True)
+    for folder, ending in ((out / ROWS, "*.parquet"), (out / "images", "*.png"), (out / "truth", "*.npz")):
+        for path in sorted(folder.glob(ending)):
+            path.unlink()
+
+
+def _run(
+    out: Path,
+    world: World,
+    count: int,
+    packs: Path | str | None,
+    workers: int,
+    jobs: list[tuple[int, int, Path]],
+) -> Iterator[tuple[int, int]]:
+    """Draw the chunks, here or in other processes; yields each when it is done."""
+    place = str(packs) if packs else None
+    if workers == 1 or len(jobs) < 2:
+        for start, stop, rows in jobs:
+            yield _draw_chunk(out, world, count, place, start, stop, rows)
+        return
+    with (
+        _single_threaded_children(),
+        ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool,
+    ):
+        waiting: set[Future[tuple[int, int]]] = set()
+        left = iter(jobs)
+        try:
+            while True:
+                # Only a few chunks wait at a time, so that an interrupt ends soon.
+                while len(waiting) < 2 * workers and (job := next(left, None)):
+                    waiting.add(pool.submit(_draw_chunk, out, world, count, place, *job))
+                if not waiting:
+                    return
+                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+                for finished in done:
+                    yield finished.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+@contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Processes started inside inherit one thread each: the pictures are drawn side by side already."""
+    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+    before = {name: os.environ.get(name) for name in names}
+    os.environ.update(dict.fromkeys(names, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
+def _draw_chunk(
+    out: Path, world: World, count: int, packs: str | None, start: int, stop: int, rows: Path
+) -> tuple[int, int]:
+    source = world.source(count, packs)
+    table = []
+    for index in range(start, stop):
+        sample = source[index]
+        name = f"{index:07d}"
+        picture = np.rint(sample.image.numpy().transpose(1, 2, 0) * 255.0).astype(np.uint8)
+        buffer = io.BytesIO()
+        Image.fromarray(picture).save(buffer, format="PNG", compress_level=2)
+        file = f"images/{name}.png"
+        _write_bytes(out / file, buffer.getvalue())
+        truth = None
+        if world.truth:
+            truth = f"truth/{name}.npz"
+            _write_truth(out / truth, sample, world.truth)
+        table.append(_row(index, file, truth, sample))
+    with replacing(rows) as temporary:
+        pq.write_table(pa.Table.from_pylist(table, schema=SCHEMA), temporary)
+    return start, stop
+
+
+def _write_bytes(path: Path, content: bytes) -> None:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _write_truth(path: Path, sample: FaceSample, kinds: tuple[str, ...]) -> None:
+    """Maps of one picture: depth float32 mm, normals int8 / 127, mask bool, uv float32 (NaN where empty)."""
+    assert sample.depth is not None and sample.normals is not None
+    assert sample.mask is not None and sample.correspondence is not None
+    maps: dict[str, np.ndarray] = {}
+    if "depth" in kinds:
+        maps["depth"] = sample.depth.numpy()
+    if "normals" in kinds:
+        maps["normals"] = np.rint(sample.normals.numpy() * 127.0).astype(np.int8)
+    if "mask" in kinds:
+        maps["mask"] = sample.mask.numpy()
+    if "uv" in kinds:
+        maps["uv"] = sample.correspondence.numpy()
+    with replacing(path) as temporary:
+        np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]
+
+
+def _row(index: int, file: str, truth: str | None, sample: FaceSample) -> dict[str, Any]:
+    assert sample.landmarks is not None and sample.visibility is not None and sample.box is not None
+    assert sample.camera is not None and sample.pose is not None
+    assert sample.identity_coefficients is not None and sample.expression_coefficients is not None
+    light = sample.meta["light"]
+    return {
+        "index": index,
+        "file": file,
+        "truth": truth,
+        "person": sample.identity,
+        "width": sample.image.shape[2],
+        "height": sample.image.shape[1],
+        "box": sample.box.tolist(),
+        "landmarks": sample.landmarks.flatten().tolist(),
+        "visibility": sample.visibility.tolist(),
+        "landmark_depth": sample.meta["landmark_depth"].tolist(),
+        "pose": sample.pose.tolist(),
+        "intrinsics": sample.camera.intrinsics.flatten().tolist(),
+        "world_to_camera": sample.camera.world_to_camera.flatten().tolist(),
+        "identity": sample.identity_coefficients.tolist(),
+        "expression": sample.expression_coefficients.tolist(),
+        "mood": sample.meta["mood"],
+        "style": sample.meta["style"],
+        "light_harmonics": np.ravel(light["harmonics"]).tolist(),
+        "light_sun": light["sun"],
+        "light_sun_colour": light["sun_colour"],
+        "light_softness": light["softness"],
+        "light_exposure": light["exposure"],
+    }
+
+
+def _merge(out: Path, world: World, old: pa.Table | None, have: int, count: int) -> None:
+    """Join the rows of all chunks behind those of the old index."""
+    files = [
+        out / ROWS / f"{start:07d}-{min(start + CHUNK, count):07d}.parquet"
+        for start in range(have, count, CHUNK)
+    ]
+    tables = ([old.replace_schema_metadata(None)] if old is not None else []) + [
+        pq.read_table(file) for file in files
+    ]
+    table = pa.concat_tables([table.cast(SCHEMA) for table in tables]).combine_chunks()
+    settings = {**asdict(world), "truth": list(world.truth), "version": WORLD_VERSION}
+    table = table.replace_schema_metadata(
+        {"lineament.reader": "synthetic", "lineament.world": json.dumps(settings), "lineament.scheme": "68"}
+    )
+    with replacing(out / INDEX) as temporary:
+        pq.write_table(table, temporary)
+    for leftover in sorted((out / ROWS).glob("*.parquet")):
+        leftover.unlink()
+    (out / ROWS).rmdir()
+
+
+def _read_index(out: Path) -> pa.Table:
+    try:
+        return pq.read_table(out / INDEX)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(
+            f"cannot read {out / INDEX} ({error}): remove it and draw the folder anew."
+        ) from error

@@ -1,0 +1,131 @@
+"""Reads a folder that ``lineament data synth`` wrote."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+
+from lineament.data.images import read_image
+from lineament.data.sample import FaceSample
+from lineament.data.synthetic.source import five_points
+from lineament.errors import DataError
+from lineament.geometry.camera import Camera
+
+
+class SyntheticFolder:
+    """The faces of a folder, in the order of its index.
+
+    Args:
+        root: Folder with ``index.parquet``; docs/synthetic.md describes it.
+
+    Raises:
+        DataError: When there is no readable index.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        path = self.root / "index.parquet"
+        if not path.is_file():
+            raise DataError(
+                f"{self.root} has no index.parquet: draw it with `lineament data synth --out {self.root}`."
+            )
+        try:
+            self._table = pq.read_table(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DataError(f"cannot read the index {path}: {error}.") from error
+        metadata = self._table.schema.metadata or {}
+        missing = {"file", "landmarks", "box", "intrinsics", "world_to_camera"} - set(
+            self._table.column_names
+        )
+        if b"lineament.world" not in metadata or missing:
+            raise DataError(f"{path} was not written by `lineament data synth`.")
+        self.world: dict[str, Any] = json.loads(metadata[b"lineament.world"])
+        self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
+
+    @property
+    def name(self) -> str:
+        """For example ``synthetic-ict-seed0``."""
+        return f"synthetic-{self.world['head']}-seed{self.world['seed']}"
+
+    @property
+    def fingerprint(self) -> str:
+        """Digest of the index, which holds everything that decides the pictures."""
+        return self._digest
+
+    def __len__(self) -> int:
+        """Number of pictures."""
+        return int(self._table.num_rows)
+
+    def __getitem__(self, index: int) -> FaceSample:
+        """Read one face; raises ``DataError`` naming a file that cannot be used."""
+        if not 0 <= index < len(self):
+            raise IndexError(f"picture {index} of {len(self)}")
+        row = {name: column[0] for name, column in self._table.slice(index, 1).to_pydict().items()}
+        path = self.root / row["file"]
+        image = read_image(path)
+        landmarks = torch.tensor(row["landmarks"], dtype=torch.float32).reshape(-1, 2)
+        sample = FaceSample(
+            id=row["file"],
+            image=image,
+            box=_tensor(row["box"]),
+            landmarks=landmarks,
+            scheme="68",
+            visibility=torch.tensor(row["visibility"]),
+            identity=row["person"],
+            pose=_tensor(row["pose"]),
+            camera=Camera(
+                _tensor(row["intrinsics"]).reshape(3, 3),
+                _tensor(row["world_to_camera"]).reshape(4, 4),
+                int(row["width"]),
+                int(row["height"]),
+            ),
+            identity_coefficients=_tensor(row["identity"]),
+            expression_coefficients=_tensor(row["expression"]),
+            path=path,
+            meta={
+                "landmark_depth": _tensor(row["landmark_depth"]),
+                "landmarks5": five_points(landmarks),
+                "mood": row["mood"],
+                "style": row["style"],
+                "light": {
+                    "harmonics": np.reshape(row["light_harmonics"], (9, 3)).tolist(),
+                    "sun": row["light_sun"],
+                    "sun_colour": row["light_sun_colour"],
+                    "softness": row["light_softness"],
+                    "exposure": row["light_exposure"],
+                },
+            },
+        )
+        if row["truth"]:
+            self._add_truth(sample, self.root / row["truth"])
+        return sample
+
+    @staticmethod
+    def _add_truth(sample: FaceSample, path: Path) -> None:
+        try:
+            with np.load(path, allow_pickle=False) as maps:
+                found = {name: maps[name] for name in maps.files}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise DataError(f"cannot read the truth {path}: {error}.") from error
+        if "depth" in found:
+            sample.depth = torch.from_numpy(found["depth"])
+        if "mask" in found:
+            sample.mask = torch.from_numpy(found["mask"])
+        if "uv" in found:
+            sample.correspondence = torch.from_numpy(found["uv"])
+        if "normals" in found:
+            normals = torch.from_numpy(found["normals"]).float()
+            sample.normals = normals / normals.norm(dim=0, keepdim=True).clamp_min(1.0)
+
+
+def _tensor(values: list[float]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32)
