@@ -90,14 +90,18 @@ class Mtcnn:
         proposal, refinement, output = load_cascade(str(images.device))
         side = min(images.shape[-2:])
         smallest = max(float(_WINDOW), min_face if min_face is not None else max(20.0, side / 20.0))
+        # A large photograph is shrunk once until the smallest face looked for is one to two R-Net crops wide: no stage
+        # would see more of it.
+        reduction = min(max(1, int(smallest // 24)), side)
         with torch.inference_mode():
-            # Black, the value outside the picture, is zero before this line and stays so in padded crops.
-            pixels = (images * 255.0).contiguous(memory_format=torch.channels_last)
-            candidates = self._propose(proposal, pixels, smallest)
-            mips = _halvings(pixels, smallest)
+            reduced = F.avg_pool2d(images, reduction) if reduction > 1 else images
+            # Black, the value outside the picture, is zero before the networks' normalisation and stays so in crops.
+            pixels = reduced * 255.0
+            candidates = self._propose(proposal, pixels, smallest / reduction)
+            mips = _halvings(pixels)
             candidates = self._refine(refinement, mips, candidates)
             candidates = self._finish(output, mips, candidates, min_score)
-        return _detections(candidates, len(images))
+        return _detections(candidates, len(images), reduction)
 
     def _propose(self, network: ProposalNetwork, pixels: Tensor, smallest: float) -> _Candidates:
         """Slide P-Net over every level of the pyramid."""
@@ -111,7 +115,7 @@ class Mtcnn:
             while min(level.shape[-2:]) >= 4 * min(shape):
                 level = F.avg_pool2d(level, 2)
             small = F.interpolate(level, size=shape, mode="bilinear", align_corners=False, antialias=True)
-            scores, offsets = network((small - 127.5) / 128.0)
+            scores, offsets = network(((small - 127.5) / 128.0).contiguous(memory_format=torch.channels_last))
             image, row, column = torch.nonzero(scores > logit, as_tuple=True)
             if len(image):
                 step = np.array(
@@ -168,7 +172,7 @@ class Mtcnn:
         return kept.thin(0.7, self.max_candidates, over_smaller=True)
 
 
-def _halvings(pixels: Tensor, smallest: float) -> list[Tensor]:
+def _halvings(pixels: Tensor) -> list[Tensor]:
     """Return the batch halved again and again, so that a crop of any face can be read from a level near its size."""
     mips = [pixels]
     while min(mips[-1].shape[-2:]) >= 2 * 24:
@@ -201,13 +205,14 @@ def _cut(mips: list[Tensor], candidates: _Candidates, side: int) -> Tensor:
     return crops.contiguous(memory_format=torch.channels_last)
 
 
-def _detections(candidates: _Candidates, count: int) -> list[list[Detection]]:
+def _detections(candidates: _Candidates, count: int, reduction: int) -> list[list[Detection]]:
+    """Return the faces of every picture, best first, in pixels of the picture before it was reduced."""
     faces: list[list[Detection]] = [[] for _ in range(count)]
     for index in np.argsort(-candidates.scores, kind="stable"):
-        points = (
-            None if candidates.points is None else torch.from_numpy(candidates.points[index] - 0.5).float()
-        )
-        box = torch.from_numpy(candidates.boxes[index] - 0.5).float()
+        box = torch.from_numpy(candidates.boxes[index] * reduction - 0.5).float()
+        points = None
+        if candidates.points is not None:
+            points = torch.from_numpy(candidates.points[index] * reduction - 0.5).float()
         faces[int(candidates.image[index])].append(Detection(box, float(candidates.scores[index]), points))
     return faces
 
