@@ -1,0 +1,121 @@
+"""Pictures of descriptors and landmarks: descriptors as colours, one face in the geometry of another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.data.files import write_text
+from lineament.data.images import write_image
+from lineament.data.sample import FaceSample
+from lineament.methods.dve.evaluate import PreparedFace
+from lineament.methods.dve.frame import Frame, sample_box
+from lineament.metrics.correspondence import dense_match_grid
+from lineament.report.figures import draw_grid
+
+if TYPE_CHECKING:
+    from lineament.methods.dve.landmarks import LandmarkPredictor
+
+
+def descriptor_colours(features: Tensor) -> Tensor:
+    """Descriptors as colours: their first three principal components over all given maps.
+
+    Args:
+        features: ``[B, C, h, w]``.
+
+    Returns:
+        ``[B, 3, h, w]`` in 0..1; equal colours mean alike descriptors, within and across the pictures.
+    """
+    batch, channels, height, width = features.shape
+    vectors = F.normalize(features, dim=1).permute(0, 2, 3, 1).reshape(-1, channels).double()
+    centred = vectors - vectors.mean(0)
+    _, axes = torch.linalg.eigh(centred.t() @ centred)
+    axes = axes[:, -3:].flip(1)
+    # An eigenvector's sign is arbitrary; fixing it keeps colours alike between runs.
+    axes = axes * axes.sum(0).sign().where(axes.sum(0) != 0, 1.0)
+    values = centred @ axes
+    if values.shape[1] < 3:
+        values = F.pad(values, (0, 3 - values.shape[1]))
+    low, high = torch.quantile(
+        values[:: max(1, len(values) // 100000)], torch.tensor([0.02, 0.98]).double(), dim=0
+    )
+    values = ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return values.float().view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+def warp_onto(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
+    """Render one face in the geometry of another through their descriptors.
+
+    Args:
+        image: ``[3, H, W]`` picture of the source face.
+        source: ``[C, h, w]`` its descriptors.
+        target: ``[C, h, w]`` descriptors of the face whose geometry is wanted.
+
+    Returns:
+        ``[3, 2 h, 2 w]`` in 0..1.
+    """
+    grid = dense_match_grid(source, target)
+    return F.grid_sample(image[None], grid.to(image.dtype), align_corners=True)[0].clamp(0, 1)
+
+
+def picture_grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
+    """Tile pictures ``[3, h, w]`` of any size into one ``[3, H, W]``, each resized to a square, white between."""
+    resized = [
+        [
+            F.interpolate(picture[None], (side, side), mode="bilinear", align_corners=False)[0]
+            for picture in row
+        ]
+        for row in rows
+    ]
+    columns = max(len(row) for row in resized)
+    sheet = torch.ones(3, len(rows) * (side + gap) - gap, columns * (side + gap) - gap)
+    for i, row in enumerate(resized):
+        for j, picture in enumerate(row):
+            top, left = i * (side + gap), j * (side + gap)
+            sheet[:, top : top + side, left : left + side] = picture
+    return sheet
+
+
+@torch.no_grad()
+def descriptor_sheet(
+    describe: Callable[[Tensor], Tensor], faces: Sequence[PreparedFace], frame: Frame
+) -> Tensor:
+    """A row of faces, their descriptors as colours, and the first face in the geometry of each: ``[3, H, W]``."""
+    images = torch.stack([face.image for face in faces])
+    if frame.crop:
+        images = images[..., frame.crop : -frame.crop, frame.crop : -frame.crop]
+    features = describe(images)
+    colours = descriptor_colours(features)
+    warped = [warp_onto(images[0], features[0], target) for target in features]
+    return picture_grid([list(images), list(colours), warped], side=max(96, frame.seen))
+
+
+def descriptor_figure(
+    describe: Callable[[Tensor], Tensor], faces: Sequence[PreparedFace], frame: Frame, path: Path
+) -> Path:
+    """Write :func:`descriptor_sheet` as a PNG with the names of its faces beside it as JSON."""
+    write_image(path, descriptor_sheet(describe, faces, frame))
+    rows = [
+        "picture",
+        "descriptors as colours (three principal components)",
+        "first face in the geometry of each",
+    ]
+    write_text(
+        path.with_suffix(".json"), json.dumps({"columns": [f.id for f in faces], "rows": rows}, indent=1)
+    )
+    return path
+
+
+def landmark_figure(predictor: LandmarkPredictor, samples: Sequence[FaceSample], path: Path) -> Path:
+    """Faces with predicted (dots) and, where they are of the same scheme, true (rings) landmarks."""
+    boxes = [sample_box(sample) for sample in samples]
+    predicted = [predictor(sample.image, box).points for sample, box in zip(samples, boxes, strict=True)]
+    true = [sample.landmarks if sample.scheme == predictor.scheme.name else None for sample in samples]
+    images = [sample.image for sample in samples]
+    return draw_grid(path, images, columns=4, predicted=predicted, true=true, titles=[s.id for s in samples])

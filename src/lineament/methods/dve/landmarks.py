@@ -1,0 +1,235 @@
+"""Predicting landmarks in the pixels of a photograph, and scoring them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.order import sample_generator
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError, UsageError
+from lineament.faces import boxes
+from lineament.faces.normalisers import normaliser
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
+from lineament.methods.dve.frame import cut, jittered_box, sample_box
+from lineament.methods.dve.model import describe
+from lineament.methods.dve.regressor import to_pixels
+from lineament.metrics.card import MetricCard
+from lineament.metrics.landmark import area_under_curve, errors_per_point, failure_rate, normalised_errors
+
+if TYPE_CHECKING:
+    from lineament.methods.dve.recipe_landmarks import LandmarkConfig
+
+# Boxes around the given one whose predictions are averaged: shifts in box sides, and a factor on the side.
+BOX_VIEWS = (
+    (0.0, 0.0, 1.0),
+    (-0.05, 0.0, 1.04),
+    (0.05, 0.0, 1.04),
+    (0.0, -0.05, 0.96),
+    (0.0, 0.05, 0.96),
+)
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmarks of one face.
+
+    Attributes:
+        points: ``[K, 2]`` xy in pixels of the photograph.
+        spread: ``[K]`` mean distance of the views' predictions from their mean, in shares of the box side: large where
+            the model is unsure.
+    """
+
+    points: Tensor
+    spread: Tensor
+
+
+class LandmarkPredictor:
+    """Landmarks for any face box in any photograph; answers in the photograph's own pixels."""
+
+    def __init__(self, config: LandmarkConfig, networks: dict[str, nn.Module]) -> None:
+        self.config = config
+        self.frame = config.frame
+        self.scheme: LandmarkScheme = scheme(config.scheme)
+        self.descriptor = networks["descriptor"].eval()
+        self.regressor = networks["regressor"].eval()
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, box: Tensor) -> Landmarks:
+        """Find the landmarks of one face.
+
+        Args:
+            image: ``[3, H, W]`` RGB in 0..1.
+            box: ``[4]`` face box in pixels.
+        """
+        device = next(self.descriptor.buffers()).device
+        chosen = BOX_VIEWS[: max(1, self.config.views)]
+        moved = [self._moved(boxes.check_box(box), *view) for view in chosen]
+        transforms = [self.frame.view_of(each) for each in moved]
+        pictures = torch.stack([cut(image, transform, self.frame.seen) for transform in transforms])
+        unit = self.regressor(describe(self.descriptor, pictures.to(device)))[0].cpu()
+        pixels = to_pixels(unit, self.frame.seen, self.frame.seen)
+        found = torch.stack(
+            [transform.inverse().apply(points) for transform, points in zip(transforms, pixels, strict=True)]
+        )
+        mean = found.mean(0)
+        side = float(boxes.size(boxes.check_box(box)).max())
+        return Landmarks(mean, (found - mean).norm(dim=-1).mean(0) / side)
+
+    @staticmethod
+    def _moved(box: Tensor, right: float, down: float, factor: float) -> Tensor:
+        extent = boxes.size(box)
+        shift = extent.max() * box.new_tensor([right, down])
+        return boxes.from_centre(boxes.centre(box) + shift, extent * factor)
+
+
+class MeanShape:
+    """The line to beat: the mean labelled shape, placed in the face box.
+
+    Args:
+        samples: Labelled faces.
+        which: Scheme of the answer.
+        box_jitter: Jitter of the boxes, as the model under comparison was fitted with.
+    """
+
+    def __init__(
+        self, samples: Sequence[FaceSample], which: str | LandmarkScheme, box_jitter: float = 0.0
+    ) -> None:
+        self.scheme = as_scheme(which)
+        shapes = []
+        for index, sample in enumerate(samples):
+            box = jittered_box(sample, sample_generator(0, 0, index), box_jitter)
+            shapes.append(_in_box(true_points(sample, self.scheme), boxes.square(box)))
+        if not shapes:
+            raise DataError("a mean shape needs at least one labelled face.")
+        self.shape = torch.stack(shapes).nanmean(0)
+
+    def __call__(self, image: Tensor, box: Tensor) -> Landmarks:
+        """Place the mean shape; the picture is not looked at."""
+        square = boxes.square(boxes.check_box(box))
+        points = square[:2] + self.shape * boxes.size(square)
+        return Landmarks(points.float(), torch.zeros(len(points)))
+
+
+def _in_box(points: Tensor, square: Tensor) -> Tensor:
+    return (points.double() - square[:2]) / boxes.size(square)
+
+
+def true_points(sample: FaceSample, which: LandmarkScheme) -> Tensor:
+    """The landmarks of a sample in another scheme, ``[K, 2]``.
+
+    Raises:
+        DataError: If the sample has none.
+        UsageError: If they cannot be converted.
+    """
+    if sample.landmarks is None or sample.scheme is None:
+        raise DataError(f"{sample.id} has no landmarks to compare with.")
+    return convert_points(sample.landmarks.float(), sample.scheme, which)
+
+
+def landmark_cards(
+    predictor: LandmarkPredictor | MeanShape,
+    source: FaceSource,
+    indices: Iterable[int] | None = None,
+    *,
+    which: str | None = None,
+    normalise_by: str = "inter-ocular",
+    box_jitter: float = 0.0,
+    seed: int = 0,
+    title: str = "landmark error",
+) -> list[MetricCard]:
+    """Score landmarks against a labelled source, faces cropped by their box alone.
+
+    Args:
+        predictor: Model or baseline.
+        source: Labelled faces; samples without landmarks are left out.
+        indices: Which samples; all when None.
+        which: Scheme to compare in; the scheme of the labels when None. Predictions are converted to it.
+        normalise_by: Name of the normaliser of the truth.
+        box_jitter: Boxes are moved and scaled by up to this share of their side.
+        seed: Seed of the jitter.
+        title: Name of the first card.
+
+    Returns:
+        Mean error in %, failure rate above 10 % and area under the cumulative curve up to 10 %; empty where no sample
+        has landmarks.
+
+    Raises:
+        UsageError: If the schemes cannot be converted.
+    """
+    predicted, true, lengths = [], [], []
+    layout: LandmarkScheme | None = scheme(which) if which else None
+    for index in range(len(source)) if indices is None else indices:
+        sample = source[index]
+        if sample.landmarks is None or sample.scheme is None:
+            continue
+        layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
+        truth = true_points(sample, layout)
+        box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
+        found = predictor(sample.image, box).points
+        predicted.append(convert_points(found, predictor.scheme, layout))
+        true.append(truth)
+        lengths.append(normaliser(normalise_by)(truth, layout, sample_box(sample).float()))
+    if not true or layout is None:
+        return []
+    points, truths, length = torch.stack(predicted), torch.stack(true), torch.stack(lengths)
+    known = torch.isfinite(truths).all(-1)
+    errors = normalised_errors(points, truths, length, known)
+    errors = errors[torch.isfinite(errors)]
+    per_point = errors_per_point(points, truths, length, known) * 100
+    protocol = (
+        f"faces cropped by their box alone, moved and scaled by up to {100 * box_jitter:g} % of its side"
+    )
+    common = {
+        "protocol": f"{protocol}; scheme {layout.name}, mean over points, then over faces",
+        "count": len(errors),
+        "seed": seed,
+        "data": source.name,
+        "fingerprint": source.fingerprint,
+        "normaliser": f"{normalise_by} distance of the truth in scheme {layout.name}",
+    }
+    return [
+        MetricCard(
+            name=title,
+            value=float(100 * errors.mean()),
+            unit=f"% of {normalise_by} distance",
+            definition="mean Euclidean distance of predicted and true points, divided by the normaliser",
+            deviation=float(100 * errors.std(correction=0)),
+            deviation_over="samples",
+            details={"per_point": dict(zip(layout.names, per_point.tolist(), strict=True))},
+            **common,  # type: ignore[arg-type]
+        ),
+        MetricCard(
+            name=f"{title}: failures",
+            value=100 * failure_rate(errors, 0.1),
+            unit="% of faces",
+            definition="share of faces whose normalised error is above 10 %",
+            **common,  # type: ignore[arg-type]
+        ),
+        MetricCard(
+            name=f"{title}: area under the curve",
+            value=area_under_curve(errors, 0.1),
+            unit="of 1",
+            definition="area under the cumulative distribution of the normalised error up to 10 %, divided by 10 %",
+            **common,  # type: ignore[arg-type]
+        ),
+    ]
+
+
+def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> LandmarkScheme:
+    """The richest scheme both can be expressed in: the labels' own, else the prediction's.
+
+    Raises:
+        UsageError: If neither can be turned into the other.
+    """
+    probe = torch.zeros(len(predicted), 2)
+    try:
+        convert_points(probe, predicted, labelled)
+        return labelled
+    except UsageError:
+        convert_points(torch.zeros(len(labelled), 2), labelled, predicted)
+        return predicted

@@ -1,0 +1,300 @@
+"""Training of dense descriptors from unlabelled pictures: the recipes `dve-smallnet-16d` and its siblings."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.methods.dve.evaluate import matching_cards, prepare_faces
+from lineament.methods.dve.frame import Frame, cut, jittered_box
+from lineament.methods.dve.look import LookSpread, change_look, draw_look
+from lineament.methods.dve.loss import descriptor_loss
+from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
+from lineament.methods.dve.schedule import StepDecay, step_factor
+from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
+from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.registry import register_recipe
+
+
+@dataclass(frozen=True)
+class DveConfig(RecipeConfig):
+    """What can be set when training descriptors; the defaults are those of the published CelebA runs."""
+
+    # Samples (pairs of views) of one step.
+    batch_size: int = 32
+    steps: int = 20000
+    # Network: smallnet or hourglass.
+    backbone: Literal["smallnet", "hourglass"] = "smallnet"
+    # Dimensions of a descriptor.
+    channels: int = 16
+    # Exchange descriptors with another face before matching (the paper's contribution).
+    exchange: bool = True
+    # Give descriptors the length 20 in the loss; the published SmallNet runs leave them raw.
+    normalize: bool = False
+    # Exponent of the pixel distance in the loss.
+    power: float = 0.5
+    # Source points per picture that enter the loss, drawn anew each step; 0 takes all of them.
+    loss_points: int = 0
+    # Side in pixels of the picture that is warped.
+    image_size: int = 100
+    # Pixels cut off each side after the warp.
+    crop: int = 15
+    # Side of what the network sees, in sides of the face box.
+    view: float = 1.2
+    # Random move and scaling of the face box, as a fraction of its side.
+    box_jitter: float = 0.1
+    # Probability of mirroring the picture.
+    mirror: float = 0.0
+    # Deviation of all kernel weights of the second warp; the first warp's are half as large.
+    warp_kernel_all: float = 0.001
+    # Deviation of the half of the kernel weights that is drawn again.
+    warp_kernel_subset: float = 0.01
+    # Deviation of the warps' shift, in half picture sides.
+    warp_translation: float = 0.1
+    # Deviation of the warps' scale around 1.
+    warp_scale: float = 0.1
+    # Deviation of the warps' rotation in degrees.
+    warp_rotation: float = 5.0
+    # Change of brightness, a factor in 1 +- this.
+    brightness: float = 0.4
+    # Change of contrast, a factor in 1 +- this.
+    contrast: float = 0.4
+    # Change of saturation, a factor in 1 +- this.
+    saturation: float = 0.4
+    # Deviation of colour noise along the principal axes.
+    colour: float = 0.1
+    # Probability of a greyscale picture.
+    grey: float = 0.0
+    # Change of gamma: exponent 2 ** u with u in +- this.
+    gamma: float = 0.0
+    # Deviation of the slope of side light.
+    light: float = 0.0
+    # Probability of a blur.
+    blur: float = 0.0
+    # Largest deviation of pixel noise, in 0..1 units.
+    noise: float = 0.0
+    # Learning rate of Adam (with AMSGrad).
+    learning_rate: float = 1e-3
+    # Learning rate of the biases of the convolutions; 0 uses the one above.
+    bias_learning_rate: float = 1e-5
+    # Weight decay.
+    weight_decay: float = 0.0
+    # Learning rate over time: constant, cosine to zero, or the published steps with their delay of one epoch.
+    schedule: Literal["constant", "cosine", "published"] = "constant"
+    # Epochs after which the published schedule multiplies the rate by 0.1.
+    milestones: tuple[int, ...] = (70, 90)
+    # Steps that make one epoch of the published schedule (182,637 CelebA pictures in batches of 32).
+    steps_per_epoch: int = 5077
+    # Pictures used by an evaluation during training.
+    evaluate_count: int = 64
+
+    @property
+    def frame(self) -> Frame:
+        """The view of the network."""
+        return Frame(self.image_size, self.crop, self.view)
+
+    @property
+    def warp_spread(self) -> WarpSpread:
+        """Deviations of the second warp."""
+        return WarpSpread(
+            self.warp_kernel_all,
+            self.warp_kernel_subset,
+            self.warp_translation,
+            self.warp_scale,
+            self.warp_rotation,
+        )
+
+    @property
+    def look_spread(self) -> LookSpread:
+        """Changes of appearance."""
+        return LookSpread(
+            self.brightness,
+            self.contrast,
+            self.saturation,
+            self.colour,
+            self.grey,
+            self.gamma,
+            self.light,
+            self.blur,
+            self.noise,
+        )
+
+
+def published_optimiser(
+    network: nn.Module, learning_rate: float, bias_learning_rate: float = 0.0, weight_decay: float = 0.0
+) -> torch.optim.Adam:
+    """Adam with AMSGrad and, as in the published SmallNet runs, a rate of its own for the convolutions' biases.
+
+    Args:
+        network: Its parameters are optimised; the affine parameters of normalisation stay in the first group.
+        learning_rate: Rate of everything else.
+        bias_learning_rate: Rate of the convolutions' biases; 0 keeps them with the rest.
+        weight_decay: L2 factor.
+    """
+    biases = [m.bias for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
+    if not bias_learning_rate:
+        return torch.optim.Adam(
+            network.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
+        )
+    separate = {id(bias) for bias in biases}
+    others = [parameter for parameter in network.parameters() if id(parameter) not in separate]
+    groups: list[dict[str, Any]] = [{"params": others}, {"params": biases, "lr": bias_learning_rate}]
+    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=weight_decay, amsgrad=True)
+
+
+class DveRecipe(Recipe[DveConfig]):
+    """Dense descriptors learnt from unlabelled pictures by matching each to its own random warp."""
+
+    method = "dve"
+    config_class = DveConfig
+    # Matching between two identities is what the descriptors are for.
+    best_metric: ClassVar[str] = ""
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"steps": 2, "batch_size": 2, "image_size": 36, "crop": 6, "evaluate_count": 4},
+    }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """One network, ``descriptor``."""
+        return {"descriptor": build_backbone(self.config.backbone, self.config.channels)}
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """The published Adam."""
+        c = self.config
+        return {
+            "descriptor": published_optimiser(
+                networks["descriptor"], c.learning_rate, c.bias_learning_rate, c.weight_decay
+            )
+        }
+
+    def schedules(
+        self, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """Learning rate over the steps as ``schedule`` says."""
+        c = self.config
+        optimiser = optimisers["descriptor"]
+        if c.schedule == "cosine":
+            return {"descriptor": torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, c.steps))}
+        if c.schedule == "published":
+            factor = step_factor(StepDecay(c.milestones), c.steps_per_epoch, off_by_one=True)
+            return {"descriptor": torch.optim.lr_scheduler.LambdaLR(optimiser, factor)}
+        return {}
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Crop around the jittered face box; draw both warps and both looks."""
+        c = self.config
+        frame = c.frame
+        box = jittered_box(sample, generator, c.box_jitter)
+        image = cut(sample.image, frame.whole(box), frame.size)
+        if c.mirror and float(torch.rand([], generator=generator)) < c.mirror:
+            image = image.flip(-1)
+        item = {
+            "image": image,
+            "weights1": random_weights(c.warp_spread.scaled(kernel=FIRST_KERNEL_FACTOR), generator),
+            "weights2": random_weights(c.warp_spread, generator),
+            "looks": torch.stack([draw_look(c.look_spread, generator) for _ in range(2)]),
+        }
+        if c.noise:
+            item["noise"] = torch.randn(2, 1, frame.seen, frame.seen, generator=generator)
+        if c.loss_points:
+            # Which source points enter the loss must come from the sample's generator; the first of a batch decides.
+            side = -(-frame.seen // STRIDE)
+            item["rows"] = torch.randperm(side * side, generator=generator)[: c.loss_points]
+        return item
+
+    def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """Warp a batch: interleaved views ``[2B, 3, h, w]`` in 0..1 and the grid ``[B, h, w, 2]`` between them."""
+        pair = warp_pair(batch["image"], batch["weights1"], batch["weights2"], self.config.crop)
+        views = torch.stack([pair.first, pair.second], dim=1).flatten(0, 1)
+        noise = batch["noise"].flatten(0, 1) if "noise" in batch else None
+        return change_look(views, batch["looks"].flatten(0, 1), noise), pair.grid
+
+    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
+        """The loss of a batch; scores are computed in float32 whatever the precision of the network."""
+        c = self.config
+        views, grid = self.views(batch)
+        features = network(normalise_images(views))
+        with torch.autocast(features.device.type, enabled=False):
+            return descriptor_loss(
+                features.float(),
+                grid.float(),
+                stride=STRIDE,
+                normalize=c.normalize,
+                power=c.power,
+                exchanged=c.exchange,
+                rows=batch["rows"][0] if "rows" in batch else None,
+            )
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step of the descriptor network."""
+        loss = self.loss(networks["descriptor"], batch)
+        update(loss)
+        return {"loss": loss.detach()}
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Matching error in px at 70 px for the same and for another identity, where landmarks are known."""
+        count = min(len(source), self.config.evaluate_count)
+        faces = prepare_faces(source, self.config.frame, range(count))
+        network = networks["descriptor"]
+        if len(faces) < 2:
+            return {}
+        same, other = matching_cards(lambda x: describe(network, x), faces, self.config.frame, source)
+        return {"matching_same_px": same.value, "matching_other_px": other.value}
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Pictures, their warps, and the descriptors as colours."""
+        from lineament.methods.dve.figures import descriptor_figure
+
+        frame = self.config.frame
+        faces = prepare_faces(source, frame, range(min(len(source), 8)), need_landmarks=False)
+        network = networks["descriptor"]
+        return [descriptor_figure(lambda x: describe(network, x), faces, frame, folder / "descriptors.png")]
+
+
+def _variant(backbone: str, channels: int, exchange: bool, **changed: Any) -> None:
+    """Register one cell of the published grid: a config with other defaults and a recipe that names it."""
+    name = f"dve-{backbone}-{channels}d" + ("" if exchange else "-dense")
+    title = "".join(part.capitalize() for part in name.split("-"))
+    changed = {"backbone": backbone, "channels": channels, "exchange": exchange, **changed}
+    config = make_dataclass(
+        f"{title}Config",
+        [(key, DveConfig.__annotations__[key], value) for key, value in changed.items()],
+        bases=(DveConfig,),
+        frozen=True,
+        namespace={"__doc__": DveConfig.__doc__, "__module__": __name__},
+    )
+    words = "" if exchange else " without exchange (the paper's baseline)"
+    tiny = DveRecipe.presets["tiny"]
+    # The hourglass halves its input five times.
+    presets = {**DveRecipe.presets, "tiny": {**tiny, "crop": 2} if backbone == "hourglass" else tiny}
+    members = {
+        "name": name,
+        "config_class": config,
+        "presets": presets,
+        "summary": f"{channels}-d descriptors from unlabelled faces, {backbone}{words}",
+        "__doc__": DveRecipe.__doc__,
+        "__module__": __name__,
+    }
+    # Worker processes find the classes by module and name.
+    globals().update({config.__name__: config, title: register_recipe(type(title, (DveRecipe,), members))})
+
+
+for _channels in (3, 16, 32, 64):
+    for _exchange in (True, False):
+        _variant("smallnet", _channels, _exchange)
+_variant(
+    "hourglass",
+    64,
+    True,
+    image_size=136,
+    crop=20,
+    batch_size=16,
+    normalize=True,
+    bias_learning_rate=0.0,
+    milestones=(50,),
+    steps_per_epoch=10154,
+)

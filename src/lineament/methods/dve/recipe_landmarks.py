@@ -1,0 +1,227 @@
+"""Landmarks on frozen descriptors from a few labelled faces: the recipe `dve-landmarks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError, UsageError
+from lineament.faces.schemes import convert_points, scheme
+from lineament.methods.dve.frame import Frame, cut, jittered_box
+from lineament.methods.dve.look import LookSpread, change_look, draw_look
+from lineament.methods.dve.model import build_backbone, describe_frozen
+from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
+from lineament.methods.dve.shape import ShapeRegressor
+from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
+from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.registry import register_recipe
+from lineament.training.run import open_run
+
+# The word for a base network with random weights, for tests and as a baseline.
+RANDOM_BASE = "random"
+
+
+@dataclass(frozen=True)
+class LandmarkConfig(RecipeConfig):
+    """What can be set when fitting landmarks; the view of the network is taken over from the base run."""
+
+    steps: int = 60
+    batch_size: int = 25
+    checkpoint_every: int = 0
+    # Run directory of the descriptors (`lineament train dve-smallnet-16d`), or "random" for an untrained network.
+    base: str = ""
+    # Use only the first so many samples of the data; 0 uses all.
+    count: int = 0
+    # Landmark scheme to learn; labels are converted to it where they can be.
+    scheme: str = "68"
+    # Closed form ("ridge") or the published regressor trained by gradient descent ("published").
+    fit: Literal["ridge", "published"] = "ridge"
+    # Ridge: factor on the detectors' scores before the soft-argmax.
+    sharpness: float = 1.0
+    # Ridge: regularisation of the shape map relative to the variance of its inputs.
+    ridge: float = 0.01
+    # Published: virtual points per landmark.
+    intermediate: int = 50
+    # Published: factor on the match scores before the soft-argmax.
+    softargmax: float = 100.0
+    # Published: factor on the coordinates in the smooth L1 loss.
+    alpha: float = 10.0
+    # Published: learning rate of Adam.
+    learning_rate: float = 1e-3
+    # Published: weight decay.
+    weight_decay: float = 5e-4
+    # Random move and scaling of the face box, as a fraction of its side.
+    box_jitter: float = 0.1
+    # Deviation of the warp's shift, in half picture sides.
+    warp_translation: float = 0.02
+    # Deviation of the warp's scale around 1.
+    warp_scale: float = 0.05
+    # Deviation of the warp's rotation in degrees.
+    warp_rotation: float = 5.0
+    # Deviation of the warp's kernel weights.
+    warp_kernel: float = 0.0005
+    # Changes of appearance as in training of the descriptors, here as a share of it: 0 none, 1 all.
+    look: float = 1.0
+    # Boxes whose predictions are averaged when landmarks are predicted.
+    views: int = 5
+    # Filled from the base run: network, dimensions and view.
+    backbone: str = ""
+    channels: int = 0
+    image_size: int = 0
+    crop: int = 0
+    view: float = 0.0
+
+    @property
+    def frame(self) -> Frame:
+        """The view of the network."""
+        return Frame(self.image_size, self.crop, self.view)
+
+
+def resolve_base(config: LandmarkConfig) -> LandmarkConfig:
+    """Fill in what the base run decides; a config that is filled in already is returned as it is.
+
+    Raises:
+        UsageError: If no base is given, or it is not a run of dense descriptors.
+    """
+    if config.channels:
+        return config
+    if not config.base:
+        raise UsageError("dve-landmarks needs the descriptors to build on: give --base RUN.")
+    if config.base == RANDOM_BASE:
+        return replace(config, backbone="smallnet", channels=16, image_size=100, crop=15, view=1.2)
+    run = open_run(config.base)
+    if run.method != "dve" or "exchange" not in run.config:
+        raise UsageError(
+            f"the base run {config.base} holds {run.recipe}, not dense descriptors: give a run of dve-smallnet-16d "
+            "or its siblings."
+        )
+    keys = ("backbone", "channels", "image_size", "crop", "view")
+    return replace(config, **{key: run.config[key] for key in keys})
+
+
+@register_recipe
+class LandmarkRecipe(Recipe[LandmarkConfig]):
+    """Landmarks from few labels on frozen descriptors."""
+
+    name = "dve-landmarks"
+    method = "dve"
+    summary = "landmarks from a few labelled faces on frozen descriptors (--base RUN)"
+    config_class = LandmarkConfig
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "base": RANDOM_BASE,
+            "steps": 2,
+            "batch_size": 2,
+            "backbone": "smallnet",
+            "channels": 3,
+            "image_size": 36,
+            "crop": 6,
+            "view": 1.2,
+        },
+        "published": {"fit": "published", "steps": 3000, "batch_size": 32, "look": 0.0, "box_jitter": 0.0},
+    }
+
+    def __init__(self, config: LandmarkConfig) -> None:
+        fresh = not config.channels
+        super().__init__(resolve_base(config))
+        # A resumed or loaded run gets its descriptor weights from its own checkpoint: the base may be gone by then.
+        self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
+        self.layout = scheme(config.scheme)
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The frozen ``descriptor`` network and the ``regressor``."""
+        c = self.config
+        descriptor: nn.Module = build_backbone(c.backbone, c.channels)
+        if self._weights_from:
+            descriptor = open_run(self._weights_from).load_networks()["descriptor"]
+        descriptor.requires_grad_(False)
+        regressor: nn.Module
+        if c.fit == "ridge":
+            regressor = ShapeRegressor(c.channels, len(self.layout), c.sharpness, c.ridge)
+        else:
+            regressor = LandmarkRegressor(c.channels, len(self.layout), c.intermediate, c.softargmax)
+        return {"descriptor": descriptor, "regressor": regressor}
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Adam for the published regressor; the closed form has none."""
+        c = self.config
+        if c.fit == "ridge":
+            return {}
+        parameters = networks["regressor"].parameters()
+        return {
+            "regressor": torch.optim.Adam(
+                parameters, lr=c.learning_rate, weight_decay=c.weight_decay, amsgrad=True
+            )
+        }
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Crop around the jittered box; draw one warp and one look."""
+        c = self.config
+        if sample.landmarks is None or sample.scheme is None:
+            raise DataError(f"{sample.id} has no landmarks: dve-landmarks learns from labelled faces only.")
+        points = convert_points(sample.landmarks.float(), sample.scheme, self.layout)
+        same = sample.scheme == self.layout.name and sample.visibility is not None
+        visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
+        assert visible is not None
+        frame = c.frame
+        transform = frame.whole(jittered_box(sample, generator, c.box_jitter))
+        spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
+        full = LookSpread(grey=0.3, gamma=0.4, light=0.2, blur=0.3)
+        look = draw_look(full, generator)
+        return {
+            "image": cut(sample.image, transform, frame.size),
+            "points": transform.apply(points),
+            "visible": visible.bool(),
+            "weights": random_weights(spread, generator),
+            "look": look if c.look else torch.zeros_like(look),
+        }
+
+    def views(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+        """Warp a batch: pictures ``[B, 3, h, w]``, landmarks ``[B, K, 2]`` in -1..1, and which are known ``[B, K]``."""
+        frame = self.config.frame
+        grid = warp_grid(batch["weights"], frame.size, frame.size)
+        cut_off = slice(frame.crop, frame.size - frame.crop)
+        images = resample(batch["image"], grid)[..., cut_off, cut_off]
+        if self.config.look:
+            images = change_look(images, batch["look"])
+        points = carry_points_smoothly(batch["points"], grid) - frame.crop
+        known = torch.isfinite(points).all(-1)
+        unit = to_unit(torch.nan_to_num(points), frame.seen, frame.seen)
+        return images, unit, known & batch["visible"]
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step of either fit."""
+        images, points, visible = self.views(batch)
+        descriptors = describe_frozen(networks["descriptor"], images)
+        regressor = networks["regressor"]
+        if self.config.fit == "published":
+            predicted, _ = regressor(descriptors)
+            loss = landmark_loss(predicted, points, self.config.alpha)
+            update(loss)
+            return {"loss": loss.detach()}
+        assert isinstance(regressor, ShapeRegressor)
+        predicted = regressor.fit_batch(descriptors, points, visible, detector_steps=self.config.steps // 3)
+        return {"loss": landmark_loss(predicted, points, self.config.alpha).detach()}
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Landmark error in % of inter-ocular distance on up to 64 validation faces."""
+        from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
+
+        predictor = LandmarkPredictor(self.config, networks)
+        indices = range(min(64, len(source)))
+        cards = landmark_cards(predictor, source, indices, box_jitter=self.config.box_jitter)
+        return {"landmark_error_percent": cards[0].value} if cards else {}
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Faces with predicted and true landmarks."""
+        from lineament.methods.dve.figures import landmark_figure
+        from lineament.methods.dve.landmarks import LandmarkPredictor
+
+        predictor = LandmarkPredictor(self.config, networks)
+        samples = [source[index] for index in range(min(8, len(source)))]
+        return [landmark_figure(predictor, samples, folder / "landmarks.png")]

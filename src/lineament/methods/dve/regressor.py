@@ -1,0 +1,86 @@
+"""Landmark regressor on frozen descriptors: per landmark, many soft-argmax points and one linear map."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+
+class LandmarkRegressor(nn.Module):
+    """K landmarks from a descriptor map through I virtual points each (section 3.3 of the paper).
+
+    Every virtual point is a learnt descriptor; where it matches the map, softly, is its position. A linear map per
+    landmark turns its I positions into one. The names of the parameters are those of the published checkpoints.
+
+    Args:
+        channels: Descriptor dimensions C.
+        landmarks: Number of annotated landmarks K.
+        intermediate: Virtual points I per landmark; 50 in the published runs.
+        sharpness: Factor on the match scores before the softmax; 100 in the published runs.
+    """
+
+    def __init__(
+        self, channels: int, landmarks: int, intermediate: int = 50, sharpness: float = 100.0
+    ) -> None:
+        super().__init__()
+        self.landmarks = landmarks
+        self.intermediate = intermediate
+        self.sharpness = sharpness
+        self.inner_conv = nn.Conv2d(channels, landmarks * intermediate, 1, bias=False)
+        self.reg_conv = nn.Conv2d(
+            landmarks * 2 * intermediate, 2 * landmarks, 1, groups=landmarks, bias=False
+        )
+        nn.init.normal_(self.inner_conv.weight)
+        bound = (2 * intermediate) ** -0.5
+        nn.init.uniform_(self.reg_conv.weight, -bound, bound)
+
+    def forward(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
+        """Find the landmarks.
+
+        Args:
+            descriptors: ``[B, C, H, W]``; no gradient flows back into them.
+
+        Returns:
+            Landmarks ``[B, K, 2]`` and virtual points ``[B, K, I, 2]``, both xy in -1..1 where -1 and 1 are the
+            centres of the border points of the lattice.
+        """
+        scores = self.inner_conv(descriptors.detach())  # [B, K*I, H, W]
+        points = soft_argmax(self.sharpness * scores)  # [B, K*I, 2]
+        landmarks = self.reg_conv(points.flatten(1)[:, :, None, None])  # [B, 2*K, 1, 1]
+        batch = len(descriptors)
+        return landmarks.view(batch, self.landmarks, 2), points.view(
+            batch, self.landmarks, self.intermediate, 2
+        )
+
+
+def soft_argmax(logits: Tensor) -> Tensor:
+    """Expected position under a softmax over the map.
+
+    Args:
+        logits: ``[B, K, H, W]``.
+
+    Returns:
+        ``[B, K, 2]`` xy in -1..1 on the corner-aligned lattice.
+    """
+    height, width = logits.shape[-2:]
+    mass = logits.flatten(2).softmax(2).view_as(logits)
+    xs = torch.linspace(-1, 1, width, dtype=logits.dtype, device=logits.device)
+    ys = torch.linspace(-1, 1, height, dtype=logits.dtype, device=logits.device)
+    return torch.stack([mass.sum(2) @ xs, mass.sum(3) @ ys], dim=2)
+
+
+def landmark_loss(predicted: Tensor, target: Tensor, alpha: float = 10.0) -> Tensor:
+    """Smooth L1 of ``alpha`` times the coordinates, mean over all; both ``[B, K, 2]`` in -1..1."""
+    return nn.functional.smooth_l1_loss(alpha * predicted, alpha * target)
+
+
+def to_unit(points: Tensor, width: int, height: int) -> Tensor:
+    """Pixels ``[..., 2]`` -> -1..1 (corner-aligned: the outermost pixel centres are -1 and 1)."""
+    size = points.new_tensor([width - 1, height - 1])
+    return 2 * points / size - 1
+
+
+def to_pixels(points: Tensor, width: int, height: int) -> Tensor:
+    """Inverse of :func:`to_unit`."""
+    size = points.new_tensor([width - 1, height - 1])
+    return (points + 1) * size / 2
