@@ -1,7 +1,7 @@
 """Registers kernels with torch under the namespace ``lineament``.
 
-``torch.library.custom_op`` would do the same, but imports torch's compiler on the first call (2 s in every process); the
-lower level used here does not, and calls faster.
+``torch.library.custom_op`` would do the same, but imports torch's compiler on the first call (2 s in every
+process); the lower level used here does not, and calls faster.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def sample_texture(
     _check(texture, uv, uv_derivative)
     if padding not in PADDINGS:
         raise unknown_name("padding", padding, PADDINGS)
-    n, _, h, w = uv.shape
+    n = uv.shape[0]
     uv = uv.to(texture.dtype)
     texture = texture.expand(n, -1, -1, -1)
     mask = None if index is None else check_index(index, n) >= 0
@@ -259,7 +259,8 @@ _sample = register_op(
     save=_save,
 )
 _sample_backward = register_op(
-    f"sample_texture_backward(Tensor gradient, Tensor packed, Tensor uv, Tensor? level, {_OPTIONS}) -> (Tensor, Tensor)",
+    f"sample_texture_backward(Tensor gradient, Tensor packed, Tensor uv, Tensor? level, {_OPTIONS}) "
+    "-> (Tensor, Tensor)",
     _backward_kernel,
     _backward_fake,
 )

@@ -24,7 +24,7 @@ def covers(points: np.ndarray, corner: np.ndarray, x: float, y: float) -> bool:
     s = 1.0 if total > 0.0 else -1.0
     dx0, dx1, dx2 = (x2 - x1) * s, (x0 - x2) * s, (x1 - x0) * s
     dy0, dy1, dy2 = (y2 - y1) * s, (y0 - y2) * s, (y1 - y0) * s
-    return (
+    return bool(
         total != 0.0
         and (e0 != 0.0 or dy0 < 0.0 or (dy0 == 0.0 and dx0 > 0.0))
         and (e1 != 0.0 or dy1 < 0.0 or (dy1 == 0.0 and dx1 > 0.0))
@@ -47,10 +47,9 @@ def inverse_depth(points: np.ndarray, corner: np.ndarray, x: float, y: float) ->
 @kernel
 def share_corner(a: np.ndarray, b: np.ndarray) -> bool:
     """Whether two triangles have a vertex in common."""
-    for i in range(3):
-        if a[i] == b[0] or a[i] == b[1] or a[i] == b[2]:
-            return True
-    return False
+    first = a[0] == b[0] or a[0] == b[1] or a[0] == b[2]
+    second = a[1] == b[0] or a[1] == b[1] or a[1] == b[2]
+    return bool(first or second or a[2] == b[0] or a[2] == b[1] or a[2] == b[2])
 
 
 @kernel

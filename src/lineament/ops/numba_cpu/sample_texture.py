@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lineament.ops.numba_cpu.compile import kernel
@@ -25,7 +27,7 @@ def texel_position(
             place, slope = 0.0, 0.0
         elif place >= size - 1.0:
             place, slope = size - 1.0, 0.0
-    first = int(np.floor(place))
+    first = math.floor(place)
     weight = place - first
     second = first + 1
     if border:

@@ -1,0 +1,72 @@
+"""Times a function: warm-up, repeats, median and range."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Milliseconds per call after the warm-up."""
+
+    median_ms: float
+    min_ms: float
+    max_ms: float
+    process_ms: float  # median processor time of this process, all threads together
+
+
+def measure(function: Callable[[], object], *, repeats: int, warm_up: int = 3, device: str = "cpu") -> Timing:
+    """Time ``function``.
+
+    Args:
+        function: Called ``warm_up + repeats`` times; the warm-up also compiles what is compiled on first use.
+        repeats: Timed calls, at least 1.
+        warm_up: Untimed calls before them.
+        device: Where the work runs; a GPU is waited for before each clock reading.
+
+    Returns:
+        Median, least and greatest wall-clock time, and the median processor time.
+    """
+    wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
+    for _ in range(warm_up):
+        function()
+    walls, processes = [], []
+    for _ in range(repeats):
+        wait()
+        wall, process = time.perf_counter(), time.process_time()
+        function()
+        wait()
+        walls.append((time.perf_counter() - wall) * 1e3)
+        processes.append((time.process_time() - process) * 1e3)
+    return Timing(statistics.median(walls), min(walls), max(walls), statistics.median(processes))
+
+
+def report(work: str, timing: Timing, reference: Timing | None = None, **extra: Any) -> dict[str, Any]:
+    """Figures of one bench in the form that ``lineament bench`` prints.
+
+    Args:
+        work: What one call does, with its sizes, for example ``"3 views of 96 x 96"``.
+        timing: Of the fast implementation.
+        reference: Of the reference twin in the same process; adds ``reference_ms`` and ``ratio`` (reference / ours).
+        **extra: More figures.
+
+    Returns:
+        A dictionary of numbers rounded to microseconds, and words.
+    """
+    figures: dict[str, Any] = {
+        "median_ms": timing.median_ms,
+        "min_ms": timing.min_ms,
+        "max_ms": timing.max_ms,
+        "process_ms": timing.process_ms,
+        "work": work,
+    }
+    if reference is not None:
+        figures |= {"reference_ms": reference.median_ms, "ratio": reference.median_ms / timing.median_ms}
+    figures |= extra
+    return {key: round(value, 3) if isinstance(value, float) else value for key, value in figures.items()}
