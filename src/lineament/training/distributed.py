@@ -62,7 +62,7 @@ def place_network(fabric: Fabric, network: nn.Module) -> nn.Module:
     if fabric.world_size > 1:
         for tensor in [*network.parameters(), *network.buffers()]:
             dist.broadcast(tensor.detach(), src=0)
-    if fabric._precision.precision == "bf16-mixed":
+    if fabric.strategy.precision.precision == "bf16-mixed":
         plain = network.forward
 
         @functools.wraps(plain)

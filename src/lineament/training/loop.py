@@ -60,6 +60,8 @@ class LoopOptions:
     workers: int = 0
     # Show a progress bar.
     progress: bool = True
+    # Write report.html at the end and with every set of figures.
+    report: bool = True
     # Stop after this step with a checkpoint, as if interrupted (tests); None trains to the end.
     stop_after: int | None = None
 
@@ -191,28 +193,38 @@ class _Loop:
         self.log: MetricLog | None = None
 
     def run_to_end(self) -> None:
-        """Train from the state's step to the last one, then write the report."""
-        state, config = self.state, self.config
-        if self.first_process:
-            facts = session_facts(
-                self.fabric.device,
-                self.fabric.world_size,
-                self.options.workers,
-                state.step,
-                self.stream.source,
-            )
-            self.run.add_session(facts)
-            self.log = MetricLog(self.run.folder, state.step)
+        """Train from the state's step to the last one, then write the report; also when training is interrupted."""
         try:
-            show = self.first_process and self.options.progress
-            progress = TrainingProgress(self.recipe.name, config.steps, state.step, show)
-            # The stop request is outermost: a Ctrl-C while the bar closes must not lose the checkpoint.
-            with StopRequest() as request, progress, closing(self._batches()) as batches:
-                self._train(batches, request, progress)
-        finally:
-            if self.log:
-                self.log.close()
+            self._start_log()
+            try:
+                show = self.first_process and self.options.progress
+                progress = TrainingProgress(self.recipe.name, self.config.steps, self.state.step, show)
+                # The stop request is outermost: a Ctrl-C while the bar closes must not lose the checkpoint.
+                with StopRequest() as request, progress, closing(self._batches()) as batches:
+                    self._train(batches, request, progress)
+            finally:
+                if self.log:
+                    self.log.close()
+            self._report()
+        except TrainingInterrupted:
+            self._report()
+            raise
+        # What the data room cannot read is a DataError; what is left is writing into the run directory.
+        except OSError as error:
+            raise LineamentError(
+                f"cannot write into the run {self.run.folder}: {error.strerror or error}; free some space or make it "
+                f"writable, then `lineament resume {self.run.folder}`."
+            ) from error
+
+    def _start_log(self) -> None:
         if self.first_process:
+            world, source = self.fabric.world_size, self.stream.source
+            facts = session_facts(self.fabric.device, world, self.options.workers, self.state.step, source)
+            self.run.add_session(facts)
+            self.log = MetricLog(self.run.folder, self.state.step)
+
+    def _report(self) -> None:
+        if self.first_process and self.options.report:
             write_run_report(self.run)
         self.fabric.barrier()
 
@@ -318,7 +330,7 @@ class _Loop:
                 drawn = self.recipe.figures(self.state.evaluated(), self.validation, folder)
             if not drawn:
                 folder.rmdir()
-            if not last:
+            if drawn and not last and self.options.report:
                 write_run_report(self.run)
         self.fabric.barrier()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -20,6 +21,7 @@ class StopRequest:
     def __init__(self) -> None:
         self.wanted = False
         self._before: dict[int, Any] = {}
+        self._process = os.getpid()
 
     def __enter__(self) -> StopRequest:
         # Python delivers signals to the main thread only; elsewhere the caller's handling stays as it is.
@@ -35,6 +37,14 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:
+            # A data worker that was forked with this handler: Ctrl-C is the training process's business, and the
+            # loader ends its workers with SIGTERM.
+            if number == signal.SIGTERM:
+                os._exit(0)
+            return
         if self.wanted:
             raise KeyboardInterrupt
         self.wanted = True
+        # Not print(): a handler may run in the middle of another write to the same buffer.
+        os.write(2, b"\nstopping after this step with a checkpoint; once more stops at once.\n")

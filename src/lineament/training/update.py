@@ -15,7 +15,8 @@ class GradientUpdate:
 
     A batch comes in ``accumulate`` parts. Gradients are zeroed in the first part, summed over parts (each loss divided
     by their number) and applied in the last one, so that the result is that of the whole batch where the loss is a
-    mean over samples.
+    mean over samples. A step with several updates equals the whole batch's only if no loss is computed after an
+    earlier update of the same step: in all parts but the last, that update has not happened yet.
 
     Args:
         fabric: Runs the backward pass in the chosen precision.

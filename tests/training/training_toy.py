@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,8 +12,12 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample
 from lineament.report.figures import draw_grid
+from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.recipe import Recipe, RecipeConfig
 from lineament.training.registry import register_recipe
+from lineament.training.run import Run, open_run
+from lineament.training.stopping import TrainingInterrupted
+from lineament.training.tree import flatten
 
 
 @dataclass(frozen=True)
@@ -33,6 +38,8 @@ class ToyConfig(RecipeConfig):
     dropout: float = 0.2
     # Step whose loss is made NaN; 0 for none.
     nan_at: int = 0
+    # Draw figures; off where a test does not look at them.
+    draw: bool = False
     # Sizes, to see that tuples survive the config file.
     sizes: tuple[int, ...] = (8, 8)
 
@@ -81,12 +88,12 @@ class ToyRecipe(Recipe[ToyConfig]):
         target = image.mean(1, keepdim=True)
         made = networks["net"](image)
         critic_loss = (networks["critic"](made.detach()) - target).square().mean()
-        update(critic_loss, "critic")
         loss = (made - target).square().mean() + 0.1 * (networks["critic"](made) - target).square().mean()
         self._steps = getattr(self, "_steps", 0) + 1
         if self._steps == self.config.nan_at:
             loss = loss * float("nan")
         update(loss, "net")
+        update(critic_loss, "critic")
         return {"loss": loss, "critic": critic_loss}
 
     @torch.no_grad()
@@ -98,6 +105,8 @@ class ToyRecipe(Recipe[ToyConfig]):
 
     @torch.no_grad()
     def figures(self, networks: dict[str, nn.Module], source: Any, folder: Path) -> list[Path]:
+        if not self.config.draw:
+            return []
         made = networks["net"](source[0].image[None])[0]
         return [draw_grid(folder / "made.png", [source[0].image, made], titles=["given", "made"])]
 
@@ -123,3 +132,39 @@ class Noise:
 
 def toy(**fields: Any) -> ToyRecipe:
     return ToyRecipe(ToyConfig(**fields))
+
+
+QUIET = LoopOptions(device="cpu", progress=False, report=False)
+
+
+def train_toy(
+    folder: Path, recipe: Recipe[Any], *, source: Any = None, resumed: bool = False, **options: Any
+) -> Run:
+    """Train (or resume) quietly; an interruption asked for with ``stop_after`` is swallowed."""
+    source = source or Noise()
+    chosen = replace(QUIET, **options)
+    with suppress(TrainingInterrupted):
+        if resumed:
+            return resume(folder, source, options=chosen, recipe=recipe)
+        return train(recipe, source, folder, options=chosen)
+    return open_run(folder)
+
+
+def assert_same_runs(first: Run, second: Run) -> None:
+    """Every tensor and number of the newest checkpoints and every metric line are bitwise equal."""
+    one, two = first.read_checkpoint(), second.read_checkpoint()
+    assert one.step == two.step
+    tensors: list[dict[str, Tensor]] = [{}, {}]
+    states = [flatten(c.state, t, "state") for c, t in zip((one, two), tensors, strict=True)]
+    assert states[0] == states[1]
+    assert one.groups.keys() == two.groups.keys()
+    for before, after in zip(
+        (*one.groups.values(), tensors[0]), (*two.groups.values(), tensors[1]), strict=True
+    ):
+        assert before.keys() == after.keys()
+        for key, value in before.items():
+            assert value.dtype == after[key].dtype, key
+            assert torch.equal(value, after[key]), key
+    lines = (first.folder / "metrics.jsonl").read_text()
+    assert lines == (second.folder / "metrics.jsonl").read_text()
+    assert lines.count("train") == one.step

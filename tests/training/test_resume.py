@@ -1,0 +1,165 @@
+"""Exact resume: the same bits however a run is cut into sessions and workers."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import yaml
+from training_toy import QUIET, Noise, ToyRecipe, assert_same_runs, toy, train_toy
+
+from lineament.errors import CheckpointError, LineamentError, UsageError
+from lineament.training.checkpoint import step_folder
+from lineament.training.loop import resume, train
+from lineament.training.run import Run
+from lineament.training.stopping import TrainingInterrupted
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return train_toy(tmp_path_factory.mktemp("straight") / "run", toy(evaluate_every=4))
+
+
+def test_five_and_seven_steps_equal_twelve(straight: Run, tmp_path: Path):
+    recipe = toy(evaluate_every=4)
+    cut = train_toy(tmp_path / "run", recipe, stop_after=5)
+    assert cut.read_checkpoint().step == 5
+    assert_same_runs(straight, train_toy(cut.folder, toy(evaluate_every=4), resumed=True))
+
+
+def test_cutting_at_every_kind_of_step_changes_nothing(straight: Run, tmp_path: Path):
+    folder = tmp_path / "run"
+    train_toy(folder, toy(evaluate_every=4), stop_after=1)
+    for step in (4, 8, 11):
+        train_toy(folder, toy(evaluate_every=4), resumed=True, stop_after=step)
+    assert_same_runs(straight, train_toy(folder, toy(evaluate_every=4), resumed=True))
+
+
+def test_two_workers_equal_none(straight: Run, tmp_path: Path):
+    assert_same_runs(straight, train_toy(tmp_path / "run", toy(evaluate_every=4), workers=2))
+
+
+def test_steps_after_the_checkpoint_are_done_again(straight: Run, tmp_path: Path):
+    # The state a kill leaves: metric lines (the last cut short) beyond the newest checkpoint.
+    run = train_toy(tmp_path / "run", toy(evaluate_every=4), stop_after=5)
+    with (run.folder / "metrics.jsonl").open("a") as file:
+        file.write(json.dumps({"step": 6, "kind": "train", "loss": 1.0}) + '\n{"step": 7, "ki')
+    assert_same_runs(straight, train_toy(run.folder, toy(evaluate_every=4), resumed=True))
+
+
+def test_a_run_killed_before_its_first_checkpoint_starts_again(straight: Run, tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(evaluate_every=4), stop_after=3)
+    for path in step_folder(run.checkpoints, 3).iterdir():
+        path.unlink()
+    step_folder(run.checkpoints, 3).rmdir()
+    assert_same_runs(straight, train_toy(run.folder, toy(evaluate_every=4), resumed=True))
+
+
+def test_evaluation_and_figures_do_not_touch_training(tmp_path: Path):
+    plain = train_toy(tmp_path / "plain", toy(draw=True))
+    looked = train_toy(tmp_path / "looked", toy(evaluate_every=1, figures_every=6, draw=True))
+    assert plain.metrics("train") == looked.metrics("train")
+    assert len(looked.metrics("evaluation")) == 12
+
+
+def test_resuming_a_finished_run_changes_nothing(straight: Run):
+    before = (straight.folder / "metrics.jsonl").read_text()
+    resume(straight.folder, Noise(), options=QUIET, recipe=toy(evaluate_every=4))
+    assert (straight.folder / "metrics.jsonl").read_text() == before
+    assert straight.read_checkpoint().step == 12
+
+
+def test_another_config_is_refused_and_the_fields_listed(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    with pytest.raises(CheckpointError) as caught:
+        resume(run.folder, Noise(), options=QUIET, recipe=toy(steps=20, learning_rate=0.5))
+    message = str(caught.value)
+    assert "steps: 12 -> 20" in message
+    assert "learning_rate: 0.01 -> 0.5" in message
+    assert "width" not in message
+
+
+def test_an_edited_config_file_is_refused(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    path = run.folder / "config.yaml"
+    values = yaml.safe_load(path.read_text())
+    values["config"]["seed"] = 7
+    path.write_text(yaml.safe_dump(values))
+    with pytest.raises(CheckpointError, match="seed: 0 -> 7"):
+        resume(run.folder, Noise(), options=QUIET)
+
+
+def test_another_precision_in_the_config_file_is_refused(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    path = run.folder / "config.yaml"
+    path.write_text(path.read_text().replace("32-true", "bf16-mixed"))
+    with pytest.raises(CheckpointError, match="precision: 32-true -> bf16-mixed"):
+        resume(run.folder, Noise(), options=QUIET)
+
+
+def test_other_data_is_refused(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    with pytest.raises(CheckpointError, match="other data"):
+        resume(run.folder, Noise(seed=1), options=QUIET)
+    assert run.read_checkpoint().step == 2
+
+
+def test_data_of_a_python_caller_must_be_passed_again(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    with pytest.raises(UsageError, match="Python program"):
+        resume(run.folder, options=QUIET)
+
+
+@pytest.mark.parametrize("place", ["nowhere", "empty"])
+def test_resuming_what_is_no_run(tmp_path: Path, place: str):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(LineamentError, match="run directory"):
+        resume(tmp_path / place, Noise(), options=QUIET)
+
+
+@pytest.mark.parametrize(
+    "name", ["networks.safetensors", "ema.safetensors", "state.json", "state.safetensors", "manifest.json"]
+)
+def test_a_damaged_newest_checkpoint_falls_back(
+    straight: Run, tmp_path: Path, name: str, caplog: pytest.LogCaptureFixture
+):
+    run = train_toy(tmp_path / "run", toy(evaluate_every=4), stop_after=7)
+    path = step_folder(run.checkpoints, 7) / name
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 4
+    path.write_bytes(bytes(data))
+    with caplog.at_level(logging.WARNING), pytest.raises(TrainingInterrupted):
+        resume(run.folder, Noise(), options=replace(QUIET, stop_after=6), recipe=toy(evaluate_every=4))
+    assert "damaged" in caplog.text
+    assert "from step 5" in caplog.text
+    # The whole ones are kept (4 was the best so far); the damaged one went away.
+    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["00000004", "00000005", "00000006"]
+    assert_same_runs(straight, train_toy(run.folder, toy(evaluate_every=4), resumed=True))
+
+
+def test_all_checkpoints_damaged_is_an_error_not_a_new_start(tmp_path: Path):
+    run = train_toy(tmp_path / "run", toy(), stop_after=7)
+    for path in run.checkpoints.glob("*/state.json"):
+        path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match="all 2 checkpoints"):
+        resume(run.folder, Noise(), options=QUIET)
+
+
+def test_the_last_two_and_the_best_are_kept(tmp_path: Path):
+    class Worsening(ToyRecipe):
+        name = "toy-worsening"
+
+        def evaluate(self, networks, source):
+            self.rounds = getattr(self, "rounds", 0) + 1
+            return {"error": float(abs(self.rounds - 2))}
+
+    recipe = Worsening(toy(evaluate_every=2, checkpoint_every=3).config)
+    run = train(recipe, Noise(), tmp_path / "run", options=QUIET)
+    assert [p.name for p in sorted(run.checkpoints.iterdir())] == ["00000004", "00000009", "00000012"]
+    newest = run.read_checkpoint()
+    assert newest.state["best"] == {"metric": "error", "value": 0.0, "step": 4}
+    assert run.read_checkpoint("best").step == 4
+    assert newest.state["position"] == 48
