@@ -26,6 +26,7 @@ def _build_regions() -> Regions:
     filler.add_filler(half, rings)
     parts.add_eyeball(half)
     parts.add_teeth(half)
+    parts.add_tongue(half)
     parts.add_lashes(half)
     parts.add_ear(half)
     grid = hair.add_hair(half)

@@ -26,15 +26,14 @@ def eye_margin(angle: Array) -> Array:
     cosine, sine = np.cos(angle), np.sin(angle)
     middle, half_axis = (_OUTER_CORNER + _INNER_CORNER) / 2, (_OUTER_CORNER - _INNER_CORNER) / 2
     line = middle + cosine[:, None] * half_axis
-    upper = -5.9 * np.maximum(sine, 0.0) * (1 - 0.09 * cosine)
-    lower = 4.9 * np.maximum(-sine, 0.0) * (1 + 0.17 * cosine)
+    upper = -4.75 * np.maximum(sine, 0.0) * (1 - 0.09 * cosine)
+    lower = 5.0 * np.maximum(-sine, 0.0) * (1 + 0.17 * cosine)
     return line + np.stack([np.zeros_like(angle), upper + lower], axis=1)
 
 
 _UPPER_OUTER = PchipInterpolator([0, 3, 6, 11, 15.5, 21, 25], [59.0, 57.9, 57.5, 59.2, 61.5, 64.7, 67.0])
 _LOWER_OUTER = PchipInterpolator([0, 7, 15.5, 21, 25], [78.0, 77.0, 73.5, 70.1, 67.0])
-_UPPER_INNER = PchipInterpolator([0, 3, 8, 15, 21.5, 23.5], [66.9, 66.5, 66.3, 66.6, 67.0, 67.1])
-_LOWER_INNER = PchipInterpolator([0, 8, 15, 21.5, 23.5], [67.3, 66.8, 66.9, 67.1, 67.1])
+_INNER = PchipInterpolator([0, 3, 8, 15, 21.5, 23.5], [67.2, 66.9, 66.5, 66.7, 67.0, 67.1])
 OUTER_HALF_WIDTH, INNER_HALF_WIDTH = 25.0, 23.5
 
 
@@ -55,6 +54,5 @@ def mouth_outer() -> Array:
 
 def mouth_inner() -> Array:
     """``[MOUTH_SEGMENTS + 1, 2]`` inner line of the lips of the closed mouth."""
-    share, upper = mouth_progress()
-    x = share * INNER_HALF_WIDTH
-    return np.stack([x, np.where(upper, _UPPER_INNER(x), _LOWER_INNER(x))], axis=1)
+    x = mouth_progress()[0] * INNER_HALF_WIDTH
+    return np.stack([x, _INNER(x)], axis=1)

@@ -22,7 +22,8 @@ Array = npt.NDArray[np.float64]
 _BACK = THETA_SCALE * np.pi
 _TOP_ROW = TOP_LEVEL + 9.0
 _CANDIDATES = 30000
-CLOTH_LEVEL = 206.0
+CLOTH_LEVEL = 198.0
+"""Level of the collar, where clothes begin."""
 _NUDGE = np.array([1e-6, 0.0])  # off the middle line, where rings are closed
 
 
@@ -65,6 +66,8 @@ def _border_points() -> Array:
             points.append((side, level))
             level += float(spacing(np.array([[side, level]]))[0])
         points.append((side, BOTTOM_LEVEL))
+    collar = [(side, CLOTH_LEVEL) for side in np.linspace(0, _BACK, 40)]
+    points = [point for point in points if abs(point[1] - CLOTH_LEVEL) > 5.0] + collar
     points += [(side, _TOP_ROW) for side in np.linspace(0, _BACK, 9)[1:-1]]
     points += [(side, BOTTOM_LEVEL) for side in np.linspace(0, _BACK, 15)[1:-1]]
     return np.array(points)

@@ -29,17 +29,17 @@ def _head_shape(r: Regions) -> dict[str, Array]:
     neck *= smooth_step((r.z + 5.0) / 45.0)
     shoulder = smooth_step((r.y - 140.0) / 65.0)
     return {
-        "head_width": _xyz(r, x=0.034 * r.x * (0.3 + 0.7 * head)),
+        "head_width": _xyz(r, x=0.028 * r.x * (0.3 + 0.7 * head)),
         "head_depth": _xyz(r, z=0.035 * (r.z - 10.0) * head * smooth_step((r.z - 10.0) / 40.0)),
         "cranium_height": _xyz(r, y=-0.06 * above),
-        "face_length": _xyz(r, y=0.036 * np.clip(r.y, -20.0, 113.0) * r.front),
-        "face_width": _xyz(r, x=0.035 * r.x * smooth_step((95.0 - r.z) / 60.0) * head),
-        "lower_face_length": _xyz(r, y=3.0 * lower * smooth_step((110.0 - r.z) / 70.0)),
-        "jaw_width": _xyz(r, x=3.4 * side_jaw, z=0.8 * side_jaw),
+        "face_length": _xyz(r, y=0.03 * np.clip(r.y, -20.0, 113.0) * r.front),
+        "face_width": _xyz(r, x=0.028 * r.x * smooth_step((95.0 - r.z) / 60.0) * head),
+        "lower_face_length": _xyz(r, y=2.4 * lower * smooth_step((110.0 - r.z) / 70.0)),
+        "jaw_width": _xyz(r, x=2.8 * side_jaw, z=0.8 * side_jaw),
         "jaw_angle": _xyz(r, y=4.0 * side_jaw * smooth_step((r.z - 20.0) / 40.0)),
         "temple_width": _xyz(r, x=2.2 * np.exp(-(((r.y + 22.0) / 24.0) ** 2)) * smooth_step((90.0 - r.z) / 60.0)
                              * smooth_step((r.x - 30.0) / 30.0)),
-        "forehead_slope": _xyz(r, z=0.075 * np.clip(-r.y - 22.0, 0.0, 60.0) * smooth_step((60.0 - r.z) / 60.0)),
+        "forehead_slope": _xyz(r, z=0.055 * np.clip(-r.y - 22.0, 0.0, 60.0) * smooth_step((60.0 - r.z) / 60.0)),
         "forehead_bulge": _xyz(r, z=-1.7 * r.blob((0.0, -52.0), (34.0, 22.0))),
         "neck_width": _xyz(r, x=3.2 * neck * (r.x / 57.0), z=-1.8 * neck * (1 - r.z / 90.0)),
         "shoulder_width": _xyz(r, x=0.06 * r.x * shoulder, y=5.0 * shoulder),
@@ -62,15 +62,18 @@ def _chin_and_cheeks(r: Regions) -> dict[str, Array]:
     )
     fold = r.hill((27.0, 52.0), (4.5, 16.0))
     jowl = r.hill((38.0, 95.0), (14.0, 13.0))
+    brow = r.hill((28.0, -21.0), (25.0, 8.0))
     return {
-        "chin_length": _xyz(r, y=2.6 * chin),
-        "chin_projection": _xyz(r, z=-2.8 * chin),
+        "chin_length": _xyz(r, y=2.2 * chin),
+        "chin_projection": _xyz(r, z=-2.2 * chin),
         "chin_width": _xyz(r, x=3.0 * r.hill((19.0, 104.0), (14.0, 16.0))),
         "chin_cleft": _xyz(r, z=1.0 * r.hill((0.0, 101.0), (3.0, 7.0)) - 0.5 * r.hill((7.0, 101.0), (5.0, 8.0))),
         "cheekbone_width": _xyz(r, x=2.2 * zygoma * r.skin),
         "cheekbone_projection": _xyz(r, x=0.6 * bone, z=-1.9 * bone),
         "cheek_fullness": _xyz(r, x=2.6 * cheek, z=-1.8 * cheek),
         "fatness": _xyz(r, x=2.6 * cheek + 3.0 * jowl, y=3.0 * under, z=-1.6 * cheek - 1.2 * under),
+        "masculinity": _xyz(r, x=1.2 * jowl + 0.8 * r.hill((19.0, 104.0), (16.0, 16.0)), y=0.9 * brow + 0.8 * chin,
+                            z=-1.2 * brow - 0.9 * chin - 0.8 * r.hill((0.0, 30.0), (12.0, 18.0))),
         "age": _xyz(r, x=1.6 * jowl, y=1.8 * jowl + 0.8 * r.hill((33.0, -9.0), (14.0, 5.0)),
                     z=1.5 * fold + 0.7 * r.hill((30.0, 15.0), (12.0, 3.5)) - 0.9 * jowl
                     - 0.6 * r.hill((30.0, 9.5), (11.0, 3.0)) + 0.7 * r.hill((0.0, 66.0), (22.0, 10.0))),
@@ -85,7 +88,7 @@ def _nose(r: Regions) -> dict[str, Array]:
     return {
         "nose_length": _xyz(r, y=2.3 * r.hill((0.0, 40.0), (22.0, 15.0))),
         "nose_width": _xyz(r, x=1.7 * r.hill((14.0, 38.0), (8.0, 10.0))),
-        "nose_projection": _xyz(r, z=-2.3 * tip - 0.5 * whole),
+        "nose_projection": _xyz(r, z=-1.7 * tip - 0.4 * whole),
         "nose_tip_angle": _xyz(r, y=-2.0 * tip, z=-0.4 * tip),
         "nose_bridge_height": _xyz(r, z=-2.0 * bridge),
         "nose_bridge_width": _xyz(
@@ -95,7 +98,7 @@ def _nose(r: Regions) -> dict[str, Array]:
         "nose_tip_size": _xyz(
             r, x=1.0 * r.hill((6.0, 35.0), (6.0, 8.0)), z=-0.8 * r.hill((0.0, 36.0), (9.0, 9.0))
         ),
-        "nostril_flare": _xyz(r, x=0.7 * lower * (r.x / 12.0), y=-1.0 * r.hill((13.0, 41.0), (6.0, 6.0))),
+        "alar_height": _xyz(r, x=0.7 * lower * (r.x / 12.0), y=-1.0 * r.hill((13.0, 41.0), (6.0, 6.0))),
     }
 
 
@@ -109,7 +112,7 @@ def _eyes_and_brows(r: Regions) -> dict[str, Array]:
     brow = r.hill((36.0, -23.0), (26.0, 11.0))
     grow = 0.042 * np.where(r.group("eye"), 1.0, near)
     return {
-        "eye_spacing": _xyz(r, x=1.5 * orbit * smooth_step(r.x / 16.0)),
+        "eye_spacing": _xyz(r, x=1.25 * orbit * smooth_step(r.x / 16.0)),
         "eye_size": _xyz(r, x=grow * relative[:, 0], y=grow * relative[:, 1], z=grow * relative[:, 2]),
         "eye_slant": _xyz(r, y=-0.075 * relative[:, 0] * near * r.skin),
         "eye_depth": _xyz(r, z=1.2 * orbit),
@@ -132,11 +135,11 @@ def _mouth(r: Regions) -> dict[str, Array]:
     everything = r.blob((0.0, 67.0), (34.0, 16.0))
     bow = 0.5 * r.hill((0.0, 58.8), (2.5, 4.0)) - 0.8 * r.hill((6.0, 57.5), (3.5, 4.0))
     return {
-        "mouth_width": _xyz(r, x=2.4 * corner + 0.05 * r.x * mouth),
-        "upper_lip_fullness": _xyz(r, y=-1.25 * upper * rolled, z=-0.9 * upper * rolled),
-        "lower_lip_fullness": _xyz(r, y=1.35 * lower * rolled, z=-1.0 * lower * rolled),
-        "mouth_height": _xyz(r, y=1.7 * everything),
-        "mouth_projection": _xyz(r, z=-1.6 * everything),
+        "mouth_width": _xyz(r, x=1.5 * corner + 0.025 * r.x * mouth),
+        "upper_lip_fullness": _xyz(r, y=-1.0 * upper * rolled, z=-0.8 * upper * rolled),
+        "lower_lip_fullness": _xyz(r, y=1.1 * lower * rolled, z=-0.9 * lower * rolled),
+        "mouth_height": _xyz(r, y=1.3 * everything),
+        "mouth_projection": _xyz(r, z=-1.3 * everything),
         "cupid_bow": _xyz(r, y=bow * (1 - r.jaw)),
         "mouth_corner_height": _xyz(r, y=-1.3 * corner),
     }  # fmt: skip
@@ -161,15 +164,15 @@ def _asymmetry(r: Regions) -> dict[str, Array]:
         return offsets
 
     return {
-        "asymmetric_chin": across(x=1.6 * r.blob((0.0, 100.0), (45.0, 28.0))),
-        "asymmetric_nose": across(x=1.1 * r.hill((0.0, 34.0), (17.0, 17.0))),
+        "asymmetric_chin": across(x=1.1 * r.blob((0.0, 100.0), (45.0, 28.0))),
+        "asymmetric_nose": across(x=0.8 * r.hill((0.0, 34.0), (17.0, 17.0))),
         "asymmetric_mouth": across(y=0.9 * side * r.blob((0.0, 68.0), (32.0, 18.0))),
         "asymmetric_eyes": across(y=0.6 * np.clip(side, -1.5, 1.5) * r.blob((31.0, 0.0), (24.0, 18.0))),
         "asymmetric_brows": across(y=0.9 * np.clip(side, -1.5, 1.5) * r.hill((32.0, -23.0), (25.0, 9.0))),
     }
 
 
-def _smooth_random(r: Regions, count: int = 8, amplitude: float = 1.1) -> dict[str, Array]:
+def _smooth_random(r: Regions, count: int = 8, amplitude: float = 0.75) -> dict[str, Array]:
     """Low-frequency fields drawn once from a fixed seed: what the named modes do not reach."""
     generator = np.random.default_rng(20)
     points = r.mesh.points * [1.0, 1.0, 0.7]

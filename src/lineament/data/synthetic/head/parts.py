@@ -54,8 +54,8 @@ def _arch(y: Array, deeper: Array, reach: float) -> Array:
 def add_teeth(half: HalfMesh) -> None:
     """Add the upper and the lower row of teeth as curved strips; groups ``teeth_upper``, ``teeth_lower``."""
     rows = {
-        "teeth_upper": (np.array([58.0, 63.0, 67.4, 67.0]), np.array([1.0, 0.0, 0.6, 3.5]), 23.0),
-        "teeth_lower": (np.array([68.2, 68.6, 73.0, 77.0]), np.array([4.5, 1.8, 1.4, 2.2]), 21.5),
+        "teeth_upper": (np.array([58.0, 63.0, 68.6, 68.2]), np.array([1.0, 0.0, 0.6, 3.5]), 23.0),
+        "teeth_lower": (np.array([68.0, 68.4, 73.0, 77.0]), np.array([6.0, 3.2, 2.6, 3.0]), 21.5),
     }
     for place, (name, (height, deeper, reach)) in enumerate(rows.items()):
         points = _arch(height, deeper, reach)
@@ -63,6 +63,18 @@ def add_teeth(half: HalfMesh) -> None:
         grid = half.add(points, chart, name).reshape(4, 9)
         for upper, lower in itertools.pairwise(grid):
             half.add_strip(lower, upper, Part.TEETH)
+
+
+def add_tongue(half: HalfMesh) -> None:
+    """Add the tongue as a domed strip on the floor of the mouth; group ``tongue``."""
+    across, along = np.linspace(0.0, 1.0, 6), np.linspace(0.0, 1.0, 7)
+    far, side = np.meshgrid(along, across, indexing="ij")
+    width = 15.0 * (0.45 + 0.55 * np.sqrt(np.clip(far * 3.0, 0.0, 1.0)))
+    height = 76.0 - 4.5 * np.sqrt(np.clip(far * 2.5, 0.0, 1.0)) + 1.2 * (1 - side) ** 4 + 5.0 * side**3
+    points = np.stack([side * width, height, -13.5 + 34.0 * far], axis=-1).reshape(-1, 3)
+    ids = half.add(points, rectangle_chart(7, 6, (0.81, 0.805, 0.83, 0.84)), "tongue").reshape(7, 6)
+    for near, deep in itertools.pairwise(ids):
+        half.add_strip(near, deep, Part.MOUTH_INTERIOR)
 
 
 def add_lashes(half: HalfMesh) -> None:

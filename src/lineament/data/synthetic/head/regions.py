@@ -15,7 +15,7 @@ from lineament.data.synthetic.head.template import EYE_CENTRES
 Array = npt.NDArray[np.float64]
 
 JAW_HINGE = np.array([0.0, 10.0, 74.0])
-_SEPARATE = ("eye", "teeth_upper", "teeth_lower", "ear", "hair")
+_SEPARATE = ("eye", "teeth_upper", "teeth_lower", "tongue", "ear", "hair")
 
 
 def smooth_step(value: Array) -> Array:
@@ -121,6 +121,7 @@ class Regions:
             weight[ids] = value
             weight[self.mesh.mirror[ids]] = value
         weight[self.group("teeth_lower")] = 1.0
+        weight[self.group("tongue")] = 0.92
         weight[self.group("teeth_upper", "eye", "hair", "ear", "lashes")] = 0.0
         return weight
 

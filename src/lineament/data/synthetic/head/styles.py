@@ -6,18 +6,40 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.data.synthetic.head.regions import Regions, smooth_step
+from lineament.data.synthetic.head.surface import face_depth
 
 Array = npt.NDArray[np.float64]
 
 STYLES: dict[str, dict[str, float]] = {
     "short": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0},
     "bald": {"hair_bald": 1.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 0.0, "hair_top": 0.0},
-    "fringe": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 1.0},
+    "fringe": {
+        "hair_bald": 0.0,
+        "hair_length": 0.0,
+        "hair_fringe": 1.0,
+        "hairline_height": 0.0,
+        "hairline_temples": 0.0,
+    },
     "bob": {"hair_bald": 0.0, "hair_length": 0.55, "hair_fringe": 0.0, "hair_volume": 0.7},
-    "bob_fringe": {"hair_bald": 0.0, "hair_length": 0.6, "hair_fringe": 1.0, "hair_volume": 0.5},
+    "bob_fringe": {
+        "hair_bald": 0.0,
+        "hair_length": 0.6,
+        "hair_fringe": 1.0,
+        "hair_volume": 0.5,
+        "hairline_height": 0.0,
+        "hairline_temples": 0.0,
+    },
     "long": {"hair_bald": 0.0, "hair_length": 1.0, "hair_fringe": 0.0, "hair_volume": 0.4},
     "afro": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 4.5, "hair_top": 0.5},
-    "crop": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": -1.5, "hair_top": -0.5},
+    "crop": {
+        "hair_bald": 0.0,
+        "hair_length": 0.0,
+        "hair_fringe": 0.0,
+        "hair_volume": -1.4,
+        "hair_top": -0.3,
+        "hair_sides": 0.0,
+        "hair_parting": 0.0,
+    },
     "receding": {
         "hair_bald": 0.0,
         "hair_length": 0.0,
@@ -52,17 +74,18 @@ def hair_modes(r: Regions) -> dict[str, Array]:
     towards_crown[1:] = points[grid.cap[:-1]] - points[grid.cap[1:]]
     towards_crown /= np.maximum(np.linalg.norm(towards_crown, axis=-1, keepdims=True), 1e-6)
     edge = smooth_step((down - 0.45) / 0.55)
+    lift = 6.0 * smooth_step((down - 0.6) / 0.4)
     bald = -(13.0 * cap_fade + 3.0 * np.ones_like(theta))
     return {
         "hair_volume": on_cap(3.0 * cap_fade * np.ones_like(theta), crown=np.array([0.0, -3.0, 0.0])),
         "hair_top": on_cap(3.5 * cap_fade * front, crown=np.array([0.0, -1.5, 0.0])),
         "hair_sides": on_cap(2.0 * side * cap_fade),
-        "hair_parting": _parting(r, 2.6 * cap_fade * np.exp(-(((theta - 0.6) / 0.7) ** 2))),
+        "hair_parting": _parting(r, 1.3 * cap_fade * np.exp(-(((theta - 0.6) / 0.7) ** 2))),
         "hairline_height": on_cap(4.5 * edge * np.exp(-((theta / 0.9) ** 4)), towards_crown),
         "hairline_temples": on_cap(5.0 * edge * np.exp(-(((theta - 0.55) / 0.22) ** 2)), towards_crown),
         "hair_bald": on_cap(bald, crown=np.array([0.0, 16.0, 0.0])),
-        "hair_length": _skirt(r, *_hanging(r)),
-        "hair_fringe": _skirt(r, *_fringe(r)),
+        "hair_length": _skirt(r, *_hanging(r)) + on_cap(lift * smooth_step((theta - 0.9) / 0.12)),
+        "hair_fringe": _skirt(r, *_fringe(r)) + on_cap(lift * (1 - smooth_step((theta - 0.72) / 0.2))),
     }
 
 
@@ -93,8 +116,8 @@ def _hanging(r: Regions) -> tuple[Array, Array]:
     fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
     angle = np.clip(grid.theta, 1.0, np.pi)[None, :]
     bottom = 172.0 - 12.0 * np.cos(2 * (angle - 1.0))
-    swing = smooth_step(fall / 0.5)
-    x = (80.0 + 4.0 * fall) * np.sin(angle) ** 0.8
+    swing = smooth_step(fall / 0.3)
+    x = (92.0 - 8.0 * fall) * np.sin(angle) ** 0.7
     z = 84.0 - np.where(np.cos(angle) > 0, 62.0, 84.0 - 24.0 * fall) * np.cos(angle)
     y = edge[None, :, 1] + (bottom - edge[None, :, 1]) * fall
     target = np.stack([x * np.ones_like(fall), y, z * np.ones_like(fall)], axis=-1)
@@ -109,10 +132,12 @@ def _fringe(r: Regions) -> tuple[Array, Array]:
     rows = grid.skirt.shape[0]
     edge = points[grid.cap[-1]]
     fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
-    y = edge[None, :, 1] + (-31.0 - edge[None, :, 1]) * np.minimum(fall, 1.0)
-    x = edge[None, :, 0] * (1 + 0.03 * fall)
-    z = edge[None, :, 2] - 5.5 * np.sin(np.pi * np.minimum(fall * 0.7 + 0.12, 1.0)) - 6.0 * fall
-    return np.stack([x, y, z], axis=-1), 1 - smooth_step((grid.theta - 0.62) / 0.2)
+    longest = smooth_step((0.95 - grid.theta) / 0.5)[None, :]
+    y = edge[None, :, 1] + (-32.0 - edge[None, :, 1]) * fall * longest
+    x = np.broadcast_to(edge[None, :, 0], y.shape)
+    skin = face_depth(np.stack([x.ravel(), y.ravel()], axis=1))[0].reshape(y.shape)
+    z = np.minimum(skin, edge[None, :, 2]) - 6.0 + 1.5 * fall
+    return np.stack([x, y, z], axis=-1), 1 - smooth_step((grid.theta - 0.82) / 0.12)
 
 
 def _skirt(r: Regions, target: Array, columns: Array) -> Array:

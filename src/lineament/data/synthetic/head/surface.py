@@ -73,12 +73,12 @@ _HEIGHTS = np.array(
         (132, 119.5, 1.0),
         (144, 124.0, 0.97),
         (156, 132.0, 0.85),
-        (180, 149.0, 0.45),
-        (204, 165.0, 0.1),
-        (222, 174.0, 0.0),
-        (240, 184.0, 0.0),
-        (260, 198.0, 0.0),
-        (282, 218.0, 0.0),
+        (180, 143.0, 0.45),
+        (204, 156.0, 0.1),
+        (222, 164.0, 0.0),
+        (240, 173.0, 0.0),
+        (260, 186.0, 0.0),
+        (282, 205.0, 0.0),
     ]
 )
 _STEP = 0.5
@@ -179,16 +179,16 @@ def nose_relief(x: Array, y: Array) -> Array:
     height = PchipInterpolator(_NOSE_Y, _NOSE_HEIGHT)(np.clip(y, _NOSE_Y[0], _NOSE_Y[-1]))
     spread = np.interp(y, _NOSE_Y, _NOSE_SPREAD)
     ridge = height * np.exp(-((np.abs(x) / spread) ** 2.1))
-    wing = 10.5 * np.exp(
-        -((np.abs(x - 12.2) / 5.6) ** 3) - (np.abs((y - 38.0) / np.where(y > 38, 6.2, 7.5))) ** 2.6
-    )
+    wing_height = np.abs((y - 38.5) / np.where(y > 38.5, 5.8, 8.5))
+    wing = 10.0 * np.exp(-((np.abs(x - 11.8) / 5.8) ** 2.5) - wing_height ** np.where(y > 38.5, 2.8, 2.0))
+    tip = 1.6 * bump(x, y, (0.0, 35.0), (8.5, 7.0))
     flank = 5.0 * bump(x, y, (9.0, 22.0), (8.0, 16.0), 0.25)
-    total = _soft_max([ridge, wing, flank, np.zeros_like(x)], 1.1) - 1.1 * np.log(4.0) * np.exp(
-        -((ridge + wing + flank) / 2.0)
+    total = _soft_max([ridge, wing, flank, np.zeros_like(x)], 1.7) - 1.7 * np.log(4.0) * np.exp(
+        -((ridge + wing + flank) / 3.0)
     )
     nostril = 3.2 * bump(x, y, (6.4, 43.0), (3.2, 2.2))
     crease = 1.3 * bump(x, y, (18.2, 38.0), (2.2, 6.0), -0.15)
-    return total - nostril - crease
+    return total + tip - nostril - crease
 
 
 def relief(x: Array, y: Array) -> Array:
@@ -204,8 +204,8 @@ def relief(x: Array, y: Array) -> Array:
     height += 3.8 * bump(x, y, (42.0, 26.0), (17.0, 11.0), 0.25)  # cheek bone
     height += 2.2 * bump(x, y, (30.0, 33.0), (12.0, 12.0))
     height += 3.0 * bump(x, y, (0.0, 60.0), (25.0, 19.0))  # teeth behind the lips
-    height -= 2.2 * bump(x, y, (46.0, 66.0), (12.0, 17.0), -0.4)  # hollow of the cheek
-    height -= 1.5 * bump(x, y, (26.0, 50.0), (3.4, 13.0), 0.5)  # fold from the nose to the mouth
+    height -= 0.9 * bump(x, y, (46.0, 66.0), (12.0, 17.0), -0.4)  # hollow of the cheek
+    height -= 0.9 * bump(x, y, (26.0, 50.0), (3.4, 13.0), 0.5)  # fold from the nose to the mouth
     height -= 0.9 * bump(x, y, (0.0, 52.0), (2.3, 5.0))  # philtrum
     height += 0.5 * bump(x, y, (4.2, 53.0), (1.8, 6.0))
     height -= 2.4 * bump(x, y, (0.0, 85.0), (15.0, 4.6))  # chin-lip furrow
@@ -221,7 +221,7 @@ def lid_blend(x: Array, y: Array, z: Array) -> Array:
     # The shell reaches a little further to the sides than the eyeball so that the corners stay covered.
     squared = LID_SHELL**2 - ((x - eye[0]) / 1.06) ** 2 - (y - eye[1]) ** 2
     shell = eye[2] - np.sqrt(np.maximum(squared, 0.0))
-    nearer = -_soft_max([-z, np.where(squared > 0, -shell, -60.0)], 1.3)
+    nearer = -_soft_max([-z, np.where(squared > 0, -shell, -60.0)], 1.7)
     upper_fold = 0.9 * np.exp(
         -(((y + 8.8 + 0.012 * (x - eye[0]) ** 2) / 1.5) ** 2) - ((x - eye[0]) / 13.0) ** 4
     )
