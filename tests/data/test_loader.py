@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import itertools
+import subprocess
+import sys
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -128,6 +131,43 @@ def test_errors_name_the_sample(workers: int) -> None:
 def test_a_killed_worker_is_one_sentence() -> None:
     with pytest.raises(LineamentError, match="a data worker of numbers died"):
         take(1, Numbers(20), die, default_collate, 5, 0, workers=1)
+
+
+AFTER_NUMBA = """
+import itertools, numba, torch
+from torch.utils.data import default_collate
+from lineament.data.loader import BatchStream, _start_method
+from lineament.data.registry import open_data
+
+def item(sample, generator):
+    return {"image": sample.image + torch.rand(1, generator=generator)}
+
+@numba.njit(parallel=True)
+def work(n):
+    total = 0.0
+    for i in numba.prange(n):
+        total += i
+    return total
+
+if __name__ == "__main__":
+    work(10)
+    source = open_data("synthetic?count=6&size=24")
+    batches = [
+        list(itertools.islice(BatchStream(source, item, default_collate, 4, 0, workers=workers), 2))
+        for workers in (0, 2)
+    ]
+    assert all(torch.equal(a["image"], b["image"]) for a, b in zip(*batches, strict=True))
+    print(numba.threading_layer(), _start_method().get_start_method())
+"""
+
+
+@pytest.mark.slow
+def test_workers_live_although_a_parallel_kernel_ran_before(tmp_path: Path) -> None:
+    script = tmp_path / "after_numba.py"
+    script.write_text(AFTER_NUMBA)
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() in (["omp", "forkserver"], ["tbb", "fork"], ["workqueue", "fork"])
 
 
 def test_threads_of_the_caller_stay() -> None:

@@ -50,7 +50,7 @@ def test_names_folders_and_options_after_data(tmp_path: Path) -> None:
     source = open_data(f"celeba:{tmp_path / 'c'}?split=val&subset=true")
     assert isinstance(source, FaceSource) and source.name == "celeba/val"
     request = parse_data("synthetic?count=7&size=32&head=builtin")
-    assert request.arguments == {"count": 7, "size": 32, "head": "builtin", "split": "train"}
+    assert request.arguments == {"count": 7, "size": 32, "head": "builtin", "split": "all"}
     with pytest.raises(UsageError, match="not option=value"):
         open_data("synthetic?count")
     trees.save_picture(tmp_path / "photos" / "a.png", 8, 8)
@@ -66,3 +66,38 @@ def test_synthetic_faces_by_name() -> None:
     other = open_data("synthetic?count=3&size=32&split=val")
     assert len(source) == 3 and source[0].image.shape == (3, 32, 32) and source[0].scheme == "68"
     assert source.fingerprint != other.fingerprint and not torch.equal(source[0].image, other[0].image)
+
+
+def test_a_folder_of_synthetic_faces(tmp_path: Path) -> None:
+    from lineament.cli.main import main
+
+    out = tmp_path / "faces"
+    arguments = ["data", "synth", "--out", str(out), "--count", "24", "--size", "24", "--workers", "1"]
+    assert main([*arguments, "--identities", "12"]) == 0
+    source = open_data(out)
+    assert len(source) == 24 and source[0].scheme == "68" and source[0].camera is not None
+    people = {
+        split: {s.identity for s in open_data(out, split=split)}
+        for split in ("train", "val", "test")
+        if _holds(out, split)
+    }
+    assert (
+        sum(map(len, people.values()))
+        == len(set.union(*people.values()))
+        == len({s.identity for s in source})
+    )
+    assert len(open_data(f"{out}?count=5")) == 5
+    with pytest.raises(UsageError, match="drawn already: leave size out"):
+        open_data(f"{out}?size=32")
+    (out / "reject.txt").write_text(f"{source[3].id}\n")
+    fewer = open_data(out)
+    assert len(fewer) == 23 and fewer[3].id == source[4].id and fewer.fingerprint != source.fingerprint
+
+
+def _holds(out: Path, split: str) -> bool:
+    """Twelve people may leave a tenth empty, which is an error of its own."""
+    try:
+        return len(open_data(out, split=split)) > 0
+    except DataError as error:
+        assert "no faces in its split" in str(error)
+        return False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import logging
+import multiprocessing
+import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
@@ -15,8 +17,6 @@ from lineament.data.order import Place, SampleOrder, replacement, sample_generat
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, LineamentError
-
-log = logging.getLogger(__name__)
 
 Item = Callable[[FaceSample, torch.Generator], Any]
 Collate = Callable[[list[Any]], Any]
@@ -196,20 +196,21 @@ class _Endless(torch.utils.data.Sampler):
         return self.parts()
 
 
-def _start_method() -> str | None:
+def _start_method() -> BaseContext | None:
     """Choose how workers start: fork is quick, but a numba kernel on GNU OpenMP ends a process forked after it ran."""
-    import multiprocessing
-    import sys
-
     if "fork" not in multiprocessing.get_all_start_methods():
         return None
     if "numba" in sys.modules:
         import numba
 
         try:
-            if numba.threading_layer() == "omp":
-                return "forkserver"
+            layer = numba.threading_layer()
         # Numba says with this error that no parallel kernel has run yet.
         except ValueError:
-            return "fork"
-    return "fork"
+            layer = None
+        if layer == "omp":
+            context = multiprocessing.get_context("forkserver")
+            # Imported once by the server and not by each worker: these take seconds.
+            context.set_forkserver_preload(["torch", "numba"])
+            return context
+    return multiprocessing.get_context("fork")

@@ -1,43 +1,90 @@
-"""Synthetic faces, drawn while they are read."""
+"""Synthetic faces: drawn while they are read, or read from a folder that ``lineament data synth`` wrote."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from lineament.data.registry import register_reader
+from lineament.data.rejects import find_rejects
 from lineament.data.sample import FaceSource
+from lineament.data.subset import Subset, held_out
+from lineament.errors import DataError, UsageError
 
-# The splits show different people: their worlds have seeds this far apart.
-SEEDS_APART = {"train": 0, "val": 1_000_003, "test": 2_000_003}
+# The splits of a drawn world show different people: their worlds have seeds this far apart.
+SEEDS_APART = {"all": 0, "train": 0, "val": 1_000_003, "test": 2_000_003}
+# Share of the people of a folder in each of the splits val and test.
+HELD_OUT = 0.1
 
 
 @register_reader(
     "synthetic",
     "faces drawn by the built-in world, with exact ground truth",
-    splits=("train", "val", "test"),
-    where="nothing is needed; head=ict draws the ICT-FaceKit head of the data packs",
+    splits=("all", "train", "val", "test"),
+    where="nothing is needed; or a folder of `lineament data synth`; head=ict draws the head of the data packs",
     needs_root=False,
 )
 def open_synthetic(
     root: Path | None,
-    split: str = "train",
-    count: int = 1000,
-    size: int = 128,
-    seed: int = 0,
-    head: str = "builtin",
+    split: str = "all",
+    count: int | None = None,
+    size: int | None = None,
+    seed: int | None = None,
+    head: str | None = None,
     identities: int | None = None,
+    rejects: str | None = None,
 ) -> FaceSource:
-    """Open the synthetic world.
+    """Open the synthetic world, or a folder of it.
 
     Args:
-        root: Folder of the data packs, for ``head=ict``; None looks in the usual places.
-        split: ``train``, ``val`` or ``test``: other people, other pictures.
-        count: Number of pictures.
-        size: Side of a picture in pixels.
-        seed: Number of the world.
-        head: ``builtin`` or ``ict``.
-        identities: Number of people; None shows another person in every picture.
+        root: Folder with the ``index.parquet`` of ``lineament data synth``; else the folder of the data packs, for
+            ``head=ict``; None draws, and looks for the packs in the usual places.
+        split: Drawn: ``all`` and ``train`` are the world of the seed, ``val`` and ``test`` other worlds with other
+            people. Folder: ``val`` and ``test`` hold a tenth of the people each, ``train`` the others.
+        count: Number of pictures; 1000, or all of a folder, where not given.
+        size: Side of a drawn picture in pixels; 128 where not given.
+        seed: Number of the drawn world; 0 where not given.
+        head: Drawn head, ``builtin`` (where not given) or ``ict``.
+        identities: Number of drawn people; another person in every picture where not given.
+        rejects: Reject list of a folder to honour instead of the one in it.
+
+    Raises:
+        UsageError: If options of a drawn world are given for a folder, or are impossible.
+        DataError: If the folder cannot be read, or nothing is left of it.
     """
+    if root is not None and (root / "index.parquet").is_file():
+        drawn = {"size": size, "seed": seed, "head": head, "identities": identities}
+        given = [name for name, value in drawn.items() if value is not None]
+        if given:
+            raise UsageError(f"{root} is drawn already: leave {', '.join(given)} out.")
+        return _folder(root, split, count, rejects)
     from lineament.data.synthetic.source import SyntheticFaces
 
-    return SyntheticFaces(seed + SEEDS_APART[split], count, size, head, root, identities)
+    count = 1000 if count is None else count
+    seed = (seed or 0) + SEEDS_APART[split]
+    return SyntheticFaces(seed, count, size or 128, head or "builtin", root, identities)
+
+
+def _folder(root: Path, split: str, count: int | None, rejects: str | None) -> FaceSource:
+    import pyarrow.parquet as pq
+
+    from lineament.data.synthetic.folder import SyntheticFolder
+
+    faces = SyntheticFolder(root)
+    rows = pq.read_table(root / "index.parquet", columns=["file", "person"]).to_pylist()
+    left_out = find_rejects(root, rejects)
+    indices = [
+        index
+        for index, row in enumerate(rows)
+        if row["file"] not in left_out and split in ("all", _split_of(row["person"]))
+    ][:count]
+    if not indices:
+        raise DataError(f"{root} holds no faces in its split {split!r}.")
+    if len(indices) == len(rows):
+        return faces
+    return Subset(faces, indices, f"{faces.name}/{split}")
+
+
+def _split_of(person: str) -> str:
+    if not held_out(person, 2 * HELD_OUT):
+        return "train"
+    return "val" if held_out(person, HELD_OUT) else "test"
