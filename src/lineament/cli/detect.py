@@ -48,8 +48,8 @@ def main(arguments: list[str]) -> int:
         raise UsageError("give at least one photograph or folder: lineament detect PHOTO|FOLDER...")
     if not 0.0 <= command.min_score <= 1.0:
         raise UsageError(f"--min-score lies in 0..1, not at {command.min_score:g}.")
-    if command.min_face is not None and not command.min_face >= 1.0:
-        raise UsageError(f"--min-face is at least 1 pixel, not {command.min_face:g}.")
+    if command.min_face is not None and not 1.0 <= command.min_face < float("inf"):
+        raise UsageError(f"--min-face is a number of pixels, at least 1, not {command.min_face:g}.")
     make_detector(command.detector)  # an unknown name is said before any picture is read
     options = DetectOptions(command.detector, command.min_score, command.min_face, command.overwrite)
     photos = plan(command.photos, command.out)
@@ -77,6 +77,7 @@ def _one(photo: Photo, options: DetectOptions) -> int:
 
 
 def _many(photos: list[Photo], options: DetectOptions, command: Command) -> int:
+    from lineament.errors import DataError
     from lineament.pipeline.detect import detect_photos, write_tables
     from lineament.pipeline.progress import progress
 
@@ -88,6 +89,8 @@ def _many(photos: list[Photo], options: DetectOptions, command: Command) -> int:
         print(f"no face: {name}")
     print(report.summary())
     _remarks(report)
+    if not report.found:
+        raise DataError(f"none of the {len(photos)} pictures could be read: nothing was written.")
     folders = sorted({photo.folder for photo in photos})
     for folder in folders:
         own = [photo for photo in photos if photo.folder == folder]
@@ -95,7 +98,7 @@ def _many(photos: list[Photo], options: DetectOptions, command: Command) -> int:
         print(
             f"wrote {folder}: one .json, .csv and .png per picture, {' and '.join(path.name for path in written)}"
         )
-    return 0 if report.found else 1
+    return 0
 
 
 def _remarks(report: DetectReport) -> None:

@@ -366,7 +366,7 @@ def gmpi(request: CropRequest) -> Similarity:
     # Each image axis is its own least-squares problem with four unknowns.
     solution = torch.linalg.lstsq(design, upright, driver="gelsd").solution  # [4, 2]
     face_scale = 0.5 * float(solution[:3].norm(dim=0).sum())
-    if face_scale <= 0.0:
+    if face_scale < 1e-3:
         raise DataError("crop 'gmpi' needs five points that do not coincide.")
     tx, ty = solution[3].tolist()
     scale = 102.0 / face_scale

@@ -9,7 +9,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lineament.errors import DataError, unknown_name
+from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.boxes import box_from_landmarks, check_box
 
 
@@ -121,8 +121,10 @@ def detect_faces(
 
     Raises:
         DataError: On pictures of the wrong shape or type.
-        UsageError: On an unknown detector.
+        UsageError: On an unknown detector, or a smallest face that is not a positive length.
     """
+    if min_face is not None and not 0.0 < min_face < float("inf"):
+        raise UsageError(f"the smallest face is a positive number of pixels, not {min_face}.")
     run = make_detector(detector) if isinstance(detector, str) else detector
     pictures = _as_list(images)
     by_size: dict[tuple[int, ...], list[int]] = {}
