@@ -71,15 +71,22 @@ def hair_height(x: float, y: float, z: float, hairline: float, shift: float, tem
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
+def _fade(cells: float) -> float:
+    """How much is left of a noise when a pixel covers this many of its cells."""
+    return min(1.0, 0.7 / max(cells, 1e-3)) if cells < 2.0 else 0.35
+
+
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def eye_albedo(
-    a: Appearance, volume: np.ndarray, x: float, y: float, z: float, centre_x: float
+    a: Appearance, volume: np.ndarray, mm: float, x: float, y: float, z: float, centre_x: float
 ) -> tuple[float, float, float, float]:
     """Sclera, iris and pupil of an eyeball whose centre lies at ``(centre_x, 0, 0)``; looks along -z."""
     dx, dy = x - centre_x, y
     radius = math.sqrt(dx * dx + dy * dy)
     if z > 0.0:
         radius = 12.0
-    edge = smooth(a.iris_radius + 0.45, a.iris_radius - 0.45, radius)
+    soft = 0.4 + 0.4 * mm
+    edge = smooth(a.iris_radius + soft, a.iris_radius - soft, radius)
     veins = max(noise(volume, dx * 0.6 + 3.0, dy * 0.9 + 7.0, a.texture_shift[0]), 0.0) * smooth(
         6.0, 12.0, radius
     )
@@ -93,7 +100,7 @@ def eye_albedo(
         fibre = 1.0 + 0.35 * noise(volume, angle * 4.0, radius * 0.35, a.texture_shift[1])
         ring = 1.0 - 0.75 * smooth(a.iris_radius - 1.6, a.iris_radius, radius)
         bright = fibre * ring * (1.0 + 0.5 * smooth(4.0, 2.0, radius))
-        pupil = smooth(a.pupil_radius + 0.3, a.pupil_radius - 0.3, radius)
+        pupil = smooth(a.pupil_radius + 0.8 * soft, a.pupil_radius - 0.8 * soft, radius)
         bright *= 1 - pupil
         r = r * (1 - edge) + edge * (a.iris_colour[0] * bright + 0.004)
         g = g * (1 - edge) + edge * (a.iris_colour[1] * bright + 0.004)
@@ -126,16 +133,20 @@ def cloth_albedo(
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def hair_albedo(
-    a: Appearance, volume: np.ndarray, x: float, y: float, z: float
+    a: Appearance, volume: np.ndarray, mm: float, x: float, y: float, z: float
 ) -> tuple[float, float, float, float]:
     """Strands: noise that is fine across the hair and long along it; curls make it short in all directions."""
     curl = a.hair_curl
     # Hair falls from the crown, so strands are thin in the direction around it.
     turn = math.atan2(x, z - 95.0) * 70.0
     along = 0.04 + 0.30 * curl
-    wave = noise(volume, turn * (0.5 - 0.25 * curl), y * along, z * along + a.texture_shift[1])
+    wave = 0.0
+    if mm < 2.5:
+        wave = noise(volume, turn * (0.5 - 0.25 * curl), y * along, z * along + a.texture_shift[1]) * _fade(
+            0.5 * mm
+        )
     lock = noise(volume, turn * 0.12, y * 0.015 + a.texture_shift[0], z * 0.02)
-    value = max(1.0 + 0.45 * wave + 0.40 * lock, 0.15)
+    value = max(1.0 + 0.32 * wave + 0.25 * lock, 0.2)
     return a.hair_colour[0] * value, a.hair_colour[1] * value, a.hair_colour[2] * value, 0.6
 
 
@@ -145,6 +156,7 @@ def skin_albedo(
     maps: np.ndarray,
     volume: np.ndarray,
     m: np.ndarray,
+    mm: float,
     x: float,
     y: float,
     z: float,
@@ -155,18 +167,19 @@ def skin_albedo(
     if y > a.collar - 0.25 * abs(x):
         return cloth_albedo(a, volume, x, y, z)
     look_up(maps, x, y, m)
+    soft = 0.45 * mm
     coarse = noise(volume, sx * 0.035, sy * 0.035, sz * 0.035)
     middle = noise(volume, sx * 0.16, sy * 0.16, sz * 0.16)
     scalp = -1.0
-    if not ear and (y < 0.0 or z > 60.0):
+    if not ear and a.hair_density > 0.0 and (y < 0.0 or z > 60.0):
         height = hair_height(x, y, z, m[_HAIRLINE], a.hairline_shift, a.hairline_temples)
         strand = noise(volume, x * 0.5, y * 0.05, z * 0.15 + a.texture_shift[2])
         scalp = height + a.hairline_fringe * (0.7 * middle + 0.8 * strand)
         if scalp > 4.0 and a.hair_density > 0.9:
-            return hair_albedo(a, volume, x, y, z)
+            return hair_albedo(a, volume, mm, x, y, z)
     front = z < 66.0
-    melanin = a.melanin * (1 + 0.12 * a.blotches * coarse) + 0.02 * a.blotches * middle
-    blood = a.haemoglobin * (1 + 0.5 * a.blotches * coarse) + 0.05 * a.blotches * middle
+    melanin = a.melanin * (1 + 0.06 * a.blotches * coarse) + 0.012 * a.blotches * middle
+    blood = a.haemoglobin * (1 + 0.35 * a.blotches * coarse) + 0.03 * a.blotches * middle
     gloss = a.shine
     if ear:
         blood += 0.12
@@ -176,14 +189,14 @@ def skin_albedo(
         melanin += 0.12 * a.under_eye * m[_UNDER_EYE]
         blood += 0.25 * a.under_eye * m[_UNDER_EYE]
         if a.freckles > 0.0:
-            spots = noise(volume, sx * 0.55, sy * 0.55, sz * 0.55)
+            spots = noise(volume, sx * 0.55, sy * 0.55, sz * 0.55) * _fade(0.6 * mm)
             melanin += 0.16 * a.freckles * smooth(0.55, 0.85, spots) * (0.3 + m[_CHEEK])
         for mole in range(MOLES):
             if a.moles[mole, 3] > 0.0:
                 mx, my = x - a.moles[mole, 0], y - a.moles[mole, 1]
                 size = a.moles[mole, 3]
-                melanin += 0.5 * smooth(size + 0.5, size - 0.3, math.sqrt(mx * mx + my * my))
-        lip = smooth(0.8, -0.8, m[_LIP] + 0.25 * middle)
+                melanin += 0.5 * smooth(size + 0.3 + soft, size - 0.2 - soft, math.sqrt(mx * mx + my * my))
+        lip = smooth(0.6 + soft, -0.6 - soft, m[_LIP] + 0.25 * middle)
         blood += lip * a.lip_red
         melanin += 0.10 * lip * (1 - a.melanin)
         gloss += 0.5 * lip
@@ -191,21 +204,21 @@ def skin_albedo(
     g = a.skin_base[1] * math.exp(-2.65 * melanin - 0.95 * blood)
     b = a.skin_base[2] * math.exp(-3.0 * melanin - 0.80 * blood)
     if front:
-        r, g, b = _face_paint(a, volume, m, x, y, z, lip, r, g, b)
+        r, g, b = _face_paint(a, volume, m, mm, x, y, z, lip, r, g, b)
     if scalp > -3.0:
         cover = smooth(-2.0, 4.0, scalp) * a.hair_density
-        hr, hg, hb, _ = hair_albedo(a, volume, x, y, z)
+        hr, hg, hb, _ = hair_albedo(a, volume, mm, x, y, z)
         r, g, b = r * (1 - cover) + hr * cover, g * (1 - cover) + hg * cover, b * (1 - cover) + hb * cover
         gloss *= 1 - 0.6 * cover
     return r, g, b, gloss
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
-def _face_paint(
-    a: Appearance, volume: np.ndarray, m: np.ndarray, x: float, y: float, z: float, lip: float,
+def _face_paint(a: Appearance, volume: np.ndarray, m: np.ndarray, mm: float, x: float, y: float, z: float, lip: float,
     r: float, g: float, b: float,
 ) -> tuple[float, float, float]:  # fmt: skip
     """Lines, make-up, brows, lashes and beard over the bare skin of the front of the face."""
+    soft = 0.45 * mm
     if lip > 0.0:
         stick = lip * a.lipstick[3]
         r, g, b = (
@@ -214,7 +227,7 @@ def _face_paint(
             b + (a.lipstick[2] - b) * stick,
         )
         # Where the lips meet light hardly gets in.
-        dark = 1 - 0.55 * smooth(1.0, -0.4, m[_MOUTH_GAP])
+        dark = 1 - 0.55 * smooth(0.7 + soft, -0.2 - soft, m[_MOUTH_GAP])
         r, g, b = r * dark, g * dark * 0.95, b * dark * 0.95
     nx, ny, nz = (abs(x) - _NOSTRIL_X) / 3.6, (y - _NOSTRIL_Y) / 2.4, (z - _NOSTRIL_Z) / 5.0
     hole = nx * nx + ny * ny + nz * nz
@@ -228,10 +241,10 @@ def _face_paint(
         # The fold above the upper lid, and the lashes: a dark line that is thick above and thin below.
         if y < 2.0:
             fold = 0.35 * math.exp(-(((eye - 4.2) / 0.9) ** 2))
-            line = smooth(1.9, 0.5, eye) * (0.55 + 0.45 * a.liner)
+            line = smooth(1.7 + soft, 0.7 - soft, eye) * (0.55 + 0.45 * a.liner)
         else:
             fold = 0.12 * math.exp(-(((eye - 6.0) / 1.5) ** 2))
-            line = smooth(1.2, 0.2, eye) * (0.15 + 0.45 * a.liner)
+            line = smooth(1.0 + soft, 0.4 - soft, eye) * (0.15 + 0.45 * a.liner)
         dark = (1 - fold) * (1 - 0.88 * line)
         r, g, b = r * dark, g * dark, b * dark
     if a.wrinkles > 0.0:
@@ -253,13 +266,14 @@ def _face_paint(
         taper = max(taper, 0.6)
         across = (m[_ACROSS] - a.brow_lift) / taper
         ends = smooth(-0.10, 0.10, along) * smooth(a.brow_length, a.brow_length - 0.22, along)
-        strands = noise(volume, x * 0.9 + y * 0.5, y * 0.35, a.texture_shift[0])
-        cover = ends * smooth(1.25, 0.55, abs(across) + 0.30 * strands) * a.brow_density
+        strands = noise(volume, x * 0.9 + y * 0.5, y * 0.35, a.texture_shift[0]) * _fade(mm)
+        spread = 0.35 + soft / taper
+        cover = ends * smooth(0.9 + spread, 0.9 - spread, abs(across) + 0.30 * strands) * a.brow_density
         cover = min(cover * (1.0 + 0.25 * strands), 1.0)
         if cover > 0.0:
             c = a.brow_colour
             r, g, b = r + (c[0] - r) * cover, g + (c[1] - g) * cover, b + (c[2] - b) * cover
-    return _beard(a, volume, m, x, y, lip, r, g, b)
+    return _beard(a, volume, m, mm, x, y, lip, r, g, b)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -267,6 +281,7 @@ def _beard(
     a: Appearance,
     volume: np.ndarray,
     m: np.ndarray,
+    mm: float,
     x: float,
     y: float,
     lip: float,
@@ -279,7 +294,7 @@ def _beard(
     rough = 0.5 * a.stubble * max(m[_BEARD], 0.8 * m[_MOUSTACHE])
     if grown + rough <= 0.01:
         return r, g, b
-    strands = noise(volume, x * 0.8, y * 0.25, a.texture_shift[2])
+    strands = noise(volume, x * 0.8, y * 0.25, a.texture_shift[2]) * _fade(0.8 * mm)
     cover = min(max(smooth(0.12, 0.75, grown + 0.16 * strands), rough * (0.55 + 0.2 * strands)), 0.97) * (
         1 - lip
     )
@@ -295,25 +310,29 @@ def albedo(
     maps: np.ndarray,
     volume: np.ndarray,
     scratch: np.ndarray,
+    mm: float,
     x: float,
     y: float,
     z: float,
 ) -> tuple[float, float, float, float]:
-    """Linear reflectance and gloss of a point of any part of a head, at template position ``x, y, z``."""
+    """Linear reflectance and gloss of a point of any part of a head.
+
+    ``x, y, z`` is its template position, ``mm`` the side of the pixel it is seen through, in millimetres.
+    """
     if part == _EYE_LEFT:
-        return eye_albedo(a, volume, x, y, z, 31.5)
+        return eye_albedo(a, volume, mm, x, y, z, 31.5)
     if part == _EYE_RIGHT:
-        return eye_albedo(a, volume, x, y, z, -31.5)
+        return eye_albedo(a, volume, mm, x, y, z, -31.5)
     if part == _MOUTH:
         return 0.22, 0.055, 0.05, 0.8
     if part == _TEETH:
         return a.teeth[0], a.teeth[1], a.teeth[2], 1.5
     if part == _HAIR:
-        return hair_albedo(a, volume, x, y, z)
+        return hair_albedo(a, volume, mm, x, y, z)
     if part == _LASHES:
         return 0.01, 0.008, 0.008, 0.2
     if part == _CLOTH:
         return cloth_albedo(a, volume, x, y, z)
     if part == GLASSES_PART:
         return a.glasses[0], a.glasses[1], a.glasses[2], 3.0
-    return skin_albedo(a, maps, volume, scratch, x, y, z, part == _EAR)
+    return skin_albedo(a, maps, volume, scratch, mm, x, y, z, part == _EAR)

@@ -80,7 +80,11 @@ _IRIS = np.array(
 def draw_appearance(rng: np.random.Generator) -> Appearance:
     """Draw one person; every number follows from ``rng`` alone."""
     melanin = float(
-        np.clip(rng.choice([rng.beta(1.6, 5.0), rng.beta(3.5, 3.0), rng.uniform(0.0, 1.0)]), 0.02, 0.95)
+        np.clip(
+            rng.choice([rng.beta(1.3, 7.0), rng.beta(3.5, 3.0), rng.uniform(0.0, 1.0)], p=[0.5, 0.25, 0.25]),
+            0.02,
+            0.95,
+        )
     )
     age = rng.uniform(0.0, 1.0)
     masculine = rng.random() < 0.5
@@ -148,7 +152,7 @@ def _f(values: np.ndarray) -> Floats:
 def _hair_colour(rng: np.random.Generator, melanin: float, age: float) -> np.ndarray:
     weights = np.array([3.0, 3, 2.5, 2, 1.4, 1.0, 0.7, 0.5, 0.2, 0.1])
     weights[2:8] *= max(0.02, 1 - 1.8 * melanin)
-    weights[8:] += np.array([1.6, 1.6]) * max(0.0, age - 0.5) * 4
+    weights[8:] += np.array([1.6, 1.0]) * max(0.0, age - 0.5) * 2.5
     colour = _HAIR[rng.choice(len(_HAIR), p=weights / weights.sum())] * rng.uniform(0.75, 1.2)
     return np.clip(srgb_to_linear(np.clip(colour, 0, 1)), 0.003, 0.55)
 

@@ -8,20 +8,59 @@ import numpy as np
 
 from lineament.data.synthetic.head.model import Floats, HeadModel
 
-# Mood -> (how often, {part of an expression's name: (least, most) activation}).
+# Mood -> (how often, {part of an expression's name: (least, most) activation}). Heads name the same thing differently.
 _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "neutral": (0.26, {}),
     "smile": (0.20, {"smile": (0.2, 0.9), "cheeksquint": (0.0, 0.5), "dimple": (0.0, 0.4)}),
-    "laugh": (0.12, {"smile": (0.5, 1.0), "jawopen": (0.1, 0.5), "squint": (0.1, 0.5), "upperup": (0.1, 0.5)}),
-    "talk": (0.12, {"jawopen": (0.05, 0.5), "funnel": (0.0, 0.5), "pucker": (0.0, 0.4), "lowerdown": (0.0, 0.4)}),
-    "surprise": (0.06, {"jawopen": (0.2, 0.8), "browinnerup": (0.4, 1.0), "browouterup": (0.4, 1.0),
-                        "browup": (0.4, 1.0), "eyewide": (0.3, 1.0)}),
-    "anger": (0.06, {"browdown": (0.4, 1.0), "sneer": (0.1, 0.7), "press": (0.1, 0.7), "squint": (0.1, 0.5)}),
-    "sadness": (0.05, {"browinnerup": (0.3, 0.9), "frown": (0.3, 0.9), "shruglower": (0.1, 0.6)}),
-    "blink": (0.04, {"blink": (0.7, 1.0)}),
+    "laugh": (
+        0.12,
+        {
+            "smile": (0.5, 1.0),
+            "jawopen": (0.1, 0.5),
+            "squint": (0.1, 0.5),
+            "upperup": (0.1, 0.5),
+            "upperlipraise": (0.1, 0.5),
+        },
+    ),
+    "talk": (
+        0.12,
+        {
+            "jawopen": (0.05, 0.5),
+            "funnel": (0.0, 0.5),
+            "pucker": (0.0, 0.4),
+            "lowerdown": (0.0, 0.4),
+            "lowerlipdown": (0.0, 0.4),
+        },
+    ),
+    "surprise": (
+        0.06,
+        {
+            "jawopen": (0.2, 0.8),
+            "browinnerup": (0.4, 1.0),
+            "browouterup": (0.4, 1.0),
+            "browup": (0.4, 1.0),
+            "eyewide": (0.3, 1.0),
+            "lidwide": (0.2, 0.8),
+        },
+    ),
+    "anger": (
+        0.06,
+        {
+            "browdown": (0.4, 1.0),
+            "sneer": (0.1, 0.7),
+            "nosewrinkle": (0.1, 0.7),
+            "press": (0.1, 0.7),
+            "squint": (0.1, 0.5),
+        },
+    ),
+    "sadness": (
+        0.05,
+        {"browinnerup": (0.3, 0.9), "frown": (0.3, 0.9), "shruglower": (0.1, 0.6), "chinraise": (0.1, 0.6)},
+    ),
+    "blink": (0.04, {"blink": (0.7, 1.0), "lidclose": (0.7, 1.0)}),
     "pout": (0.04, {"pucker": (0.4, 1.0), "cheekpuff": (0.0, 0.5)}),
     "mixture": (0.05, {}),
-}  # fmt: skip
+}
 _GAZE_LIMIT = 0.45
 
 
@@ -57,7 +96,7 @@ def draw_expression(rng: np.random.Generator, head: HeadModel) -> tuple[Floats, 
                 activations[number] = max(activations[number], strength * (1 + tilt))
     # Nobody's face is quite at rest.
     still = np.array(
-        [_is_gaze(stem) or "blink" in stem or "pupil" in stem or "jaw" in stem for stem, _ in plain]
+        [_is_gaze(stem) or _closes_lids(stem) or "pupil" in stem or "jaw" in stem for stem, _ in plain]
     )
     share = 0.5 if mood == "mixture" else 0.15
     stray = (
@@ -68,10 +107,14 @@ def draw_expression(rng: np.random.Generator, head: HeadModel) -> tuple[Floats, 
     activations = np.where(still, activations, np.maximum(activations, stray))
     lids = rng.beta(1.2, 6.0) * 0.5
     if mood != "surprise":
-        activations += lids * np.array([("blink" in stem) for stem, _ in plain])
+        activations += lids * np.array([_closes_lids(stem) for stem, _ in plain])
     gaze = np.clip(rng.normal(0.0, [0.18, 0.10]), -_GAZE_LIMIT, _GAZE_LIMIT)
     eyes = _apply_gaze(activations, plain, gaze)
     return np.clip(activations, 0, 1).astype(np.float32), eyes, mood
+
+
+def _closes_lids(stem: str) -> bool:
+    return "blink" in stem or "lidclose" in stem
 
 
 def _is_gaze(stem: str) -> bool:

@@ -24,7 +24,7 @@ from lineament.data.synthetic.mesh import (
 from lineament.data.synthetic.noise import noise_volume, smooth
 from lineament.data.synthetic.scene import Scene, camera_for, face_box
 from lineament.data.synthetic.sensor import through_camera
-from lineament.data.synthetic.shading import shade
+from lineament.data.synthetic.shading import shade, tone_table
 from lineament.geometry.camera import Camera
 
 SHADOW_SIZE = 128
@@ -74,11 +74,15 @@ class Renderer:
         self.samples = samples
         solid = head.faces[~np.isin(head.part, (Part.HAIR, Part.LASHES, Part.CLOTH))]
         self._openness = ambient_occlusion(head.neutral, solid)
+        # Hair and clothes are drawn in shapes far from the neutral one, so theirs cannot be worked out beforehand.
+        for part, value in ((Part.HAIR, 0.85), (Part.LASHES, 0.6), (Part.CLOTH, 0.85)):
+            self._openness[np.unique(head.faces[head.part == part])] = value
+        self._has_cloth = bool((head.part == Part.CLOTH).any())
+        self._has_hair = bool((head.part == Part.HAIR).any())
         self._rest_normals = vertex_normals(head.neutral, head.faces)
         self._scalp = np.zeros(len(head.neutral), bool)
-        if not (head.part == Part.HAIR).any():
+        if not self._has_hair:
             self._scalp[np.unique(head.faces[head.part == Part.SKIN])] = True
-        self._has_cloth = bool((head.part == Part.CLOTH).any())
 
     def render(self, scene: Scene, size: int) -> Rendering:
         """Draw one scene.
@@ -91,17 +95,19 @@ class Renderer:
             The picture and its truth; a pure function of the arguments and the head.
         """
         head = self.head
+        person = scene.appearance
+        if self._has_hair:
+            # The head's own hair covers the skull; none is painted on the skin beneath.
+            person = person._replace(hair_density=0.0)
         vertices = head.vertices(scene.identity[None], scene.expression[None], scene.gaze[None])[0]
         landmarks = head.landmarks(vertices[None])[0]
-        if self._scalp.any() and scene.appearance.hair_volume > 0 and scene.appearance.hair_density > 0.5:
-            _raise_hair(
-                vertices, self._rest_normals, head.canonical, self._scalp, feature_maps(), scene.appearance
-            )
+        if self._scalp.any() and person.hair_volume > 0 and person.hair_density > 0.5:
+            _raise_hair(vertices, self._rest_normals, head.canonical, self._scalp, feature_maps(), person)
         camera = camera_for(scene.view, landmarks, size)
         rotation = camera.world_to_camera[:3, :3].numpy()
         translation = camera.world_to_camera[:3, 3].numpy()
         extras = build_extras(
-            scene.appearance, head, landmarks, cloth=not self._has_cloth, hair=bool(self._scalp.any())
+            person, head, landmarks, cloth=not self._has_cloth, hair=bool(self._scalp.any())
         )
         mesh = _join(head, vertices, self._openness, extras)
         points = mesh.vertices @ rotation.T + translation
@@ -115,7 +121,9 @@ class Renderer:
         kept = front_faces(fine, mesh.faces, mesh.two_sided)
         faces, part = mesh.faces[kept], mesh.part[kept]
         index, fine_depth = depth_buffer(fine, faces, size * self.samples, size * self.samples)
-        image, coverage = self._shade(scene, mesh, points, normals, fine, faces, part, index, size)
+        image, coverage = self._shade(
+            scene, person, mesh, points, normals, fine, faces, part, index, size, float(intrinsics[0, 0])
+        )
         rng = np.random.Generator(np.random.PCG64(list(scene.picture_seed)))
         background = draw_background(rng, size, size)
         image = image + background * (1 - coverage)[..., None]
@@ -137,8 +145,8 @@ class Renderer:
         )
 
     def _shade(
-        self, scene: Scene, mesh: _Mesh, points: Floats, normals: Floats, fine: Floats, faces: Ints, part: np.ndarray,
-        index: Ints, size: int,
+        self, scene: Scene, person: Appearance, mesh: _Mesh, points: Floats, normals: Floats, fine: Floats,
+        faces: Ints, part: np.ndarray, index: Ints, size: int, focal: float,
     ) -> tuple[Floats, Floats]:  # fmt: skip
         image = np.empty((size, size, 3), np.float32)
         coverage = np.empty((size, size), np.float32)
@@ -147,9 +155,10 @@ class Renderer:
         in_sun = sun_view(points - middle, scene.light.sun.astype(np.float64), SHADOW_SIZE, reach)
         _, shadow = depth_buffer(in_sun, mesh.faces[mesh.casts], SHADOW_SIZE, SHADOW_SIZE)
         shade(
-            index, self.samples, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun, shadow,
-            2.2 * 2 * reach / SHADOW_SIZE, scene.appearance, scene.light,
-            irradiance_coefficients(scene.light.harmonics), feature_maps(), noise_volume(), image, coverage,
+            index, self.samples, focal, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun,
+            shadow, 2.2 * 2 * reach / SHADOW_SIZE, person, scene.light,
+            irradiance_coefficients(scene.light.harmonics), tone_table(scene.light.contrast), feature_maps(),
+            noise_volume(), image, coverage,
         )  # fmt: skip
         return image, coverage
 
@@ -197,16 +206,21 @@ def _project(points: Floats, intrinsics: Floats) -> Floats:
     return pixels
 
 
-def _visible(projected: Floats, fine_depth: Floats, samples: int) -> np.ndarray:
+@numba.njit(cache=True, nogil=True)
+def _visible(projected: np.ndarray, fine_depth: np.ndarray, samples: int) -> np.ndarray:
     """Depth test of landmarks against the 3x3 samples around each."""
     height, width = fine_depth.shape
-    visible = np.zeros(len(projected), bool)
-    for number, (x, y, depth) in enumerate(projected):
-        column, row = round((x + 0.5) * samples - 0.5), round((y + 0.5) * samples - 0.5)
+    visible = np.zeros(projected.shape[0], np.bool_)
+    for number in range(projected.shape[0]):
+        column = int(np.floor((projected[number, 0] + 0.5) * samples))
+        row = int(np.floor((projected[number, 1] + 0.5) * samples))
         if not (0 <= column < width and 0 <= row < height):
             continue
-        around = fine_depth[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2]
-        visible[number] = bool(((around == 0) | (around > depth - VISIBLE_WITHIN)).any())
+        for y in range(max(row - 1, 0), min(row + 2, height)):
+            for x in range(max(column - 1, 0), min(column + 2, width)):
+                front = fine_depth[y, x]
+                if front == 0 or front > projected[number, 2] - VISIBLE_WITHIN:
+                    visible[number] = True
     return visible
 
 
