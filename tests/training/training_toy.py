@@ -47,7 +47,8 @@ class ToyConfig(RecipeConfig):
 class Net(nn.Module):
     def __init__(self, config: ToyConfig) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(3, config.width, 3, padding=1)
+        # No bias before a batch norm: its gradient is zero but for rounding, which Adam blows up to full steps.
+        self.conv = nn.Conv2d(3, config.width, 3, padding=1, bias=not config.normalise)
         self.norm = nn.BatchNorm2d(config.width) if config.normalise else nn.Identity()
         self.drop = nn.Dropout(config.dropout)
         self.head = nn.Conv2d(config.width, 1, 1)
