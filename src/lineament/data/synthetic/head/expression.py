@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.data.synthetic.head.lids import close_lids, slide_lids
-from lineament.data.synthetic.head.regions import JAW_HINGE, Regions, smooth_step
+from lineament.data.synthetic.head.regions import JAW_HINGE, Regions
+from lineament.data.synthetic.head.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 

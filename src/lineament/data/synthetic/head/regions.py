@@ -10,18 +10,13 @@ import numpy.typing as npt
 
 from lineament.data.synthetic.head.hair import HairGrid
 from lineament.data.synthetic.head.half import FullMesh, Index
+from lineament.data.synthetic.head.surface import smooth_step
 from lineament.data.synthetic.head.template import EYE_CENTRES
 
 Array = npt.NDArray[np.float64]
 
 JAW_HINGE = np.array([0.0, 10.0, 74.0])
 _SEPARATE = ("eye", "teeth_upper", "teeth_lower", "tongue", "ear", "hair")
-
-
-def smooth_step(value: Array) -> Array:
-    """0 below 0, 1 above 1, and a smooth cubic between."""
-    clipped = np.clip(value, 0.0, 1.0)
-    return clipped**2 * (3 - 2 * clipped)
 
 
 @dataclass(frozen=True)

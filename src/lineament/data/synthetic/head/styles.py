@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.regions import Regions, smooth_step
-from lineament.data.synthetic.head.surface import face_depth
+from lineament.data.synthetic.head.hair import FRINGE_REST_DEPTH, FRINGE_THETA, SKULL_CENTRE
+from lineament.data.synthetic.head.regions import Regions
+from lineament.data.synthetic.head.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 
@@ -30,12 +31,12 @@ STYLES: dict[str, dict[str, float]] = {
         "hairline_temples": 0.0,
     },
     "long": {"hair_bald": 0.0, "hair_length": 1.0, "hair_fringe": 0.0, "hair_volume": 0.4},
-    "afro": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 4.5, "hair_top": 0.5},
+    "afro": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 6.5, "hair_top": 0.5},
     "crop": {
         "hair_bald": 0.0,
         "hair_length": 0.0,
         "hair_fringe": 0.0,
-        "hair_volume": -1.4,
+        "hair_volume": -2.2,
         "hair_top": -0.3,
         "hair_sides": 0.0,
         "hair_parting": 0.0,
@@ -75,17 +76,16 @@ def hair_modes(r: Regions) -> dict[str, Array]:
     towards_crown /= np.maximum(np.linalg.norm(towards_crown, axis=-1, keepdims=True), 1e-6)
     edge = smooth_step((down - 0.45) / 0.55)
     lift = 6.0 * smooth_step((down - 0.6) / 0.4)
-    bald = -(13.0 * cap_fade + 3.0 * np.ones_like(theta))
     return {
-        "hair_volume": on_cap(3.0 * cap_fade * np.ones_like(theta), crown=np.array([0.0, -3.0, 0.0])),
-        "hair_top": on_cap(3.5 * cap_fade * front, crown=np.array([0.0, -1.5, 0.0])),
+        "hair_volume": on_cap(2.2 * cap_fade * np.ones_like(theta), crown=np.array([0.0, -2.2, 0.0])),
+        "hair_top": on_cap(2.2 * cap_fade * front, crown=np.array([0.0, -1.5, 0.0])),
         "hair_sides": on_cap(2.0 * side * cap_fade),
         "hair_parting": _parting(r, 1.3 * cap_fade * np.exp(-(((theta - 0.6) / 0.7) ** 2))),
         "hairline_height": on_cap(4.5 * edge * np.exp(-((theta / 0.9) ** 4)), towards_crown),
         "hairline_temples": on_cap(5.0 * edge * np.exp(-(((theta - 0.55) / 0.22) ** 2)), towards_crown),
-        "hair_bald": on_cap(bald, crown=np.array([0.0, 16.0, 0.0])),
+        "hair_bald": 0.3 * (SKULL_CENTRE - mesh.points) * r.group("hair")[:, None],
         "hair_length": _skirt(r, *_hanging(r)) + on_cap(lift * smooth_step((theta - 0.9) / 0.12)),
-        "hair_fringe": _skirt(r, *_fringe(r)) + on_cap(lift * (1 - smooth_step((theta - 0.72) / 0.2))),
+        "hair_fringe": _skirt(r, *_fringe(r)) + on_cap(lift * (1 - smooth_step((theta - 0.8) / 0.2))),
     }
 
 
@@ -128,16 +128,11 @@ def _hanging(r: Regions) -> tuple[Array, Array]:
 
 def _fringe(r: Regions) -> tuple[Array, Array]:
     """Targets of the skirt as a fringe over the forehead, and which columns take part."""
-    grid, points = r.hair, r.mesh.points
-    rows = grid.skirt.shape[0]
-    edge = points[grid.cap[-1]]
-    fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
-    longest = smooth_step((0.95 - grid.theta) / 0.5)[None, :]
-    y = edge[None, :, 1] + (-32.0 - edge[None, :, 1]) * fall * longest
-    x = np.broadcast_to(edge[None, :, 0], y.shape)
-    skin = face_depth(np.stack([x.ravel(), y.ravel()], axis=1))[0].reshape(y.shape)
-    z = np.minimum(skin, edge[None, :, 2]) - 6.0 + 1.5 * fall
-    return np.stack([x, y, z], axis=-1), 1 - smooth_step((grid.theta - 0.82) / 0.12)
+    rest = r.mesh.points[r.hair.skirt]
+    fall = np.linspace(0.0, 1.0, len(rest))[:, None]
+    out = np.zeros_like(rest)
+    out[..., 2] = -FRINGE_REST_DEPTH - 6.0 + 1.5 * fall
+    return rest + out, (r.hair.theta < FRINGE_THETA).astype(float)
 
 
 def _skirt(r: Regions, target: Array, columns: Array) -> Array:

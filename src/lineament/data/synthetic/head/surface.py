@@ -40,12 +40,12 @@ _SECTIONS = np.array(
         (-8, -16.0, 71.5, 74.0, 171.0, 2.3, 2.1),
         (5, -13.5, 70.5, 72.0, 168.0, 2.2, 2.1),
         (20, -15.0, 69.5, 70.0, 162.0, 2.1, 2.1),
-        (35, -19.0, 67.5, 69.0, 155.0, 2.0, 2.1),
-        (48, -22.3, 65.0, 68.0, 149.0, 1.95, 2.1),
-        (60, -23.4, 62.5, 67.0, 144.0, 1.9, 2.1),
-        (72, -22.6, 60.5, 66.0, 140.0, 1.9, 2.1),
-        (86, -19.5, 58.5, 66.0, 136.0, 1.85, 2.1),
-        (98, -19.0, 57.0, 66.0, 134.0, 1.8, 2.1),
+        (35, -19.0, 67.5, 69.0, 155.0, 2.12, 2.1),
+        (48, -22.3, 65.0, 68.0, 149.0, 2.1, 2.1),
+        (60, -23.4, 62.5, 67.0, 144.0, 2.08, 2.1),
+        (72, -22.6, 60.5, 66.0, 140.0, 2.04, 2.1),
+        (86, -19.5, 58.5, 66.0, 136.0, 1.98, 2.1),
+        (98, -19.0, 57.0, 66.0, 134.0, 1.9, 2.1),
         (107, -17.0, 55.5, 66.0, 132.0, 1.75, 2.1),
         (113, -12.0, 54.5, 66.0, 131.0, 1.75, 2.1),
         (120, -2.0, 54.0, 67.0, 130.0, 1.8, 2.1),
@@ -116,7 +116,8 @@ def _jaw_rise(theta: Array) -> Array:
     return 40.0 * side**2 * (3 - 2 * side) + 12.0 * behind**2 * (3 - 2 * behind)
 
 
-def _smooth_step(value: Array) -> Array:
+def smooth_step(value: Array) -> Array:
+    """0 below 0, 1 above 1, and a smooth cubic between."""
     clipped = np.clip(value, 0.0, 1.0)
     return clipped**2 * (3 - 2 * clipped)
 
@@ -170,7 +171,7 @@ def _soft_max(values: list[Array], softness: float) -> Array:
 
 
 _NOSE_Y = [-16.0, -10.0, -6.0, 0.0, 8.0, 18.0, 27.0, 33.0, 36.5, 40.0, 43.0, 46.0, 49.0, 54.0]
-_NOSE_HEIGHT = [0.0, 1.2, 3.0, 6.5, 11.5, 17.5, 22.8, 25.6, 25.6, 22.0, 15.0, 8.5, 4.0, 0.0]
+_NOSE_HEIGHT = [0.0, 1.2, 3.0, 6.5, 11.5, 17.5, 22.8, 25.2, 25.2, 20.8, 13.0, 5.8, 2.2, 0.0]
 _NOSE_SPREAD = [9.0, 7.5, 7.0, 7.0, 7.8, 8.8, 9.6, 9.8, 9.8, 9.4, 8.6, 7.0, 6.0, 6.0]
 
 
@@ -239,7 +240,7 @@ def skin_points(theta: Array, level: Array) -> Array:
     """``[N, 3]`` points of the skin, relief included but lips not, anywhere on the half x >= 0."""
     points = base_points(theta, level)
     x, y = points[:, 0], points[:, 1]
-    frontal = _smooth_step((1.35 - theta) / 0.35) * _smooth_step((CHIN_LEVEL + 12 - level) / 12)
+    frontal = smooth_step((1.35 - theta) / 0.35) * smooth_step((CHIN_LEVEL + 12 - level) / 12)
     depth = points[:, 2] - (relief(x, y) + nose_relief(x, y)) * frontal
     on_face = (theta < 0.8) & (np.abs(level) < 30)
     points[:, 2] = np.where(on_face, lid_blend(x, y, depth), depth)

@@ -1,0 +1,95 @@
+"""Where the 68 landmarks lie on the built-in mesh: points of triangles, or of the lids' and lips' contours."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from lineament.data.synthetic.head.half import FullMesh, Index
+from lineament.data.synthetic.head.model import Part
+from lineament.data.synthetic.head.template import LANDMARKS68
+
+Array = npt.NDArray[np.float64]
+
+_JAW = list(range(8, 17))
+_FRONT = [*range(22, 31), *range(33, 36)]
+_EYE = list(range(42, 48))
+# Landmarks of the half x >= 0 along the lips, with the half of the contour they lie on.
+_UPPER_OUTER, _LOWER_OUTER = [51, 52, 53, 54], [55, 56, 57]
+_UPPER_INNER, _LOWER_INNER = [62, 63, 64], [65, 66]
+# (landmark of the half x >= 0, its mirror image)
+_MIRRORED = [
+    *((16 - k, k) for k in range(8)),
+    *((26 - k, 17 + k) for k in range(5)),
+    (34, 32), (35, 31),
+    (42, 39), (43, 38), (44, 37), (45, 36), (46, 41), (47, 40),
+    (52, 50), (53, 49), (54, 48), (55, 59), (56, 58),
+    (63, 61), (64, 60), (65, 67),
+]  # fmt: skip
+_AXIS_DEPTH = 72.0
+
+
+def place_landmarks(mesh: FullMesh) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
+    """Vertices ``[68, 3]`` and weights ``[68, 3]`` of the landmarks, symmetric about the middle plane."""
+    ids, weights = np.zeros((68, 3), np.int64), np.zeros((68, 3))
+    template = LANDMARKS68.astype(np.float64)
+    half_skin = mesh.faces[(mesh.part == Part.SKIN) & (mesh.faces.max(axis=1) < mesh.half_count)]
+    for chosen, project in ((_JAW, _around), (_FRONT, _frontal)):
+        for landmark in chosen:
+            ids[landmark], weights[landmark] = _on_triangle(mesh, half_skin, template[landmark], project)
+    margin = mesh.groups["lid_ring_0"]
+    ids[_EYE], weights[_EYE] = _on_contour(mesh, np.append(margin, margin[0]), template[_EYE])
+    for name, upper, lower in (("lip_6", _UPPER_OUTER, _LOWER_OUTER), ("lip_0", _UPPER_INNER, _LOWER_INNER)):
+        ring = mesh.groups[name]
+        middle = len(ring) // 2
+        ids[upper], weights[upper] = _on_contour(mesh, ring[: middle + 1], template[upper])
+        ids[lower], weights[lower] = _on_contour(mesh, ring[middle:], template[lower])
+    for given, image in _MIRRORED:
+        ids[image], weights[image] = mesh.mirror[ids[given]], weights[given]
+    return ids.astype(np.int32), weights.astype(np.float32)
+
+
+def _frontal(points: Array) -> Array:
+    return points[..., :2]
+
+
+def _around(points: Array) -> Array:
+    """Cylinder coordinates: 100 mm per radian about the vertical axis, and y."""
+    angle = np.arctan2(points[..., 0], _AXIS_DEPTH - points[..., 2])
+    return np.stack([100.0 * angle, points[..., 1]], axis=-1)
+
+
+def _on_triangle(
+    mesh: FullMesh, faces: Index, point: Array, project: Callable[[Array], Array]
+) -> tuple[Index, Array]:
+    """The triangle hit at the projection of a point, the nearest to it in depth, and the weights of its corners."""
+    corners = project(mesh.points[faces])  # [F, 3, 2]
+    target = project(point)
+    a, b, c = corners[:, 0], corners[:, 1], corners[:, 2]
+    u, v, w = b - a, c - a, target - a
+    area = u[:, 0] * v[:, 1] - u[:, 1] * v[:, 0]
+    area = np.where(np.abs(area) < 1e-9, 1e-9, area)
+    second = (w[:, 0] * v[:, 1] - w[:, 1] * v[:, 0]) / area
+    third = (u[:, 0] * w[:, 1] - u[:, 1] * w[:, 0]) / area
+    shares = np.stack([1 - second - third, second, third], axis=1)
+    outside = np.maximum(-shares.min(axis=1), 0.0)
+    depth = np.abs((shares * mesh.points[faces][..., 2]).sum(axis=1) - point[2])
+    best = int(np.argmin(np.where(outside < 1e-6, depth, 1e3 + 1e3 * outside)))
+    clipped = np.maximum(shares[best], 0.0)
+    return faces[best], clipped / clipped.sum()
+
+
+def _on_contour(mesh: FullMesh, line: Index, points: Array) -> tuple[Index, Array]:
+    """The nearest places on a polyline of vertices, seen from the front: ``[N, 3]`` vertices and weights."""
+    start, end = mesh.points[line[:-1], :2], mesh.points[line[1:], :2]
+    step = end - start
+    relative = points[:, None, :2] - start
+    along = np.clip((relative * step).sum(-1) / np.maximum((step**2).sum(-1), 1e-12), 0.0, 1.0)
+    best = np.linalg.norm(relative - along[..., None] * step, axis=-1).argmin(axis=1)
+    share = along[np.arange(len(points)), best]
+    zero = np.zeros(len(points))
+    return np.stack([line[best], line[best + 1], line[best]], axis=1), np.stack(
+        [1 - share, share, zero], axis=1
+    )
