@@ -129,6 +129,8 @@ def test_lbp_writes_boxes_without_points(photo: Path) -> None:
     [
         ([], 2, "at least one photograph"),
         (["absent.jpg"], 1, "absent.jpg"),
+        (["a\0.png"], 2, "null character"),
+        (["a.png", "--out", "a\0"], 2, "null character"),
         (["empty.png"], 1, "no face was found in empty.png"),
         (["broken.jpg"], 1, "broken.jpg"),
         (["a.png", "--detector", "mtcm"], 2, "did you mean 'mtcnn'"),

@@ -10,7 +10,7 @@ import pytest
 from lineament.cli.main import VERBS, main
 
 # These start minutes of work when their arguments happen to be right, so they always get one wrong flag.
-WORKING_VERBS = {"demo", "train", "bench", "data synth", "data prepare"}
+WORKING_VERBS = {"demo", "detect", "train", "bench", "data synth", "data prepare"}
 WORDS = [
     "--help", "-h", "--out", "--model", "--seed", "--count", "--size", "--data", "--overwrite", "--no-such-flag",
     "-1", "0", "nan", "1e9", "", " ", "--", "-", "x" * 300, "ünï/çødé.png", "missing.jpg", "missing_folder/", ".",

@@ -114,13 +114,18 @@ def plan(inputs: Sequence[Path], out: Path | None = None) -> list[Photo]:
 
     Raises:
         DataError: If an input does not exist, or a folder holds no picture.
-        UsageError: If two photographs would write the same files.
+        UsageError: If two photographs would write the same files, or a path is none.
     """
+    for given in (*inputs, *([] if out is None else [out])):
+        if "\0" in str(given):
+            raise UsageError(f"{str(given)!r} is no path: it holds a null character.")
     photos: list[Photo] = []
     taken: dict[Path, Path] = {}
     for given in inputs:
         if given.is_dir():
             here = given.resolve()
+            if out is None and not here.name:
+                raise UsageError(f"there is no place beside {here} for the results: say where with --out.")
             folder = out or here.with_name(here.name + "-faces")
             # Overlays of earlier runs are pictures too, but not photographs.
             paths = [path for path in list_images(given) if not path.name.endswith(_MARK + ".png")]
