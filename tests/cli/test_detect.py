@@ -169,7 +169,7 @@ def test_unwritable_place_is_one_sentence(photo: Path, capsys: pytest.CaptureFix
 
 
 def test_bench_finds_its_faces() -> None:
-    figures = bench.run(count=4, batch_size=4, repeats=1)
+    figures = bench.run(batch=3, repeats=1)
     assert figures["found"] == 1.0
     assert figures["images_per_second"] > 0
-    assert figures["bench"] == "detect"
+    assert figures["median_ms"] > 0

@@ -51,6 +51,17 @@ def test_box_from_landmarks_leaves_nan_out() -> None:
     assert boxes.box_from_landmarks(points, margin=0.5).tolist() == [-10.0, -10.0, 30.0, 70.0]
 
 
+def test_box_from_five_points_by_hand() -> None:
+    points = torch.tensor([[0.0, 10.0], [100.0, 10.0], [50.0, 70.0], [10.0, 110.0], [90.0, 110.0]])
+    assert boxes.box_from_five_points(points).tolist() == pytest.approx([-58.0, -102.0, 158.0, 182.0])
+    profile = points * torch.tensor([0.2, 1.0])
+    assert boxes.size(boxes.box_from_five_points(profile)).tolist() == pytest.approx([216.0, 284.0])
+    with pytest.raises(DataError):
+        boxes.box_from_five_points(torch.ones(5, 2))
+    with pytest.raises(DataError):
+        boxes.box_from_five_points(points[:4])
+
+
 @pytest.mark.parametrize(
     "points", [torch.zeros(5, 2), torch.full((5, 2), float("nan")), torch.tensor([[1.0, 2.0]])]
 )

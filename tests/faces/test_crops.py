@@ -107,7 +107,7 @@ def test_celeba_window_by_hand() -> None:
 
 def test_depthnet_squashes_the_tight_box() -> None:
     points = torch.tensor([[10.7, 20.2], [50.9, 30.0], [30.0, 100.6]])
-    crop = named_crop("depthnet-80", landmarks=torch.cat([points, points[:2]]))
+    crop = named_crop("depthnet-80", landmarks=points.repeat(22, 1), scheme="66")
     assert crop.axis_scales == pytest.approx((80 / 40, 80 / 80))
     assert not crop.is_similarity
 

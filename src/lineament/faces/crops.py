@@ -64,9 +64,14 @@ class CropRequest:
         return converted
 
     def face_box(self, name: str) -> Tensor:
-        """Return the box, else the tight box of the landmarks; raises ``DataError`` where there is neither."""
+        """Return the box, else that of the landmarks; raises ``DataError`` where there is neither.
+
+        Five points cover only the middle of a face, so theirs is the box a detector would give; else it is tight.
+        """
         if self.box is not None:
             return self.box
+        if self.landmarks is not None and self.scheme is not None and self.scheme.name == "5":
+            return boxes.box_from_five_points(self.landmarks)
         if self.landmarks is not None:
             return boxes.box_from_landmarks(self.landmarks)
         raise DataError(f"crop {name!r} needs a box or landmarks.")
@@ -385,14 +390,12 @@ def gmpi(request: CropRequest) -> Similarity:
 def depthnet_80(request: CropRequest) -> Similarity:
     """DepthNets' 80 px pictures: the tight box of the keypoints in whole pixels, squashed to a square.
 
-    From a box: the square of the box's width below its upper edge.
+    From a box or five points: the square of the box's width below its upper edge.
     """
-    if request.landmarks is not None:
+    if request.landmarks is not None and len(request.landmarks) > 5:
         tight = boxes.box_from_landmarks(request.landmarks).tolist()
         x0, y0, x1, y1 = (float(int(edge)) - 0.5 for edge in tight)
-    elif request.box is not None:
-        x0, y0, x1, _ = request.box.tolist()
-        y1 = y0 + (x1 - x0)
     else:
-        raise DataError("crop 'depthnet-80' needs a box or landmarks.")
+        x0, y0, x1, _ = request.face_box("depthnet-80").tolist()
+        y1 = y0 + (x1 - x0)
     return Similarity.window((x0, y0, x1, y1), (request.size, request.size))

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError, UsageError, unknown_name
-from lineament.faces.boxes import box_from_landmarks, check_box
+from lineament.faces.boxes import box_from_five_points, check_box
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Detection:
         """Accept a face that is known already, instead of detecting it.
 
         Args:
-            box: ``[4]``; where None, the tight box of ``points`` grown to the box a detector would give.
+            box: ``[4]``; where None, the box a detector would give for ``points``.
             points: ``[5, 2]`` in the order of scheme "5".
 
         Raises:
@@ -41,15 +41,10 @@ class Detection:
         """
         if points is not None:
             points = torch.as_tensor(points, dtype=torch.float32)
-            if points.shape != (5, 2) or not bool(torch.isfinite(points).all()):
-                raise DataError(
-                    f"five finite xy points are needed, not an array of shape {tuple(points.shape)}."
-                )
-        if box is None:
-            if points is None:
-                raise DataError("a given face needs a box or five points.")
-            # The tight box of eye centres and mouth corners covers about the middle half of a face.
-            box = box_from_landmarks(points, margin=0.55)
+            around = box_from_five_points(points)
+        elif box is None:
+            raise DataError("a given face needs a box or five points.")
+        box = around if box is None else box
         return Detection(check_box(box).float(), 1.0, points)
 
 

@@ -1,16 +1,16 @@
-"""Face detection: pictures per second of each detector on portraits cut from scikit-image's astronaut."""
+"""Face detection: pictures per second on portraits cut from scikit-image's astronaut."""
 
 from __future__ import annotations
 
-import time
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lineament.faces.crops import crop_image
-from lineament.faces.detection import detect_faces, make_detector
+from lineament.faces.detection import detect_faces
 from lineament.geometry.similarity import Similarity
+from lineament.pipeline.bench.timing import measure, report
 
 # The face of the photograph, pixels.
 _FACE_CENTRE, _FACE_HEIGHT = (221.0, 118.0), 110.0
@@ -34,45 +34,29 @@ def portraits(count: int, width: int = 200, height: int = 250, seed: int = 0) ->
 
 
 def run(
-    count: int = 64,
-    width: int = 200,
-    height: int = 250,
-    batch_size: int = 16,
-    repeats: int = 3,
-    detector: str = "mtcnn",
+    *, device: str = "cpu", repeats: int = 20, batch: int = 16, width: int = 200, height: int = 250
 ) -> dict[str, Any]:
-    """Measure detection, pictures already in memory.
+    """Measure the cascade on one batch of portraits in memory, and scikit-image's LBP cascade as the reference.
 
     Args:
-        count: Pictures in one pass.
+        device: Where the networks run.
+        repeats: Timed calls.
+        batch: Pictures in one call.
         width: Pixels.
         height: Pixels.
-        batch_size: Pictures worked on together.
-        repeats: Passes after one to warm up; the fastest counts.
-        detector: Name of the detector.
 
     Returns:
-        Pictures per second by wall clock and by processor time of one thread, with what was measured and the share of
-        pictures in which a face was found.
+        See :func:`lineament.pipeline.bench.timing.report`; also pictures per second by wall clock and by processor
+        time, and the share of the pictures in which a face was found.
     """
-    pictures = portraits(count, width, height)
-    look = make_detector(detector)
-    found = detect_faces(pictures, look, batch_size=batch_size)
-    wall, processor = [], []
-    for _ in range(max(1, repeats)):
-        wall_start, processor_start = time.perf_counter(), time.process_time()
-        detect_faces(pictures, look, batch_size=batch_size)
-        wall.append(time.perf_counter() - wall_start)
-        processor.append(time.process_time() - processor_start)
-    return {
-        "bench": "detect",
-        "detector": detector,
-        "images_per_second": round(count / min(wall), 1),
-        "images_per_cpu_second": round(count / min(processor), 1),
-        "found": sum(map(bool, found)) / count,
-        "count": count,
-        "width": width,
-        "height": height,
-        "batch_size": batch_size,
-        "threads": torch.get_num_threads(),
-    }
+    pictures = portraits(batch, width, height).to(device)
+    found = detect_faces(pictures, batch_size=batch)
+    timing = measure(lambda: detect_faces(pictures, batch_size=batch), repeats=repeats, device=device)
+    return report(
+        f"{batch} portraits of {width} x {height}, smallest face 20 px",
+        timing,
+        measure(lambda: detect_faces(pictures, "lbp"), repeats=1, warm_up=0),
+        images_per_second=batch * 1e3 / timing.median_ms,
+        images_per_processor_second=batch * 1e3 / timing.process_ms,
+        found=sum(map(bool, found)) / batch,
+    )
