@@ -1,7 +1,8 @@
 """The procedural albedo: reflectance at a point of the template face, for skin, lips, brows, eyes, hair and cloth.
 
 Everything is evaluated at the point itself (there is no texture image), so it is as sharp as the picture needs. All
-functions are compiled, work in the template frame (head/template.py) and return linear RGB reflectance and a gloss.
+functions are compiled, work in the template frame (head/template.py) and return linear RGB reflectance and a gloss;
+``a`` is an :class:`~lineament.data.synthetic.appearance.Appearance` packed into a record.
 """
 
 from __future__ import annotations

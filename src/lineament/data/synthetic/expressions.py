@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 import numpy as np
@@ -64,6 +65,7 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
 _GAZE_LIMIT = 0.45
 
 
+@functools.lru_cache(maxsize=1024)
 def _plain(name: str) -> tuple[str, str]:
     """A name without case, underscores and side, and the side (``"l"``, ``"r"`` or ``""``)."""
     found = re.fullmatch(r"(.*?)_?(L|R|left|right|Left|Right)?", name)

@@ -22,6 +22,7 @@ from lineament.data.synthetic.mesh import (
     vertex_normals,
 )
 from lineament.data.synthetic.noise import noise_volume, smooth
+from lineament.data.synthetic.packing import as_record
 from lineament.data.synthetic.scene import Scene, camera_for, face_box
 from lineament.data.synthetic.sensor import through_camera
 from lineament.data.synthetic.shading import shade, tone_table
@@ -156,7 +157,7 @@ class Renderer:
         _, shadow = depth_buffer(in_sun, mesh.faces[mesh.casts], SHADOW_SIZE, SHADOW_SIZE)
         shade(
             index, self.samples, focal, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun,
-            shadow, 2.2 * 2 * reach / SHADOW_SIZE, person, scene.light,
+            shadow, 2.2 * 2 * reach / SHADOW_SIZE, as_record(person), as_record(scene.light),
             irradiance_coefficients(scene.light.harmonics), tone_table(scene.light.contrast), feature_maps(),
             noise_volume(), image, coverage,
         )  # fmt: skip
@@ -178,11 +179,15 @@ class _Mesh:
     casts: np.ndarray
 
 
+_TWO_SIDED = np.zeros(16, bool)
+_TWO_SIDED[[Part.HAIR, Part.LASHES, Part.CLOTH, GLASSES_PART]] = True
+_CASTS = np.ones(16, bool)
+_CASTS[[Part.MOUTH_INTERIOR, Part.TEETH, Part.EYE_LEFT, Part.EYE_RIGHT, GLASSES_PART]] = False
+
+
 def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -> _Mesh:
     part = np.concatenate([head.part, extras.part])
-    nowhere = len(head.uv)
-    faces_uv = np.concatenate([head.faces_uv, np.full((len(extras.faces), 3), nowhere, np.int32)])
-    hollow = np.isin(part, (Part.MOUTH_INTERIOR, Part.TEETH, Part.EYE_LEFT, Part.EYE_RIGHT, GLASSES_PART))
+    nowhere = np.full((len(extras.faces), 3), len(head.uv), np.int32)
     return _Mesh(
         vertices=np.concatenate([vertices, extras.vertices]),
         faces=np.concatenate([head.faces, extras.faces + np.int32(len(vertices))]),
@@ -190,9 +195,9 @@ def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -
         canonical=np.concatenate([head.canonical, extras.canonical]),
         openness=np.concatenate([openness, extras.openness]),
         uv=np.concatenate([head.uv, np.full((1, 2), np.nan, np.float32)]),
-        faces_uv=faces_uv,
-        two_sided=np.isin(part, (Part.HAIR, Part.LASHES, Part.CLOTH, GLASSES_PART)),
-        casts=~hollow,
+        faces_uv=np.concatenate([head.faces_uv, nowhere]),
+        two_sided=_TWO_SIDED[part],
+        casts=_CASTS[part],
     )
 
 

@@ -150,8 +150,8 @@ def shade(
     in_sun: np.ndarray,  # [V, 3] shadow-map coordinates
     shadow: np.ndarray,  # [M, M] shadow map
     shadow_bias: float,
-    person: Appearance,
-    light: Light,
+    people: np.ndarray,  # [1] record of the Appearance
+    lights: np.ndarray,  # [1] record of the Light
     irradiance: np.ndarray,  # [9, 3] harmonics folded with the cosine
     tones: np.ndarray,  # see tone_table
     maps: np.ndarray,
@@ -164,6 +164,7 @@ def shade(
     Each surface seen in a pixel is shaded once, at the mean of its samples (as multisampling hardware does); the albedo
     knows the size of the pixel's footprint and fades what is finer.
     """
+    person, light = people[0], lights[0]
     scratch = np.empty(maps.shape[2], np.float32)
     sums = np.zeros((samples * samples, _SUMS), np.float32)
     parts = np.zeros(samples * samples, np.uint8)
