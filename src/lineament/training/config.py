@@ -42,7 +42,7 @@ def config_from_dict(cls: type[T], values: dict[str, Any]) -> T:
 
 
 def field_comments(cls: type) -> dict[str, str]:
-    """Return the comment above each field of a dataclass, taken from the nearest class that writes one.
+    """Return the comment above each field (or row of fields), from the nearest class that writes one.
 
     Fields of classes whose source cannot be read (made in an interpreter) have none.
     """
@@ -54,15 +54,21 @@ def field_comments(cls: type) -> dict[str, str]:
             lines = [line.strip() for line in inspect.getsource(owner).splitlines()]
         except (OSError, TypeError):
             continue
+        names = {field.name for field in dataclasses.fields(owner)}
         above: list[str] = []
+        fresh = False
         for line in lines:
             if line.startswith("#"):
-                above.append(line.lstrip("# "))
+                above = [*(above if fresh else []), line.lstrip("# ")]
+                fresh = True
                 continue
             name = line.partition(":")[0]
-            if above and name.isidentifier():
+            if name not in names:
+                above = []
+            # Fields in a row may share one comment; a common field among them keeps its own.
+            elif above and (fresh or name not in comments):
                 comments[name] = " ".join(above)
-            above = []
+            fresh = False
     return comments
 
 

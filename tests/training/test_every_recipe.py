@@ -1,0 +1,115 @@
+"""What every registered recipe must pass; a new method's recipes are picked up by themselves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from training_toy import QUIET, ToyRecipe, assert_same_runs, train_toy
+
+from lineament.data.loader import BatchStream
+from lineament.data.sample import FaceSample
+from lineament.methods import register_all
+from lineament.training.config import config_from_dict, config_to_dict, field_comments
+from lineament.training.distributed import make_fabric
+from lineament.training.recipe import Recipe
+from lineament.training.registry import get_recipe, preset_fields, recipes, summary_of
+from lineament.training.state import TrainingState
+from lineament.training.update import GradientUpdate
+
+register_all()
+NAMES = [name for name in recipes() if name == "toy" or not name.startswith("toy")]
+
+
+def tiny(name: str) -> Recipe[Any]:
+    cls = get_recipe(name)
+    fields = {
+        **preset_fields(cls, "tiny"),
+        "steps": 12,
+        "checkpoint_every": 5,
+        "evaluate_every": 4,
+        "ema_decay": 0.9,
+    }
+    return cls(config_from_dict(cls.config_class, fields))
+
+
+def size(name: str) -> int:
+    with torch.device("meta"):
+        return sum(p.numel() for network in tiny(name).networks().values() for p in network.parameters())
+
+
+def one_of_each_family() -> list[Any]:
+    """All recipes; of those that share their code, all but the smallest are slow tests."""
+    families: dict[Any, list[str]] = {}
+    for name in NAMES:
+        cls = get_recipe(name)
+        families.setdefault((cls.step, cls.item, cls.networks), []).append(name)
+    smallest = {min(members, key=size) for members in families.values()}
+    return [name if name in smallest else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
+
+
+class Portraits:
+    """Smooth random pictures with a box and 68 landmarks, two of each identity."""
+
+    name = "portraits"
+    fingerprint = "portraits-1"
+
+    def __len__(self) -> int:
+        return 6
+
+    def __getitem__(self, index: int) -> FaceSample:
+        generator = torch.Generator().manual_seed(index)
+        coarse = torch.rand(1, 3, 12, 12, generator=generator)
+        image = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bicubic", align_corners=False)[0]
+        return FaceSample(
+            id=f"face-{index}",
+            image=image.clamp(0, 1),
+            box=torch.tensor([10.0, 12.0, 54.0, 58.0]),
+            landmarks=12.0 + 40.0 * torch.rand(68, 2, generator=generator),
+            scheme="68",
+            visibility=torch.ones(68, dtype=torch.bool),
+            identity=f"person-{index // 2}",
+        )
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_describes_itself(name: str):
+    cls = get_recipe(name)
+    assert summary_of(cls)
+    recipe = tiny(name)
+    values = config_to_dict(recipe.config)
+    assert config_from_dict(cls.config_class, values) == recipe.config
+    assert sorted(values.keys() - field_comments(cls.config_class).keys()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_parameter_gets_a_gradient(name: str):
+    recipe = tiny(name)
+    state = TrainingState(recipe, make_fabric("cpu", "32-true"), "32-true", "")
+    stream = BatchStream(Portraits(), recipe.item, recipe.collate, recipe.config.batch_size, seed=0)
+    values = recipe.step(
+        state.networks, next(iter(stream)), GradientUpdate(state.fabric, state.optimisers, 1)
+    )
+    assert torch.isfinite(values["loss"])
+    for network_name, network in state.networks.items():
+        for key, parameter in network.named_parameters():
+            if parameter.requires_grad:
+                assert parameter.grad is not None, f"{network_name}/{key}"
+                assert bool(torch.isfinite(parameter.grad).all()), f"{network_name}/{key}"
+                assert bool((parameter.grad != 0).any()), f"{network_name}/{key}"
+
+
+@pytest.mark.parametrize("name", one_of_each_family())
+def test_exact_resume_with_any_number_of_workers(name: str, tmp_path: Path):
+    source = Portraits()
+    straight = train_toy(tmp_path / "straight", tiny(name), source=source)
+    cut = train_toy(tmp_path / "cut", tiny(name), source=source, stop_after=5, workers=2)
+    assert cut.read_checkpoint().step == 5
+    assert_same_runs(straight, train_toy(cut.folder, tiny(name), source=source, resumed=True, workers=0))
+
+
+def test_the_toy_is_among_them():
+    assert get_recipe("toy") is ToyRecipe
+    assert not QUIET.progress
