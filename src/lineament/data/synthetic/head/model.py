@@ -9,6 +9,7 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
+from lineament.data.synthetic.linear import weighted_rows
 from lineament.errors import UsageError, unknown_name
 
 Floats = npt.NDArray[np.float32]
@@ -155,7 +156,8 @@ class HeadModel:
         products = expression[:, pairs[:, 0]] * expression[:, pairs[:, 1]]
         ones = np.ones((batch, 1), np.float32)
         coefficients = np.concatenate([ones, identity, expression, products], axis=1)
-        points = (coefficients @ self._basis).reshape(batch, -1, 3)
+        # Not a matrix product: those round differently with the number of threads, and a picture must not.
+        points = weighted_rows(coefficients.astype(np.float32), self._basis).reshape(batch, -1, 3)
         for eye in range(2):
             self._turn_eye(points, eye, turns[:, eye])
         return points
