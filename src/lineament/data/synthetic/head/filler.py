@@ -157,4 +157,4 @@ def _close_crown(half: HalfMesh, ids: Index, plane: Array) -> None:
     pole = skin_points(np.zeros(1), np.full(1, TOP_LEVEL))
     pole[:, 0] = 0.0
     crown = half.add(pole, skin_chart(np.array([[0.5 * _BACK, TOP_LEVEL]])), "crown")
-    half.add_faces(np.stack([row[:-1], np.full(len(row) - 1, crown[0]), row[1:]], axis=1), Part.SKIN)
+    half.add_faces(np.stack([row[1:], np.full(len(row) - 1, crown[0]), row[:-1]], axis=1), Part.SKIN)

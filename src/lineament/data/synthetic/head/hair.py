@@ -118,7 +118,7 @@ def add_hair(half: HalfMesh) -> HairGrid:
     crown = half.add(crown_skin, np.array([[0.98, 0.953]]), "hair")
     for upper, lower in itertools.pairwise(ids):
         half.add_strip(lower, upper, Part.HAIR)
-    fan = np.stack([ids[0, :-1], np.full(COLUMNS - 1, crown[0]), ids[0, 1:]], axis=1)
+    fan = np.stack([ids[0, 1:], np.full(COLUMNS - 1, crown[0]), ids[0, :-1]], axis=1)
     half.add_faces(fan, Part.HAIR)
     return HairGrid(
         crown=int(crown[0]),

@@ -15,30 +15,26 @@ Array = npt.NDArray[np.float64]
 
 _EYE_MERIDIANS = 16
 # Degrees from the middle of the pupil; 29 is the edge of the iris.
-_EYE_PARALLELS = np.radians([6.0, 12.0, 18.0, 24.0, 29.0, 36.0, 46.0, 58.0, 72.0, 90.0, 110.0, 135.0, 160.0])
+_EYE_PARALLELS = np.radians([6.0, 12.0, 18.0, 24.0, 29.0, 36.0, 46.0, 58.0, 72.0, 90.0, 110.0, 135.0])
 
 
 def add_eyeball(half: HalfMesh) -> None:
-    """Add the person's left eyeball; groups ``eye`` (all) and ``eye_anchor`` (front and back pole)."""
+    """Add the person's left eyeball, open behind; groups ``eye`` (the front pole last) and ``eye_anchor`` (equator)."""
     turn = np.arange(_EYE_MERIDIANS) * (2 * np.pi / _EYE_MERIDIANS)
     polar, around = np.meshgrid(_EYE_PARALLELS, turn, indexing="ij")
     direction = np.stack(
         [np.sin(polar) * np.cos(around), np.sin(polar) * np.sin(around), -np.cos(polar)], axis=-1
     )
     disc = 0.065 * polar[..., None] / np.pi * np.stack([np.cos(around), np.sin(around)], axis=-1)
-    poles = np.array([[0.0, 0.0, -1.0], [0.0, 0.0, 1.0]])
-    pole_disc = np.array([[0.0, 0.0], [0.066, 0.0]])
-    directions = np.concatenate([direction.reshape(-1, 3), poles])
-    chart = np.concatenate([disc.reshape(-1, 2), pole_disc]) + np.array([0.74, 0.89])
+    directions = np.concatenate([direction.reshape(-1, 3), [[0.0, 0.0, -1.0]]])
+    chart = np.concatenate([disc.reshape(-1, 2), [[0.0, 0.0]]]) + np.array([0.74, 0.89])
     ids = half.add(EYE_CENTRES[0].astype(np.float64) + EYE_RADIUS * directions, chart, "eye")
-    half.groups["eye_anchor"] = ids[-2:]
-    rings = ids[:-2].reshape(len(_EYE_PARALLELS), _EYE_MERIDIANS)
+    rings = ids[:-1].reshape(len(_EYE_PARALLELS), _EYE_MERIDIANS)
+    half.groups["eye_anchor"] = rings[np.argmin(np.abs(_EYE_PARALLELS - np.pi / 2))]
     for near, far in itertools.pairwise(rings):
         half.add_strip(near, far, Part.EYE_LEFT, closed=True)
-    for ring, pole, inward in ((rings[0], ids[-2], False), (rings[-1], ids[-1], True)):
-        following = np.roll(ring, -1)
-        corners = [following, ring] if not inward else [ring, following]
-        half.add_faces(np.stack([*corners, np.full(len(ring), pole)], axis=1), Part.EYE_LEFT)
+    pole = np.full(_EYE_MERIDIANS, ids[-1])
+    half.add_faces(np.stack([np.roll(rings[0], -1), rings[0], pole], axis=1), Part.EYE_LEFT)
 
 
 def _arch(y: Array, deeper: Array, reach: float) -> Array:
@@ -115,7 +111,7 @@ def add_ear(half: HalfMesh) -> Index:
     rear = _EAR_CENTRE - 9.0 * _EAR_OUT + 0.72 * (points[-1] - _EAR_CENTRE)
     front_rear = _EAR_CENTRE - 18.0 * _EAR_OUT + 0.5 * (points[-1] - _EAR_CENTRE)
     points = np.concatenate([points, rear[None], front_rear[None]]).reshape(-1, 3)
-    radius = np.concatenate([_EAR_RINGS[1:], [1.1, 1.2]])[:, None] * 0.06
+    radius = np.concatenate([_EAR_RINGS[1:], [1.1, 1.2]])[:, None] * 0.05
     chart = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=-1).reshape(-1, 2)
     chart = chart + np.array([0.9, 0.89])
     middle = (_EAR_CENTRE - 6.0 * _EAR_OUT)[None]
