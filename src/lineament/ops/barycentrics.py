@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lineament.ops.checks import check_index, check_mesh
-from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks, whole_views
 
@@ -50,6 +50,7 @@ def _kernel(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[
     if impl == "reference":
         from lineament.ops.reference.barycentrics import barycentrics_reference
 
+        refuse_bad_tables(faces, vertices.shape[1], index)
         return barycentrics_reference(vertices, faces, index)
     if impl == "cuda":
         from lineament.ops.numba_cuda.barycentrics import barycentrics_cuda

@@ -56,3 +56,26 @@ def refuse_bad_ids(count: int, what: str) -> None:
     """
     if count:
         raise DataError(f"{count} entries of {what}: check that mesh and index image belong together.")
+
+
+def refuse_bad_tables(faces: Tensor, vertices: int, index: Tensor | None = None) -> None:
+    """The same check for the reference twins, which would otherwise fail with an indexing error.
+
+    Args:
+        faces: ``[1 or N, F, 3]``.
+        vertices: Number of vertices.
+        index: ``[N, H, W]`` or None.
+
+    Raises:
+        DataError: If a face names a missing vertex, or the index image a missing face.
+    """
+    if index is not None:
+        refuse_bad_ids(
+            int((index >= faces.shape[1]).sum()), f"index name faces outside 0..{faces.shape[1] - 1}"
+        )
+    what = (
+        f"faces name vertices outside 0..{vertices - 1}"
+        if index is None
+        else "index name vertices that do not exist"
+    )
+    refuse_bad_ids(int(((faces < 0) | (faces >= vertices)).any(-1).sum()), what)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lineament.ops.checks import check_image, check_index, check_mesh
-from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
 from lineament.ops.threads import run_tasks, whole_views
 
@@ -39,7 +39,8 @@ def edge_gradient(
       not, they continue one surface, and nothing happens (``flat=False``: the colours are continuous there, and their
       change is already in the gradient of :func:`lineament.ops.barycentrics`) or both get half (``flat=True``);
 
-    and is spread over the triangle's corners by ``bary``, which is held constant. The background gets none. Call it
+    and is spread over the triangle's corners by ``bary``, which is held constant (for x and y turned into ratios of
+    areas in the image, in which the edge moves linearly with its corners). The background gets none. Call it
     last: after shading and compositing with the background, before any blur, resampling or masking, which would mix
     pixels on both sides of an edge and spoil the sign. Maps that act on each pixel alone may follow.
 
@@ -99,6 +100,7 @@ def _backward_kernel(
     if impl == "reference":
         from lineament.ops.reference.edge_gradient import edge_gradient_reference
 
+        refuse_bad_tables(faces, vertices.shape[1], index)
         return edge_gradient_reference(*tensors, flat, LARGEST_MOTION)
     if impl == "cuda":
         from lineament.ops.numba_cuda.edge_gradient import edge_gradient_cuda

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lineament.errors import UsageError, unknown_name
 from lineament.ops.checks import check_faces, check_image, check_index
-from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks, whole_views
 
@@ -64,6 +64,7 @@ def _kernel(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl
     if impl == "reference":
         from lineament.ops.reference.interpolate import interpolate_reference
 
+        refuse_bad_tables(faces, attributes.shape[1], index)
         return interpolate_reference(attributes, faces, index, bary)
     if impl == "cuda":
         from lineament.ops.numba_cuda.interpolate import interpolate_cuda

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from lineament.errors import UsageError
 from lineament.ops.checks import check_mesh
-from lineament.ops.dispatch import choose_implementation, refuse_bad_ids
+from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
 from lineament.ops.threads import row_bands, run_tasks
 
@@ -71,6 +71,7 @@ def _kernel(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str)
     if impl == "reference":
         from lineament.ops.reference.rasterize import rasterize_reference
 
+        refuse_bad_tables(faces, vertices.shape[1])
         return rasterize_reference(vertices, faces, height, width)
     views = vertices.shape[0]
     if impl == "cuda":

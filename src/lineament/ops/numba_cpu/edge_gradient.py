@@ -6,6 +6,8 @@ import numpy as np
 
 from lineament.ops.numba_cpu.compile import kernel
 
+Six = tuple[float, float, float, float, float, float]
+
 
 @kernel
 def covers(points: np.ndarray, corner: np.ndarray, x: float, y: float) -> bool:
@@ -95,6 +97,44 @@ def micro_edge(
 
 
 @kernel
+def corner_weights(points: np.ndarray, corner: np.ndarray, bary: np.ndarray, x: int, y: int) -> Six:
+    """How the fragment at a pixel follows its corners: in the image, where it is linear in them, and in depth.
+
+    Returns:
+        Three weights for x and y (ratios of areas in the image) and three for z.
+    """
+    z0, z1, z2 = (
+        np.float64(points[corner[0], 2]),
+        np.float64(points[corner[1], 2]),
+        np.float64(points[corner[2], 2]),
+    )
+    b0, b1, b2 = np.float64(bary[0, y, x]), np.float64(bary[1, y, x]), np.float64(bary[2, y, x])
+    depth = b0 * z0 + b1 * z1 + b2 * z2
+    near = 1.0 / depth if depth > 0.0 else 0.0
+    return b0 * z0 * near, b1 * z1 * near, b2 * z2 * near, b0 * depth / z0, b1 * depth / z1, b2 * depth / z2
+
+
+@kernel
+def push(
+    into: np.ndarray,  # [V, 3], added to
+    points: np.ndarray,  # [V, 3]
+    corner: np.ndarray,  # [3]
+    bary: np.ndarray,  # [3, H, W]
+    x: int,
+    y: int,
+    axis: int,
+    force: float,
+    deepen: float,
+) -> None:
+    """Spread the gradient of the fragment at one pixel over the corners of its triangle."""
+    w = corner_weights(points, corner, bary, x, y)
+    for k in range(3):
+        into[corner[k], axis] += force * w[k]
+        if deepen != 0.0:
+            into[corner[k], 2] += deepen * w[3 + k]
+
+
+@kernel
 def edge_gradient_view(
     image_gradient: np.ndarray,  # [N, C, H, W]
     vertices: np.ndarray,  # [N, V, 3]
@@ -139,11 +179,19 @@ def edge_gradient_view(
                         points, triangles[face_a], triangles[face_b], x, y, axis, flat, limit
                     )
                 if face_a >= 0 and (move_a != 0.0 or depth_a != 0.0):
-                    for k in range(3):
-                        into[triangles[face_a, k], axis] += force * move_a * weights[k, y, x]
-                        into[triangles[face_a, k], 2] += force * depth_a * weights[k, y, x]
+                    push(
+                        into, points, triangles[face_a], weights, x, y, axis, force * move_a, force * depth_a
+                    )
                 if face_b >= 0 and (move_b != 0.0 or depth_b != 0.0):
-                    for k in range(3):
-                        into[triangles[face_b, k], axis] += force * move_b * weights[k, yb, xb]
-                        into[triangles[face_b, k], 2] += force * depth_b * weights[k, yb, xb]
+                    push(
+                        into,
+                        points,
+                        triangles[face_b],
+                        weights,
+                        xb,
+                        yb,
+                        axis,
+                        force * move_b,
+                        force * depth_b,
+                    )
     return bad

@@ -61,7 +61,7 @@ def rasterize_band(
         area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
         x_first, x_last = pixel_range(x0, x1, x2, 0, width - 1)
         y_first, y_last = pixel_range(y0, y1, y2, first_row, end_row - 1)
-        # One branch for all of it: most triangles of a fine mesh leave here, and a wrong guess costs more than the sums.
+        # One branch for all: many triangles of a fine mesh leave here, and a wrong guess costs more than the sums.
         drawn = (x_first <= x_last) & (y_first <= y_last) & (area != 0.0) & (abs(area) < np.inf)
         if not drawn:
             continue

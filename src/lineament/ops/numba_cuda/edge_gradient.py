@@ -7,28 +7,33 @@ import torch
 from torch import Tensor
 
 from lineament.ops.dispatch import simulated_cuda
-from lineament.ops.numba_cpu.edge_gradient import micro_edge
+from lineament.ops.numba_cpu.edge_gradient import corner_weights, micro_edge
 from lineament.ops.numba_cuda.launch import cuda, launch
 
 
 @cuda.jit(device=True)
 def push(
     gradient: np.ndarray,  # [N, V, 3], added to
+    points: np.ndarray,  # [V, 3]
     view: int,
-    corner: np.ndarray,  # [3] vertex ids
-    bary: np.ndarray,  # [N, 3, H, W]
-    y: int,
+    corner: np.ndarray,  # [3]
+    bary: np.ndarray,  # [3, H, W]
     x: int,
+    y: int,
     axis: int,
     force: float,
     deepen: float,
 ) -> None:
     """Spread the gradient of the fragment at one pixel over the corners of its triangle."""
-    for k in range(3):
-        weight = bary[view, k, y, x]
-        cuda.atomic.add(gradient, (view, corner[k], axis), force * weight)
-        if deepen != 0.0:
-            cuda.atomic.add(gradient, (view, corner[k], 2), deepen * weight)
+    i0, i1, i2 = corner[0], corner[1], corner[2]
+    w = corner_weights(points, corner, bary, x, y)
+    cuda.atomic.add(gradient, (view, i0, axis), force * w[0])
+    cuda.atomic.add(gradient, (view, i1, axis), force * w[1])
+    cuda.atomic.add(gradient, (view, i2, axis), force * w[2])
+    if deepen != 0.0:
+        cuda.atomic.add(gradient, (view, i0, 2), deepen * w[3])
+        cuda.atomic.add(gradient, (view, i1, 2), deepen * w[4])
+        cuda.atomic.add(gradient, (view, i2, 2), deepen * w[5])
 
 
 @cuda.jit(cache=not simulated_cuda())
@@ -64,18 +69,20 @@ def backward(
     if force == 0.0:
         return
     table = faces[view if faces.shape[0] > 1 else 0]
+    points, weights = vertices[view], bary[view]
+    move_a = move_b = depth_a = depth_b = 0.0
     if face_b < 0:
-        push(gradient, view, table[face_a], bary, y, x, axis, force, 0.0)
+        move_a = 1.0
     elif face_a < 0:
-        push(gradient, view, table[face_b], bary, yb, xb, axis, force, 0.0)
+        move_b = 1.0
     else:
         move_a, move_b, depth_a, depth_b = micro_edge(
-            vertices[view], table[face_a], table[face_b], x, y, axis, flat, limit
+            points, table[face_a], table[face_b], x, y, axis, flat, limit
         )
-        if move_a != 0.0 or depth_a != 0.0:
-            push(gradient, view, table[face_a], bary, y, x, axis, force * move_a, force * depth_a)
-        if move_b != 0.0 or depth_b != 0.0:
-            push(gradient, view, table[face_b], bary, yb, xb, axis, force * move_b, force * depth_b)
+    if face_a >= 0 and (move_a != 0.0 or depth_a != 0.0):
+        push(gradient, points, view, table[face_a], weights, x, y, axis, force * move_a, force * depth_a)
+    if face_b >= 0 and (move_b != 0.0 or depth_b != 0.0):
+        push(gradient, points, view, table[face_b], weights, xb, yb, axis, force * move_b, force * depth_b)
 
 
 def edge_gradient_cuda(

@@ -89,8 +89,12 @@ def edge_gradient_reference(
         for place, move, deepen in ((first, share[0], share[2]), (second, share[1], share[3])):
             motion[..., axis].index_put_(place, move, accumulate=True)
             motion[..., 2].index_put_(place, deepen, accumulate=True)
-    leaf = torch.zeros_like(vertices, requires_grad=True)
-    with torch.enable_grad():
-        fragment = (gather_corners(leaf, faces, index) * bary.permute(0, 2, 3, 1)[..., None].to(leaf)).sum(-2)
-    seen = torch.where(index[..., None] >= 0, motion, 0)
-    return torch.autograd.grad(fragment, leaf, seen, allow_unused=True)[0]
+    # How a fragment follows its corners: in the image, where it is linear in them, and in depth.
+    b, z = bary.permute(0, 2, 3, 1).to(vertices), corners[..., 2].to(vertices)  # [N, H, W, 3]
+    depth = (b * z).sum(-1, keepdim=True)
+    weight = torch.stack([b * z / depth, b * z / depth, b * depth / z], dim=-1)  # [N, H, W, corner, axis]
+    spread = torch.where(index[..., None, None] >= 0, motion[..., None, :] * weight, 0)
+    gradient = torch.zeros_like(vertices)
+    view, row, column = (index >= 0).nonzero().unbind(-1)
+    corner_ids = ids[view, index[view, row, column].long()].long()  # [P, 3]
+    return gradient.index_put_((view[:, None], corner_ids), spread[view, row, column], accumulate=True)

@@ -1,0 +1,71 @@
+"""`lineament bench`: one JSON line, options, errors."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from lineament.cli.main import main
+from lineament.errors import DataError, UsageError
+from lineament.pipeline.bench import BENCHES, run_bench
+from lineament.pipeline.bench.timing import Timing, measure, report
+
+
+def test_rasterize_prints_one_json_line(capsys):
+    assert main(["bench", "rasterize", "--threads", "1", "--repeats", "2"]) == 0
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 1
+    figures = json.loads(lines[0])
+    assert figures["name"] == "rasterize" and figures["device"] == "cpu" and figures["threads"] == 1
+    assert 0 < figures["min_ms"] <= figures["median_ms"] <= figures["max_ms"]
+    assert figures["ratio"] == pytest.approx(figures["reference_ms"] / figures["median_ms"], rel=0.01)
+    assert figures["ratio"] > 2, "the kernels are hardly faster than plain torch"
+    assert "11400 triangles" in figures["work"]
+    assert 0.55 < float(figures["work"].rsplit(", ", 1)[1].split("%")[0]) / 100 < 0.65
+
+
+def test_unknown_name_names_the_nearest(capsys):
+    assert main(["bench", "rasterise"]) == 2
+    assert "did you mean 'rasterize'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("options", [["--repeats", "0"], ["--threads", "0"], ["--device", "cuda:99"]])
+def test_wrong_options_exit_with_2(options, capsys):
+    assert main(["bench", "rasterize", *options]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "Traceback" not in error
+
+
+def test_help_lists_the_benches(capsys):
+    assert main(["bench", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(name in text for name in BENCHES) and "--threads" in text
+    assert main(["bench"]) == 2
+
+
+def test_missing_pack_is_one_sentence(tmp_path):
+    with pytest.raises(DataError, match="cannot read the small ICT face"):
+        run_bench("rasterize", packs=tmp_path)
+    with pytest.raises(UsageError, match="at least 1"):
+        run_bench("rasterize", repeats=0)
+
+
+def test_small_ict_face_of_the_pack(packs):
+    figures = run_bench("rasterize", repeats=1, packs=packs)
+    assert "filled" in figures["work"] and figures["median_ms"] > 0
+
+
+def test_measure_takes_median_and_range():
+    calls = iter([0.0, 0.0, 0.002, 0.006, 0.004])
+    timing = measure(lambda: time.sleep(next(calls)), repeats=3, warm_up=2)
+    assert 2 <= timing.min_ms < 4 <= timing.median_ms < 6 <= timing.max_ms
+    assert timing.process_ms < timing.median_ms
+
+
+def test_report_gives_the_ratio_to_the_twin():
+    fast, slow = Timing(2.0, 1.0, 3.0, 2.0), Timing(10.0, 9.0, 12.0, 10.0)
+    figures = report("work", fast, slow, faces_per_s=12.34567)
+    assert figures["ratio"] == 5 and figures["reference_ms"] == 10 and figures["faces_per_s"] == 12.346
+    assert "ratio" not in report("work", fast)
