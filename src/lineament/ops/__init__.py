@@ -5,13 +5,16 @@ The renderer is a row of small stages: project ─► rasterize ─► barycentr
 
 from lineament.ops.barycentrics import barycentrics
 from lineament.ops.edge_gradient import edge_gradient
+from lineament.ops.exchange import dense_correlation_loss, exchange_loss
 from lineament.ops.interpolate import interpolate
 from lineament.ops.rasterize import rasterize, rasterize_with_depth
 from lineament.ops.sample_texture import sample_texture, screen_derivative
 
 __all__ = [
     "barycentrics",
+    "dense_correlation_loss",
     "edge_gradient",
+    "exchange_loss",
     "interpolate",
     "rasterize",
     "rasterize_with_depth",

@@ -16,14 +16,18 @@ made of two ops that are useful by themselves, :func:`reconstruct` and :func:`ex
 
 from __future__ import annotations
 
+import os
+from importlib.util import find_spec
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from lineament.errors import DataError, UsageError, unknown_name
-from lineament.ops import exchange_blocked, exchange_reference
+from lineament.ops import exchange_ops, exchange_reference
 
 NORMALISED_LENGTH = 20.0
+TRITON_CHANNELS = 128  # more would not fit the shared memory of smaller GPUs
 IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "triton")
 
 
@@ -107,7 +111,7 @@ def reconstruct(queries: Tensor, auxiliary: Tensor, *, impl: str = "auto") -> Te
     chosen = _choose(impl, queries)
     if chosen == "reference":
         return exchange_reference.reconstruct(queries, auxiliary)
-    return torch.ops.lineament.reconstruct(queries, auxiliary, chosen)[0]
+    return exchange_ops.reconstruct(queries.contiguous(), auxiliary.contiguous(), chosen)[0]
 
 
 def expected_distance(
@@ -151,7 +155,9 @@ def expected_distance(
     chosen = _choose(impl, queries)
     if chosen == "reference":
         return exchange_reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
-    return torch.ops.lineament.expected_distance(queries, targets, target_xy, lattice_xy, power, chosen)[0]
+    return exchange_ops.expected_distance(
+        queries.contiguous(), targets.contiguous(), target_xy, lattice_xy, float(power), chosen
+    )[0]
 
 
 def _vectors(name: str, features: Tensor, normalize: bool) -> Tensor:
@@ -193,139 +199,19 @@ def _choose(impl: str, like: Tensor) -> str:
         raise UsageError(
             f"impl='numba' needs float32 on a CPU, not {like.dtype} on {device}: give impl='auto'."
         )
-    if impl == "triton" and not single:
-        raise UsageError(f"impl='triton' needs float32, not {like.dtype}: give impl='auto'.")
-    if impl != "auto":
-        return impl
-    return "numba" if device == "cpu" and single else "torch"
-
-
-def _passes(impl: str) -> exchange_blocked.Passes:
-    if impl == "numba":
-        from lineament.ops.exchange_numba import NUMBA_PASSES
-
-        return NUMBA_PASSES
-    return exchange_blocked.TENSOR_PASSES
-
-
-@torch.library.custom_op("lineament::reconstruct", mutates_args=())
-def _reconstruct(queries: Tensor, auxiliary: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.autocast(queries.device.type, enabled=False):
-        return exchange_blocked.reconstruct_forward(_passes(impl), queries, auxiliary)
-
-
-@_reconstruct.register_fake
-def _(queries: Tensor, auxiliary: Tensor, impl: str) -> tuple[Tensor, Tensor, Tensor]:
-    rows = queries.new_empty(queries.shape[0], queries.shape[2])
-    return torch.empty_like(queries), rows, torch.empty_like(rows)
-
-
-@torch.library.custom_op("lineament::reconstruct_backward", mutates_args=())
-def _reconstruct_backward(
-    gradient: Tensor,
-    queries: Tensor,
-    auxiliary: Tensor,
-    result: Tensor,
-    peak: Tensor,
-    mass: Tensor,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    with torch.autocast(queries.device.type, enabled=False):
-        return exchange_blocked.reconstruct_backward(
-            _passes(impl), gradient, queries, auxiliary, result, peak, mass
-        )
-
-
-@_reconstruct_backward.register_fake
-def _(
-    gradient: Tensor,
-    queries: Tensor,
-    auxiliary: Tensor,
-    result: Tensor,
-    peak: Tensor,
-    mass: Tensor,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(queries), torch.empty_like(auxiliary)
-
-
-def _reconstruct_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    queries, auxiliary, ctx.impl = inputs
-    ctx.save_for_backward(queries, auxiliary, *output)
-    ctx.set_materialize_grads(False)
-
-
-def _reconstruct_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
-    d_queries, d_auxiliary = torch.ops.lineament.reconstruct_backward(gradient, *ctx.saved_tensors, ctx.impl)
-    return d_queries, d_auxiliary, None
-
-
-_reconstruct.register_autograd(_reconstruct_autograd, setup_context=_reconstruct_setup)
-
-
-@torch.library.custom_op("lineament::expected_distance", mutates_args=())
-def _expected_distance(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    with torch.autocast(queries.device.type, enabled=False):
-        return exchange_blocked.distance_forward(
-            _passes(impl), queries, targets, target_xy, lattice_xy, power
-        )
-
-
-@_expected_distance.register_fake
-def _(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
-) -> tuple[Tensor, Tensor, Tensor]:
-    rows = queries.new_empty(queries.shape[0], queries.shape[2])
-    return rows, torch.empty_like(rows), torch.empty_like(rows)
-
-
-@torch.library.custom_op("lineament::expected_distance_backward", mutates_args=())
-def _expected_distance_backward(
-    gradient: Tensor,
-    queries: Tensor,
-    targets: Tensor,
-    target_xy: Tensor,
-    lattice_xy: Tensor,
-    mean: Tensor,
-    peak: Tensor,
-    mass: Tensor,
-    power: float,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    with torch.autocast(queries.device.type, enabled=False):
-        return exchange_blocked.distance_backward(
-            _passes(impl), gradient, queries, targets, target_xy, lattice_xy, mean, peak, mass, power
-        )
-
-
-@_expected_distance_backward.register_fake
-def _(
-    gradient: Tensor,
-    queries: Tensor,
-    targets: Tensor,
-    target_xy: Tensor,
-    lattice_xy: Tensor,
-    mean: Tensor,
-    peak: Tensor,
-    mass: Tensor,
-    power: float,
-    impl: str,
-) -> tuple[Tensor, Tensor]:
-    return torch.empty_like(queries), torch.empty_like(targets)
-
-
-def _distance_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
-    queries, targets, target_xy, lattice_xy, ctx.power, ctx.impl = inputs
-    ctx.save_for_backward(queries, targets, target_xy, lattice_xy, *output)
-
-
-def _distance_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
-    d_queries, d_targets = torch.ops.lineament.expected_distance_backward(
-        gradient, *ctx.saved_tensors, ctx.power, ctx.impl
-    )
-    return d_queries, d_targets, None, None, None, None
-
-
-_expected_distance.register_autograd(_distance_autograd, setup_context=_distance_setup)
+    if impl == "triton":
+        if find_spec("triton") is None:
+            raise UsageError(
+                "impl='triton' needs the package triton: install lineament[gpu] or give impl='auto'."
+            )
+        interpreted = os.environ.get("TRITON_INTERPRET") == "1"
+        if not single or like.shape[1] > TRITON_CHANNELS or (device != "cuda" and not interpreted):
+            raise UsageError(
+                f"impl='triton' needs float32 on CUDA and at most {TRITON_CHANNELS} channels, not {like.shape[1]} "
+                f"channels of {like.dtype} on {device}: give impl='auto'."
+            )
+    if impl != "auto" or not single:
+        return "torch" if impl == "auto" else impl
+    if device == "cuda" and like.shape[1] <= TRITON_CHANNELS and find_spec("triton") is not None:
+        return "triton"
+    return "numba" if device == "cpu" else "torch"

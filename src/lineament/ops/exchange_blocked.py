@@ -37,15 +37,15 @@ class Passes:
             scores are destroyed.
         expect_gradient: ``(scores, distances, peak, scale, mean)``: scores become
             ``scale exp(score - peak) (distance - mean)``.
-        softmax_gradient: ``(both [2m, N], peak, scale, shift)``: the upper half holds scores, the lower their
-            weights' gradients; the lower becomes ``w = scale exp(score - peak)``, the upper ``w (gradient - shift)``.
+        softmax_gradient: ``(both [2m, N], peak, scale)``: the upper half holds scores, the lower the gradients g of
+            their weights ``w = scale exp(score - peak)``; the lower becomes w, the upper ``w (g - sum w g)``.
     """
 
     softmax: Callable[[Tensor, Tensor, Tensor], None]
     distances: Callable[[Tensor, Tensor, float, Tensor], None]
     expect: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
     expect_gradient: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
-    softmax_gradient: Callable[[Tensor, Tensor, Tensor, Tensor], None]
+    softmax_gradient: Callable[[Tensor, Tensor, Tensor], None]
 
 
 def row_blocks(rows: int, keys: int) -> Iterator[slice]:
@@ -83,20 +83,19 @@ def reconstruct_backward(
     gradient: Tensor,
     queries: Tensor,
     auxiliary: Tensor,
-    result: Tensor,
     peak: Tensor,
     mass: Tensor,
 ) -> tuple[Tensor, Tensor]:
     """Gradients of the reconstruction with respect to queries and auxiliary vectors.
 
-    With A the weights and R their result: ``dA = gradient^T a``, ``dS = A (dA - <gradient_u, r_u>)``, and the
-    auxiliary vectors are reached both as keys (``dS``) and as values (``A``). The two products that share the
-    auxiliary vectors, and the two that add to their gradient, are each done as one of double height.
+    With A the weights: ``dA = gradient^T a``, ``dS = A (dA - sum_w A dA)``, and the auxiliary vectors are reached both
+    as keys (``dS``) and as values (``A``). The two products that share the auxiliary vectors, and the two that add to
+    their gradient, are each done as one of double height. The sum is ``<gradient_u, r_u>`` too, but taken from the same
+    rounded dA it cancels exactly where one weight is 1, and the gradient there is all cancellation.
     """
     batch, channels, rows = queries.shape
     keys = auxiliary.shape[2]
     d_queries, d_auxiliary = torch.empty_like(queries), torch.zeros_like(auxiliary)
-    shift = (gradient * result).sum(dim=1)
     scale = mass.reciprocal()
     both = _workspace(queries, rows, keys, copies=2)
     stacked = queries.new_empty(channels, len(both))
@@ -107,7 +106,7 @@ def reconstruct_backward(
             pair[:, :height] = queries[item, :, block]
             pair[:, height:] = gradient[item, :, block]
             torch.mm(pair.t(), auxiliary[item], out=tile)
-            passes.softmax_gradient(tile, peak[item, block], scale[item, block], shift[item, block])
+            passes.softmax_gradient(tile, peak[item, block], scale[item, block])
             d_queries[item, :, block] = auxiliary[item] @ tile[:height].t()
             d_auxiliary[item].addmm_(pair, tile)
     return d_queries, d_auxiliary
@@ -147,7 +146,7 @@ def distance_backward(
     batch, _, rows = queries.shape
     keys = targets.shape[2]
     d_queries, d_targets = torch.empty_like(queries), torch.zeros_like(targets)
-    scale = gradient / mass
+    scale = (gradient / mass).contiguous()
     scores, distances = _workspace(queries, rows, keys), _workspace(queries, rows, keys)
     for item in range(batch):
         for block in row_blocks(rows, keys):
@@ -197,13 +196,13 @@ def _expect_gradient(scores: Tensor, distances: Tensor, peak: Tensor, scale: Ten
     _weights(scores, peak).mul_(distances.sub_(mean[:, None])).mul_(scale[:, None])
 
 
-def _softmax_gradient(both: Tensor, peak: Tensor, scale: Tensor, shift: Tensor) -> None:
+def _softmax_gradient(both: Tensor, peak: Tensor, scale: Tensor) -> None:
     upper, lower = both.chunk(2)
-    _weights(upper, peak).mul_(scale[:, None])
-    lower.sub_(shift[:, None]).mul_(upper)
-    keep = upper.clone()
-    upper.copy_(lower)
-    lower.copy_(keep)
+    weights = _weights(upper, peak).mul_(scale[:, None]).clone()
+    mean = upper.mul_(lower).sum(dim=1, keepdim=True)
+    torch.sub(lower, mean, out=upper)
+    upper.mul_(weights)
+    lower.copy_(weights)
 
 
 TENSOR_PASSES = Passes(_softmax, power_distances, _expect, _expect_gradient, _softmax_gradient)

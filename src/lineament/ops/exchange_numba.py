@@ -4,6 +4,8 @@ Each pass reads and writes a block once, with an exponential that vectorises; te
 and a slower exponential. Import this module only where it is used: it brings in the numba compiler.
 """
 
+# mypy: allow-untyped-defs
+# (kernels are typed by their compiler)
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -46,7 +48,7 @@ def _exp(x: np.float32) -> np.float32:
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _softmax(scores, peak, mass, first, end):  # type: ignore[no-untyped-def]
+def _softmax(scores, peak, mass, first, end):
     keys = scores.shape[1]
     for i in range(first, end):
         top = scores[i, 0]
@@ -62,7 +64,7 @@ def _softmax(scores, peak, mass, first, end):  # type: ignore[no-untyped-def]
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _root_distances(out, target_xy, lattice_xy, roots, first, end):  # type: ignore[no-untyped-def]
+def _root_distances(out, target_xy, lattice_xy, roots, first, end):
     keys = out.shape[1]
     for i in range(first, end):
         x, y = target_xy[i, 0], target_xy[i, 1]
@@ -74,7 +76,7 @@ def _root_distances(out, target_xy, lattice_xy, roots, first, end):  # type: ign
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _expect(scores, distances, peak, mass, mean, first, end):  # type: ignore[no-untyped-def]
+def _expect(scores, distances, peak, mass, mean, first, end):
     keys = scores.shape[1]
     for i in range(first, end):
         top = scores[i, 0]
@@ -90,7 +92,7 @@ def _expect(scores, distances, peak, mass, mean, first, end):  # type: ignore[no
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _expect_gradient(scores, distances, peak, scale, mean, first, end):  # type: ignore[no-untyped-def]
+def _expect_gradient(scores, distances, peak, scale, mean, first, end):
     keys = scores.shape[1]
     for i in range(first, end):
         top, factor, middle = peak[i], scale[i], mean[i]
@@ -100,14 +102,17 @@ def _expect_gradient(scores, distances, peak, scale, mean, first, end):  # type:
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _softmax_gradient(upper, lower, peak, scale, shift, first, end):  # type: ignore[no-untyped-def]
+def _softmax_gradient(upper, lower, peak, scale, first, end):
     keys = upper.shape[1]
     for i in range(first, end):
-        top, factor, middle = peak[i], scale[i], shift[i]
+        top, factor, mean = peak[i], scale[i], ZERO
         for j in range(keys):
             weight = factor * _exp(upper[i, j] - top)
-            upper[i, j] = weight * (lower[i, j] - middle)
-            lower[i, j] = weight
+            upper[i, j] = weight
+            mean += weight * lower[i, j]
+        for j in range(keys):
+            weight, gradient = upper[i, j], lower[i, j]
+            upper[i, j], lower[i, j] = weight * (gradient - mean), weight
     return 0
 
 
@@ -142,9 +147,9 @@ def _expect_gradient_pass(
     _by_rows(_expect_gradient, scores, distances, peak, scale, mean)
 
 
-def _softmax_gradient_pass(both: Tensor, peak: Tensor, scale: Tensor, shift: Tensor) -> None:
+def _softmax_gradient_pass(both: Tensor, peak: Tensor, scale: Tensor) -> None:
     upper, lower = both.chunk(2)
-    _by_rows(_softmax_gradient, upper, lower, peak, scale, shift)
+    _by_rows(_softmax_gradient, upper, lower, peak, scale)
 
 
 NUMBA_PASSES = Passes(
