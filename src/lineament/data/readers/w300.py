@@ -66,7 +66,7 @@ def open_300w(
 
 
 def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]]:
-    """Read file name -> box ``x0, y0, x1, y1`` as pixel edges with centres at 0."""
+    """Read file name -> box ``x0, y0, x1, y1`` as stored: inclusive pixel numbers counted from 1."""
     import scipy.io
 
     path = root / "Bounding Boxes" / f"bounding_boxes_{part}.mat"
@@ -77,7 +77,7 @@ def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]
         boxes = {}
         for entry in entries:
             x0, y0, x1, y1 = (float(value) for value in entry.bb_ground_truth)
-            boxes[str(entry.imgName)] = (x0 - 1.5, y0 - 1.5, x1 - 0.5, y1 - 0.5)
+            boxes[str(entry.imgName)] = (x0, y0, x1, y1)
         return boxes
     # A damaged .mat file raises almost anything out of the reader.
     except Exception as error:
@@ -92,4 +92,9 @@ def _record(root: Path, picture: Path, box: tuple[float, float, float, float]) -
         points = None if labelled is None else labelled.tolist()
     except DataError as error:
         fault = str(error).rstrip(".")
-    return Record(picture.relative_to(root).as_posix(), picture, box=box, landmarks=points, fault=fault)
+    x0, y0, x1, y1 = box
+    edges = (x0 - 1.5, y0 - 1.5, x1 - 0.5, y1 - 0.5)
+    name = picture.relative_to(root).as_posix()
+    # The published protocol rounds sizes computed from the stored numbers, so it must have them unchanged.
+    meta = {"published_box": box}
+    return Record(name, picture, box=edges, landmarks=points, meta=meta, fault=fault)

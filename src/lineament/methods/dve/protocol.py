@@ -1,0 +1,189 @@
+"""The published preprocessing of each data set, pixel for pixel, as functions from a whole picture to a training view.
+
+The readers give whole pictures with their annotations; here each is brought to the square of ``size`` pixels on which
+the warps act (100 for SmallNet, 136 for the hourglass), with the labels in the published convention: they are scaled
+about the corner of the first pixel, without the half pixel (docs/conventions.md). Pictures keep 8 bits throughout, as
+the published loaders did: resizing goes through an 8-bit picture, and warped pictures are truncated, not rounded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError, unknown_name
+from lineament.methods.dve import protocol_300w
+from lineament.methods.dve.evaluate import PreparedFace
+from lineament.methods.dve.protocol_300w import from_picture, to_picture
+from lineament.methods.dve.warp import WarpedPair, crop_images, warp_pair, warp_single
+
+# CelebA's aligned pictures, height and width, and the first row of the square that is kept.
+CELEBA_SIZE = (218, 178)
+CELEBA_TOP = 30
+# Side of the AFLW_M crops that the labels refer to.
+AFLW_M_SIDE = 150
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """One published preprocessing.
+
+    Attributes:
+        prepare: From a sample and the side in pixels to the face on which warps act.
+        eyes: Indices of the two points whose distance normalises landmark errors.
+        points: Number of landmarks.
+    """
+
+    prepare: Callable[[FaceSample, int], PreparedFace]
+    eyes: tuple[int, int]
+    points: int
+
+
+def celeba_face(sample: FaceSample, size: int) -> PreparedFace:
+    """CelebA and MAFL: rows 30 to 207 of the aligned picture, all columns, resized.
+
+    Raises:
+        DataError: If the picture is not an aligned one of 178x218 pixels, or has no landmarks.
+    """
+    height, width = CELEBA_SIZE
+    if tuple(sample.image.shape[1:]) != CELEBA_SIZE:
+        found = "x".join(str(n) for n in reversed(sample.image.shape[1:]))
+        raise DataError(
+            f"{sample.id} is {found}: the CelebA protocol needs the aligned pictures of {width}x{height} pixels."
+        )
+    square = to_picture(sample.image[:, CELEBA_TOP : CELEBA_TOP + width])
+    points = (_landmarks(sample, 5) - torch.tensor([0.0, CELEBA_TOP])) * (size / width)
+    return PreparedFace(sample.id, _resized(square, size), points.float())
+
+
+def aflw_r_face(sample: FaceSample, size: int) -> PreparedFace:
+    """AFLW_R: the whole picture squeezed into a square, whatever its aspect."""
+    height, width = sample.image.shape[1:]
+    # The labels come with the size of the picture they were made on.
+    width, height = sample.meta.get("published_size", (width, height))
+    points = _landmarks(sample, 5) * (size / torch.tensor([width, height], dtype=torch.float64))
+    return PreparedFace(sample.id, _resized(to_picture(sample.image), size), points.float())
+
+
+def aflw_m_face(sample: FaceSample, size: int) -> PreparedFace:
+    """AFLW_M: the 150x150 crop resized."""
+    points = _landmarks(sample, 5) * (size / AFLW_M_SIDE)
+    return PreparedFace(sample.id, _resized(to_picture(sample.image), size), points.float())
+
+
+def w300_face(sample: FaceSample, size: int, resize: str = "nearest") -> PreparedFace:
+    """300-W: see :mod:`lineament.methods.dve.protocol_300w`; ``resize`` is nearest (as published) or bicubic."""
+    window, points = protocol_300w.face_window(sample, _landmarks(sample, 68), resize)
+    scaled = points * (size / protocol_300w.WINDOW)
+    return PreparedFace(sample.id, _resized(window, size), scaled.float())
+
+
+PROTOCOLS: dict[str, Protocol] = {
+    "celeba": Protocol(celeba_face, (0, 1), 5),
+    "aflw-r": Protocol(aflw_r_face, (0, 1), 5),
+    "aflw-m": Protocol(aflw_m_face, (0, 1), 5),
+    "300w": Protocol(w300_face, (36, 45), 68),
+    "300w-bicubic": Protocol(lambda sample, size: w300_face(sample, size, "bicubic"), (36, 45), 68),
+}
+
+
+def get_protocol(name: str) -> Protocol:
+    """Return a protocol by name; raises ``UsageError`` naming the nearest one."""
+    if name not in PROTOCOLS:
+        raise unknown_name("published preprocessing", name, PROTOCOLS)
+    return PROTOCOLS[name]
+
+
+def protocol_for(source_name: str) -> str:
+    """Name of the protocol of a source that a reader opened (``mafl/test`` -> ``celeba``), "" where there is none."""
+    family = source_name.partition("/")[0]
+    family = {"mafl": "celeba"}.get(family, family)
+    return family if family in PROTOCOLS else ""
+
+
+def published_faces(
+    source: FaceSource, protocol: str, size: int, indices: Iterable[int] | None = None
+) -> list[PreparedFace]:
+    """Prepare samples of a source in the published way.
+
+    Args:
+        source: Whole pictures with landmarks.
+        protocol: One of :data:`PROTOCOLS`.
+        size: Side in pixels.
+        indices: Which samples; all when None.
+
+    Raises:
+        DataError: If a sample lacks landmarks or its picture is not of the form the protocol needs.
+    """
+    prepare = get_protocol(protocol).prepare
+    return [prepare(source[index], size) for index in (range(len(source)) if indices is None else indices)]
+
+
+def plain_view(face: PreparedFace, crop: int) -> tuple[Tensor, Tensor]:
+    """The evaluation view without a warp: picture ``[3, h, w]`` in 0..1 and points ``[K, 2]`` in its pixels."""
+    return crop_images(face.image, crop), face.points - crop
+
+
+def pair_views(face: PreparedFace, crop: int, weights1: Tensor, weights2: Tensor) -> WarpedPair:
+    """Both views of one face, truncated to 8 bits, with the points snapped to whole pixels (a batch of one).
+
+    Args:
+        face: The face.
+        crop: Pixels cut off each side.
+        weights1: ``[103, 2]`` first warp.
+        weights2: ``[103, 2]`` second warp.
+    """
+    images, points = face.image[None] * 255, face.points[None]
+    pair = warp_pair(images, weights1[None], weights2[None], crop, points)
+    pair.first, pair.second = pair.first.floor() / 255, pair.second.floor() / 255
+    return pair
+
+
+def single_view(face: PreparedFace, crop: int, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """The view of the limited-annotation runs: one warp ``[103, 2]``; picture ``[3, h, w]`` and points ``[K, 2]``."""
+    images, points = warp_single(face.image[None] * 255, weights[None], crop, face.points[None])
+    assert points is not None
+    return images[0].floor() / 255, points[0]
+
+
+def annotation_picks(total: int, count: int, seed: int) -> np.ndarray:
+    """Which samples a limited-annotation run may use: ``[count]`` indices, drawn once without replacement.
+
+    The published runs drew them with numpy's global generator right after seeding it.
+
+    Args:
+        total: Samples of the training set (10,122 in the published runs).
+        count: Annotated samples.
+        seed: Seed of the run.
+
+    Raises:
+        DataError: If there are fewer samples than wanted.
+    """
+    if not 0 < count <= total:
+        raise DataError(f"cannot pick {count} annotated samples out of {total}: ask for 1 to {total}.")
+    return np.random.RandomState(seed).choice(total, count, replace=False)
+
+
+def annotation_epoch(total: int, count: int, seed: int) -> np.ndarray:
+    """The samples of one published epoch: the picks repeated until they are about as many as the whole set."""
+    return np.tile(annotation_picks(total, count, seed), total // count)
+
+
+def _landmarks(sample: FaceSample, count: int) -> Tensor:
+    if sample.landmarks is None:
+        raise DataError(f"{sample.id} has no landmarks: the published protocol needs {count}.")
+    if len(sample.landmarks) != count:
+        raise DataError(
+            f"{sample.id} has {len(sample.landmarks)} landmarks: the published protocol needs {count}."
+        )
+    return sample.landmarks.double()
+
+
+def _resized(picture: Image.Image, size: int) -> Tensor:
+    return from_picture(picture.resize((size, size), Image.Resampling.BILINEAR))

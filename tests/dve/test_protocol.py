@@ -1,0 +1,118 @@
+"""The published preprocessing refuses what it cannot treat as published, and fits readers and evaluation."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from lineament.data.sample import FaceSample
+from lineament.errors import DataError, UsageError
+from lineament.methods.dve import protocol, protocol_300w
+from lineament.methods.dve.protocol_look import published_look
+from lineament.methods.dve.warp import SINGLE, random_weights
+
+
+def sample(height: int = 218, width: int = 178, points: int = 5, seed: int = 0) -> FaceSample:
+    generator = torch.Generator().manual_seed(seed)
+    image = torch.randint(0, 256, (3, height, width), generator=generator) / 255
+    landmarks = torch.rand(points, 2, generator=generator) * torch.tensor([width - 1.0, height - 1.0])
+    box = torch.tensor([0.2 * width, 0.3 * height, 0.7 * width, 0.8 * height])
+    return FaceSample("face", image, box=box, landmarks=landmarks)
+
+
+class Faces:
+    name = "mafl/test"
+    fingerprint = "faces"
+
+    def __len__(self) -> int:
+        return 3
+
+    def __getitem__(self, index: int) -> FaceSample:
+        return sample(seed=index)
+
+
+@pytest.mark.parametrize("name", sorted(protocol.PROTOCOLS))
+@pytest.mark.parametrize("size", [64, 137])
+def test_every_protocol_gives_a_square_of_eight_bits(name: str, size: int):
+    chosen = protocol.get_protocol(name)
+    face = chosen.prepare(sample(points=chosen.points), size)
+    assert face.image.shape == (3, size, size)
+    assert torch.equal((face.image * 255).round() / 255, face.image)
+    assert face.points.shape == (chosen.points, 2)
+    assert max(chosen.eyes) < chosen.points
+
+
+@pytest.mark.parametrize("name", sorted(protocol.PROTOCOLS))
+def test_labels_stay_on_what_they_name(name: str):
+    chosen = protocol.get_protocol(name)
+    # AFLW_M counts in pixels of its 150x150 crops.
+    given = sample(*((150, 150) if name == "aflw-m" else (218, 178)), points=chosen.points)
+    given.image.zero_()
+    place = torch.tensor([95.0, 130.0])
+    assert given.landmarks is not None
+    given.landmarks[0] = place
+    given.image[:, 125:136, 90:101] = 1
+    face = chosen.prepare(given, 100)
+    ys, xs = torch.nonzero(face.image[0] > 0.5, as_tuple=True)
+    spot = torch.stack([xs.double().mean(), ys.double().mean()])
+    # Published labels leave out the half pixel and, on 300-W, the rounding of the resized photograph.
+    assert float((spot - face.points[0]).abs().max()) < 1.2
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "words"),
+    [
+        ("celeba", {"height": 200}, "178x200.*178x218"),
+        ("celeba", {"points": 68}, "68 landmarks.*needs 5"),
+        ("300w", {"points": 5}, "5 landmarks.*needs 68"),
+    ],
+)
+def test_refuses_other_pictures_and_labels(name: str, change: dict[str, int], words: str):
+    with pytest.raises(DataError, match=words):
+        protocol.get_protocol(name).prepare(sample(**change), 100)
+
+
+def test_refuses_unlabelled_and_boxless_samples():
+    bare = sample(points=68)
+    bare.box = None
+    with pytest.raises(DataError, match="no face box"):
+        protocol.w300_face(bare, 100)
+    bare.box = torch.tensor([5.0, 5.0, 5.001, 5.001])
+    with pytest.raises(DataError, match=r"photograph would be|empty"):
+        protocol.w300_face(bare, 100)
+    bare.landmarks = None
+    with pytest.raises(DataError, match="no landmarks"):
+        protocol.aflw_m_face(bare, 100)
+    with pytest.raises(UsageError, match="did you mean 'nearest'"):
+        protocol_300w.face_window(sample(points=68), torch.zeros(68, 2), "nearst")
+    with pytest.raises(UsageError, match="did you mean 'celeba'"):
+        protocol.get_protocol("celebra")
+
+
+def test_sources_name_their_protocol():
+    assert [protocol.protocol_for(name) for name in ("mafl/test", "celeba/train", "300w/test", "folder")] == [
+        "celeba", "celeba", "300w", "",
+    ]  # fmt: skip
+    faces = protocol.published_faces(Faces(), "celeba", 100)
+    assert [face.image.shape for face in faces] == [(3, 100, 100)] * 3
+    assert torch.equal(protocol.published_faces(Faces(), "celeba", 100, [2])[0].image, faces[2].image)
+
+
+def test_picks_are_reproducible_and_bounded():
+    picks = protocol.annotation_picks(50, 7, seed=3)
+    assert len(set(picks.tolist())) == 7
+    assert protocol.annotation_epoch(50, 7, seed=3).tolist() == 7 * picks.tolist()
+    for count in (0, 51):
+        with pytest.raises(DataError, match="1 to 50"):
+            protocol.annotation_picks(50, count, seed=0)
+
+
+def test_single_view_and_look_depend_on_the_generator_alone():
+    face = protocol.celeba_face(sample(), 100)
+    image, points = protocol.single_view(face, 15, random_weights(SINGLE, torch.Generator().manual_seed(1)))
+    assert image.shape == (3, 70, 70)
+    assert torch.equal(points, points.round())
+    looks = [published_look(image, torch.Generator().manual_seed(seed)) for seed in (4, 4, 5)]
+    assert torch.equal(looks[0], looks[1])
+    assert not torch.equal(looks[0], looks[2])
+    assert float((looks[0] - image).abs().mean()) > 0.01
