@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis import strategies as st
 
 from lineament.data.synthetic.head import HeadModel, Part, builtin_head
 from lineament.data.synthetic.head.builtin import _build_regions
+from lineament.data.synthetic.head.styles import STYLE_ONLY
 from lineament.data.synthetic.head.template import EYE_CENTRES, LANDMARKS68
 from lineament.errors import UsageError
 
@@ -17,7 +20,6 @@ MIRROR68 = [
     45, 44, 43, 42, 47, 46, 39, 38, 37, 36, 41, 40,
     *range(54, 47, -1), *range(59, 54, -1), *range(64, 59, -1), *range(67, 64, -1),
 ]  # fmt: skip
-STYLE_ONLY = ("hair_bald", "hair_length", "hair_fringe")
 
 
 @pytest.fixture(scope="module")
@@ -282,3 +284,9 @@ def test_hair_styles_show_and_hide_hair(head: HeadModel) -> None:
     low = front[(front[:, 1] > -45) & (front[:, 2] < 20)]
     assert len(low) > 5
     assert low[:, 2].max() < head.landmarks(head.neutral[None])[0, 27, 2]
+
+
+def test_the_documentation_names_every_mode(head: HeadModel) -> None:
+    text = (Path(__file__).parents[2] / "docs" / "synthetic-head.md").read_text(encoding="utf-8")
+    for name in (*head.identity_names, *head.expression_names, *head.styles):
+        assert f"`{name}`" in text, name

@@ -26,7 +26,7 @@ def eye_margin(angle: Array) -> Array:
     cosine, sine = np.cos(angle), np.sin(angle)
     middle, half_axis = (_OUTER_CORNER + _INNER_CORNER) / 2, (_OUTER_CORNER - _INNER_CORNER) / 2
     line = middle + cosine[:, None] * half_axis
-    upper = -4.75 * np.maximum(sine, 0.0) * (1 - 0.09 * cosine)
+    upper = -4.5 * np.maximum(sine, 0.0) * (1 - 0.09 * cosine)
     lower = 5.0 * np.maximum(-sine, 0.0) * (1 + 0.17 * cosine)
     return line + np.stack([np.zeros_like(angle), upper + lower], axis=1)
 

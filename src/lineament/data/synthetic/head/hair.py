@@ -98,6 +98,8 @@ def add_hair(half: HalfMesh) -> HairGrid:
     skin, outward = scalp(angle.ravel(), level.ravel())
     side_thinner = 1.0 - 0.35 * np.exp(-(((angle - 1.45) / 0.5) ** 2))
     thickness = 11.0 * side_thinner * (1 - down[:, None] ** 4) ** 0.7 - 1.2 * down[:, None] ** 12
+    # Locks: the shell is not as smooth as a cap.
+    thickness = thickness + 0.55 * np.sin(11.0 * angle + 4.0 * down[:, None]) * (1 - down[:, None] ** 3)
     points = skin + outward * thickness.reshape(-1, 1)
 
     # Further rows lie hidden under the cap and come out only for a fringe or for long hair.

@@ -42,7 +42,7 @@ def _head_shape(r: Regions) -> dict[str, Array]:
                              * smooth_step((r.x - 30.0) / 30.0)),
         "forehead_slope": _xyz(r, z=0.055 * np.clip(-r.y - 22.0, 0.0, 60.0) * smooth_step((60.0 - r.z) / 60.0)),
         "forehead_bulge": _xyz(r, z=-1.7 * r.blob((0.0, -52.0), (34.0, 22.0))),
-        "neck_width": _xyz(r, x=3.2 * neck * (r.x / 57.0), z=-1.8 * neck * (1 - r.z / 90.0)),
+        "neck_width": _xyz(r, x=3.2 * neck * np.minimum(r.x / 57.0, 1.2), z=-1.8 * neck * (1 - r.z / 90.0)),
         "shoulder_width": _xyz(r, x=0.06 * r.x * shoulder, y=5.0 * shoulder),
     }  # fmt: skip
 

@@ -11,47 +11,23 @@ from lineament.data.synthetic.head.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 
+_CUT = {"hair_bald": 0.0, "hair_bob": 0.0, "hair_length": 0.0, "hair_fringe": 0.0}
+_STRAIGHT = {"hairline_height": 0.0, "hairline_temples": 0.0}
+
 STYLES: dict[str, dict[str, float]] = {
-    "short": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0},
-    "bald": {"hair_bald": 1.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 0.0, "hair_top": 0.0},
-    "fringe": {
-        "hair_bald": 0.0,
-        "hair_length": 0.0,
-        "hair_fringe": 1.0,
-        "hairline_height": 0.0,
-        "hairline_temples": 0.0,
-    },
-    "bob": {"hair_bald": 0.0, "hair_length": 0.55, "hair_fringe": 0.0, "hair_volume": 0.7},
-    "bob_fringe": {
-        "hair_bald": 0.0,
-        "hair_length": 0.6,
-        "hair_fringe": 1.0,
-        "hair_volume": 0.5,
-        "hairline_height": 0.0,
-        "hairline_temples": 0.0,
-    },
-    "long": {"hair_bald": 0.0, "hair_length": 1.0, "hair_fringe": 0.0, "hair_volume": 0.4},
-    "afro": {"hair_bald": 0.0, "hair_length": 0.0, "hair_fringe": 0.0, "hair_volume": 6.5, "hair_top": 0.5},
-    "crop": {
-        "hair_bald": 0.0,
-        "hair_length": 0.0,
-        "hair_fringe": 0.0,
-        "hair_volume": -2.2,
-        "hair_top": -0.3,
-        "hair_sides": 0.0,
-        "hair_parting": 0.0,
-    },
-    "receding": {
-        "hair_bald": 0.0,
-        "hair_length": 0.0,
-        "hair_fringe": 0.0,
-        "hairline_height": 2.2,
-        "hairline_temples": 2.0,
-    },
+    "short": _CUT,
+    "bald": {**_CUT, "hair_bald": 1.0, "hair_volume": 0.0, "hair_top": 0.0},
+    "fringe": {**_CUT, **_STRAIGHT, "hair_fringe": 1.0},
+    "bob": {**_CUT, "hair_bob": 1.0, "hair_volume": 0.7},
+    "bob_fringe": {**_CUT, **_STRAIGHT, "hair_bob": 1.0, "hair_fringe": 1.0, "hair_volume": 0.5},
+    "long": {**_CUT, "hair_length": 1.0, "hair_volume": 0.4},
+    "afro": {**_CUT, "hair_volume": 6.5, "hair_top": 0.5},
+    "crop": {**_CUT, "hair_volume": -2.2, "hair_top": -0.3, "hair_sides": 0.0, "hair_parting": 0.0},
+    "receding": {**_CUT, "hairline_height": 2.2, "hairline_temples": 2.0},
 }
 """Hair styles: the coefficients each one fixes; the modes it leaves out are drawn from N(0, 1)."""
 
-STYLE_ONLY = ("hair_bald", "hair_length", "hair_fringe")
+STYLE_ONLY = tuple(_CUT)
 """Modes that only a style sets: they run from 0 to 1 and must not be drawn from a Gaussian."""
 
 
@@ -76,6 +52,7 @@ def hair_modes(r: Regions) -> dict[str, Array]:
     towards_crown /= np.maximum(np.linalg.norm(towards_crown, axis=-1, keepdims=True), 1e-6)
     edge = smooth_step((down - 0.45) / 0.55)
     lift = 6.0 * smooth_step((down - 0.6) / 0.4)
+    around = on_cap(lift * smooth_step((theta - 0.9) / 0.12))
     return {
         "hair_volume": on_cap(2.2 * cap_fade * np.ones_like(theta), crown=np.array([0.0, -2.2, 0.0])),
         "hair_top": on_cap(2.2 * cap_fade * front, crown=np.array([0.0, -1.5, 0.0])),
@@ -84,7 +61,8 @@ def hair_modes(r: Regions) -> dict[str, Array]:
         "hairline_height": on_cap(4.5 * edge * np.exp(-((theta / 0.9) ** 4)), towards_crown),
         "hairline_temples": on_cap(5.0 * edge * np.exp(-(((theta - 0.55) / 0.22) ** 2)), towards_crown),
         "hair_bald": 0.3 * (SKULL_CENTRE - mesh.points) * r.group("hair")[:, None],
-        "hair_length": _skirt(r, *_hanging(r)) + on_cap(lift * smooth_step((theta - 0.9) / 0.12)),
+        "hair_bob": _hanging(r, 100.0, 88.0, 18.0) + around,
+        "hair_length": _hanging(r, 178.0, 90.0, 6.0) + around,
         "hair_fringe": _skirt(r, *_fringe(r)) + on_cap(lift * (1 - smooth_step((theta - 0.8) / 0.2))),
     }
 
@@ -108,22 +86,34 @@ def _parting(r: Regions, amount: Array) -> Array:
     return full
 
 
-def _hanging(r: Regions) -> tuple[Array, Array]:
-    """Targets ``[rows, columns, 3]`` of the skirt as long hair, and which columns take part ``[columns]``."""
+def _hanging(r: Regions, bottom: float, half_width: float, curl: float) -> Array:
+    """``[V, 3]`` offsets that let the skirt hang down around the back and the sides, over flattened ears.
+
+    Args:
+        r: The regions of the head.
+        bottom: Height y of the tips at the back, millimetres.
+        half_width: Half width of the hair beside the ears, millimetres.
+        curl: How far the tips turn in, millimetres.
+    """
     grid, points = r.hair, r.mesh.points
     rows = grid.skirt.shape[0]
     edge = points[grid.cap[-1]]
     fall = np.linspace(1.0 / rows, 1.0, rows)[:, None]
     angle = np.clip(grid.theta, 1.0, np.pi)[None, :]
-    bottom = 172.0 - 12.0 * np.cos(2 * (angle - 1.0))
-    swing = smooth_step(fall / 0.3)
-    x = (92.0 - 8.0 * fall) * np.sin(angle) ** 0.7
-    z = 84.0 - np.where(np.cos(angle) > 0, 62.0, 84.0 - 24.0 * fall) * np.cos(angle)
-    y = edge[None, :, 1] + (bottom - edge[None, :, 1]) * fall
-    target = np.stack([x * np.ones_like(fall), y, z * np.ones_like(fall)], axis=-1)
-    target[..., 0] = edge[None, :, 0] + (target[..., 0] - edge[None, :, 0]) * swing
-    target[..., 2] = edge[None, :, 2] + (target[..., 2] - edge[None, :, 2]) * swing
-    return target, smooth_step((grid.theta - 0.9) / 0.12)
+    tips = bottom - 6.0 + 6.0 * np.cos(2 * (angle - 1.0))
+    swing = smooth_step(fall / 0.34)
+    out = half_width - curl * fall**3
+    x = out * np.sin(angle) ** 0.7
+    reach = np.where(np.cos(angle) > 0, 62.0 - 6.0 * fall, 84.0 - 24.0 * fall - 0.6 * curl * fall**3)
+    target = np.stack(
+        np.broadcast_arrays(x, edge[:, 1] + (tips - edge[:, 1]) * fall, 84.0 - reach * np.cos(angle)), axis=-1
+    )
+    for axis in (0, 2):
+        target[..., axis] = edge[:, axis] + (target[..., axis] - edge[:, axis]) * swing
+    offsets = _skirt(r, target, smooth_step((grid.theta - 0.9) / 0.12))
+    # Ears would stand out through the hair that covers them.
+    offsets[:, 0] -= r.sign * 0.7 * np.maximum(r.x - 68.0, 0.0) * r.group("ear")
+    return offsets
 
 
 def _fringe(r: Regions) -> tuple[Array, Array]:
