@@ -12,8 +12,8 @@ from torch import Tensor
 
 from lineament.data.sample import FaceSample
 from lineament.methods.dve import protocol, protocol_300w, warp
-from lineament.methods.dve.evaluate import PreparedFace, matching_errors
-from lineament.methods.dve.frame import Frame
+from lineament.methods.dve.evaluate import matching_errors
+from lineament.methods.dve.frame import Frame, PreparedFace
 from lineament.methods.dve.model import IMAGE_STD, build_backbone, describe, normalise_images
 from lineament.methods.dve.protocol_look import add_colour_noise
 from lineament.methods.dve.regressor import to_unit

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lineament.data.sample import FaceSource
-from lineament.methods.dve.frame import Frame, cut, sample_box
+from lineament.methods.dve.frame import Frame, PreparedFace, cut, sample_box
+from lineament.methods.dve.protocol import published_faces
 from lineament.methods.dve.warp import EVALUATION, WarpSpread, random_weights, warp_pair
 from lineament.metrics.card import MetricCard
 from lineament.metrics.correspondence import correct_share, match_points, pixel_errors
@@ -18,25 +19,12 @@ from lineament.metrics.correspondence import correct_share, match_points, pixel_
 Describe = Callable[[Tensor], Tensor]
 
 
-@dataclass(frozen=True)
-class PreparedFace:
-    """A face in the frame that warps act on.
-
-    Attributes:
-        id: Name of the sample.
-        image: ``[3, size, size]`` RGB in 0..1.
-        points: ``[K, 2]`` landmarks in pixels of ``image``; empty where unknown.
-    """
-
-    id: str
-    image: Tensor
-    points: Tensor
-
-
 def prepare_faces(
     source: FaceSource, frame: Frame, indices: Iterable[int], *, need_landmarks: bool = True
 ) -> list[PreparedFace]:
-    """Cut faces out by their boxes; samples without landmarks are left out when these are needed."""
+    """Cut faces out by their boxes, or as the frame's protocol says; without needed landmarks a sample is left out."""
+    if frame.protocol:
+        return published_faces(source, frame.protocol, frame.size, indices)
     faces = []
     for index in indices:
         sample = source[index]

@@ -21,11 +21,16 @@ class Frame:
         size: Side in pixels of the picture that is warped in training.
         crop: Pixels cut off each side after the warp; a network sees ``size - 2 * crop``.
         view: Side of what the network sees, in sides of the squared face box.
+        shift: How far below the middle of the box its centre lies, in sides of the box.
+        protocol: Published preprocessing by which labelled data sets are cut instead (``protocol.PROTOCOLS``); "" for
+            none. Photographs from elsewhere are always cut by their box.
     """
 
     size: int
     crop: int
     view: float
+    shift: float = 0.0
+    protocol: str = ""
 
     @property
     def seen(self) -> int:
@@ -34,13 +39,32 @@ class Frame:
 
     def whole(self, box: Tensor) -> Similarity:
         """Photo pixels -> pixels of the ``size`` picture around a face box ``[4]``."""
-        return Similarity.window(
-            boxes.expand(boxes.square(box), self.view * self.size / self.seen), (self.size, self.size)
-        )
+        window = boxes.expand(self._square(box), self.view * self.size / self.seen)
+        return Similarity.window(window, (self.size, self.size))
 
     def view_of(self, box: Tensor) -> Similarity:
         """Photo pixels -> pixels of the picture that the network sees."""
-        return Similarity.window(boxes.expand(boxes.square(box), self.view), (self.seen, self.seen))
+        return Similarity.window(boxes.expand(self._square(box), self.view), (self.seen, self.seen))
+
+    def _square(self, box: Tensor) -> Tensor:
+        square = boxes.square(box)
+        down = self.shift * (square[3] - square[1])
+        return square + torch.stack([down.new_zeros(()), down]).repeat(2)
+
+
+@dataclass(frozen=True)
+class PreparedFace:
+    """A face in the frame that warps act on.
+
+    Attributes:
+        id: Name of the sample.
+        image: ``[3, size, size]`` RGB in 0..1.
+        points: ``[K, 2]`` landmarks in pixels of ``image``; empty where unknown.
+    """
+
+    id: str
+    image: Tensor
+    points: Tensor
 
 
 def sample_box(sample: FaceSample) -> Tensor:

@@ -12,7 +12,8 @@ from lineament.methods.dve.hourglass import Hourglass
 IMAGE_MEAN = (0.5084, 0.4224, 0.3769)
 IMAGE_STD = (0.2599, 0.2371, 0.2323)
 
-BACKBONES = ("smallnet", "hourglass")
+# The published runs use the first two; old checkpoints of the code also hold group normalisation and scaled output.
+BACKBONES = ("smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled")
 
 # Pixels of the input per step of the descriptor lattice, for both published networks.
 STRIDE = 2
@@ -87,8 +88,9 @@ def build_backbone(name: str, channels: int) -> nn.Module:
     """
     if name == "smallnet":
         return SmallNet(channels)
-    if name == "hourglass":
-        return Hourglass(channels)
+    if name in BACKBONES:
+        words = name.split("-")
+        return Hourglass(channels, group_norm="gn" in words, scaled_norm_output="scaled" in words)
     raise unknown_name("descriptor network", name, BACKBONES)
 
 

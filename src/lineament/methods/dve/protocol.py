@@ -19,7 +19,7 @@ from torch import Tensor
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, unknown_name
 from lineament.methods.dve import protocol_300w
-from lineament.methods.dve.evaluate import PreparedFace
+from lineament.methods.dve.frame import PreparedFace
 from lineament.methods.dve.protocol_300w import from_picture, to_picture
 from lineament.methods.dve.warp import WarpedPair, crop_images, warp_pair, warp_single
 
@@ -107,6 +107,11 @@ def protocol_for(source_name: str) -> str:
     return family if family in PROTOCOLS else ""
 
 
+def published_face(sample: FaceSample, protocol: str, size: int) -> PreparedFace:
+    """Prepare one sample in the published way; see :func:`published_faces`."""
+    return get_protocol(protocol).prepare(sample, size)
+
+
 def published_faces(
     source: FaceSource, protocol: str, size: int, indices: Iterable[int] | None = None
 ) -> list[PreparedFace]:
@@ -121,8 +126,8 @@ def published_faces(
     Raises:
         DataError: If a sample lacks landmarks or its picture is not of the form the protocol needs.
     """
-    prepare = get_protocol(protocol).prepare
-    return [prepare(source[index], size) for index in (range(len(source)) if indices is None else indices)]
+    chosen = range(len(source)) if indices is None else indices
+    return [published_face(source[index], protocol, size) for index in chosen]
 
 
 def plain_view(face: PreparedFace, crop: int) -> tuple[Tensor, Tensor]:

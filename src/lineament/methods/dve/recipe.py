@@ -15,6 +15,7 @@ from lineament.methods.dve.frame import Frame, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
+from lineament.methods.dve.protocol import published_face
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
@@ -28,8 +29,10 @@ class DveConfig(RecipeConfig):
     # Samples (pairs of views) of one step.
     batch_size: int = 32
     steps: int = 20000
-    # Network: smallnet or hourglass.
-    backbone: Literal["smallnet", "hourglass"] = "smallnet"
+    # Network: smallnet, hourglass, or a form of the hourglass that only old checkpoints have.
+    backbone: Literal[
+        "smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled"
+    ] = "smallnet"
     # Dimensions of a descriptor.
     channels: int = 16
     # Exchange descriptors with another face before matching (the paper's contribution).
@@ -46,6 +49,10 @@ class DveConfig(RecipeConfig):
     crop: int = 15
     # Side of what the network sees, in sides of the face box.
     view: float = 1.2
+    # How far below the middle of the face box that view is centred, in sides of the box.
+    view_shift: float = 0.0
+    # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
+    protocol: str = ""
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
     # Probability of mirroring the picture.
@@ -96,7 +103,7 @@ class DveConfig(RecipeConfig):
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        return Frame(self.image_size, self.crop, self.view)
+        return Frame(self.image_size, self.crop, self.view, self.view_shift, self.protocol)
 
     @property
     def warp_spread(self) -> WarpSpread:
@@ -188,8 +195,11 @@ class DveRecipe(Recipe[DveConfig]):
         """Crop around the jittered face box; draw both warps and both looks."""
         c = self.config
         frame = c.frame
-        box = jittered_box(sample, generator, c.box_jitter)
-        image = cut(sample.image, frame.whole(box), frame.size)
+        if frame.protocol:
+            image = published_face(sample, frame.protocol, frame.size).image
+        else:
+            box = jittered_box(sample, generator, c.box_jitter)
+            image = cut(sample.image, frame.whole(box), frame.size)
         if c.mirror and float(torch.rand([], generator=generator)) < c.mirror:
             image = image.flip(-1)
         item = {

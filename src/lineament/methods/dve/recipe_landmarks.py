@@ -15,6 +15,7 @@ from lineament.faces.schemes import convert_points, scheme
 from lineament.methods.dve.frame import Frame, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.model import build_backbone, describe_frozen
+from lineament.methods.dve.protocol import published_face
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
@@ -49,6 +50,8 @@ class LandmarkConfig(RecipeConfig):
     intermediate: int = 50
     # Published: factor on the match scores before the soft-argmax.
     softargmax: float = 100.0
+    # Published: double the resolution of the descriptors first.
+    upsample: bool = False
     # Published: factor on the coordinates in the smooth L1 loss.
     alpha: float = 10.0
     # Published: learning rate of Adam.
@@ -75,11 +78,14 @@ class LandmarkConfig(RecipeConfig):
     image_size: int = 0
     crop: int = 0
     view: float = 0.0
+    view_shift: float = 0.0
+    # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
+    protocol: str = ""
 
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        return Frame(self.image_size, self.crop, self.view)
+        return Frame(self.image_size, self.crop, self.view, self.view_shift, self.protocol)
 
 
 def resolve_base(config: LandmarkConfig) -> LandmarkConfig:
@@ -100,8 +106,8 @@ def resolve_base(config: LandmarkConfig) -> LandmarkConfig:
             f"the base run {config.base} holds {run.recipe}, not dense descriptors: give a run of dve-smallnet-16d "
             "or its siblings."
         )
-    keys = ("backbone", "channels", "image_size", "crop", "view")
-    return replace(config, **{key: run.config[key] for key in keys})
+    keys = ("backbone", "channels", "image_size", "crop", "view", "view_shift")
+    return replace(config, **{key: run.config[key] for key in keys if key in run.config})
 
 
 @register_recipe
@@ -144,7 +150,9 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         if c.fit == "ridge":
             regressor = ShapeRegressor(c.channels, len(self.layout), c.sharpness, c.ridge)
         else:
-            regressor = LandmarkRegressor(c.channels, len(self.layout), c.intermediate, c.softargmax)
+            regressor = LandmarkRegressor(
+                c.channels, len(self.layout), c.intermediate, c.softargmax, c.upsample
+            )
         return {"descriptor": descriptor, "regressor": regressor}
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -164,18 +172,26 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         c = self.config
         if sample.landmarks is None or sample.scheme is None:
             raise DataError(f"{sample.id} has no landmarks: dve-landmarks learns from labelled faces only.")
-        points = convert_points(sample.landmarks.float(), sample.scheme, self.layout)
+        frame = c.frame
+        if frame.protocol:
+            face = published_face(sample, frame.protocol, frame.size)
+            image, points = face.image, face.points
+        else:
+            transform = frame.whole(jittered_box(sample, generator, c.box_jitter))
+            image, points = (
+                cut(sample.image, transform, frame.size),
+                transform.apply(sample.landmarks.float()),
+            )
+        points = convert_points(points, sample.scheme, self.layout)
         same = sample.scheme == self.layout.name and sample.visibility is not None
         visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
         assert visible is not None
-        frame = c.frame
-        transform = frame.whole(jittered_box(sample, generator, c.box_jitter))
         spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
         full = LookSpread(grey=0.3, gamma=0.4, light=0.2, blur=0.3)
         look = draw_look(full, generator)
         return {
-            "image": cut(sample.image, transform, frame.size),
-            "points": transform.apply(points),
+            "image": image,
+            "points": points,
             "visible": visible.bool(),
             "weights": random_weights(spread, generator),
             "look": look if c.look else torch.zeros_like(look),

@@ -17,12 +17,19 @@ class LandmarkRegressor(nn.Module):
         landmarks: Number of annotated landmarks K.
         intermediate: Virtual points I per landmark; 50 in the published runs.
         sharpness: Factor on the match scores before the softmax; 100 in the published runs.
+        upsample: Double the resolution of the descriptors first, bilinearly; no published run does.
     """
 
     def __init__(
-        self, channels: int, landmarks: int, intermediate: int = 50, sharpness: float = 100.0
+        self,
+        channels: int,
+        landmarks: int,
+        intermediate: int = 50,
+        sharpness: float = 100.0,
+        upsample: bool = False,
     ) -> None:
         super().__init__()
+        self.upsample = upsample
         self.landmarks = landmarks
         self.intermediate = intermediate
         self.sharpness = sharpness
@@ -44,6 +51,10 @@ class LandmarkRegressor(nn.Module):
             Landmarks ``[B, K, 2]`` and virtual points ``[B, K, I, 2]``, both xy in -1..1 where -1 and 1 are the
             centres of the border points of the lattice.
         """
+        if self.upsample:
+            descriptors = nn.functional.interpolate(
+                descriptors, scale_factor=2, mode="bilinear", align_corners=False
+            )
         scores = self.inner_conv(descriptors.detach())  # [B, K*I, H, W]
         points = soft_argmax(self.sharpness * scores)  # [B, K*I, 2]
         landmarks = self.reg_conv(points.flatten(1)[:, :, None, None])  # [B, 2*K, 1, 1]
