@@ -22,7 +22,7 @@ STYLES: dict[str, dict[str, float]] = {
     "bob_fringe": {**_CUT, **_STRAIGHT, "hair_bob": 1.0, "hair_fringe": 1.0, "hair_volume": 0.5},
     "long": {**_CUT, "hair_length": 1.0, "hair_volume": 0.4},
     "afro": {**_CUT, "hair_volume": 6.5, "hair_top": 0.5},
-    "crop": {**_CUT, "hair_volume": -2.2, "hair_top": -0.3, "hair_sides": 0.0, "hair_parting": 0.0},
+    "crop": {**_CUT, "hair_volume": -1.6, "hair_top": 0.0, "hair_sides": 0.0, "hair_parting": 0.0},
     "receding": {**_CUT, "hairline_height": 2.2, "hairline_temples": 2.0},
 }
 """Hair styles: the coefficients each one fixes; the modes it leaves out are drawn from N(0, 1)."""
