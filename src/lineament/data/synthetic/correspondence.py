@@ -10,8 +10,10 @@ from torch import Tensor
 from lineament.data.sample import FaceSample
 from lineament.errors import UsageError
 
+MOST_STRETCH = 4.0
 
-def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.5) -> tuple[Tensor, Tensor]:
+
+def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.0) -> tuple[Tensor, Tensor]:
     """Match the pixels of two pictures by their surface coordinates.
 
     Every surface pixel of the first picture is looked up among the surface pixels of the second; between those the
@@ -21,7 +23,7 @@ def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.5)
         first: A sample with ``correspondence`` filled.
         second: Another sample of the same head model (any person, expression, camera).
         spacing: A match is accepted when the second picture's surface coordinates nearest to the wanted ones are at
-            most this many pixel steps away; larger distances mean that the point is hidden or outside there.
+            most this many pixels away; larger distances mean that the point is hidden or outside there.
 
     Returns:
         ``[N, 2]`` xy in the first picture (pixel centres) and ``[N, 2]`` xy in the second.
@@ -46,20 +48,32 @@ def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.5)
     _, nearest = cKDTree(maps[1][:, rows, columns].T).query(wanted)
     here = np.stack(np.nonzero(known[0])[::-1], axis=1)
     there = np.stack([columns[nearest], rows[nearest]], axis=1)
-    offset, solvable = _refine(maps[1], there, wanted)
-    good = solvable & (np.abs(offset).max(axis=1) <= spacing)
+    (across, down), (across_here, down_here) = _slopes(maps[1], there), _slopes(maps[0], here)
+    offset, solvable = _solve(across, down, wanted.T - maps[1][:, there[:, 1], there[:, 0]])
+    # Next to an outline the surface turns away: one pixel there spans so much of it that hidden points seem near.
+    with np.errstate(invalid="ignore", divide="ignore"):
+        stretch = _length(across, down) / _length(across_here, down_here)
+        flat = stretch < MOST_STRETCH * np.nanmedian(stretch[solvable]) if solvable.any() else solvable
+    good = solvable & flat & (np.abs(offset).max(axis=1) <= spacing)
     return torch.from_numpy(here[good]).float(), torch.from_numpy(there[good] + offset[good]).float()
 
 
-def _refine(uv: np.ndarray, pixels: np.ndarray, wanted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Solve ``uv(pixel) + J offset = wanted``, J from the pixel's neighbours; returns offsets and where solvable."""
+def _slopes(uv: np.ndarray, pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Change of uv per pixel to the right and downwards, each ``[2, N]``, from the neighbours of ``pixels``."""
     height, width = uv.shape[1:]
     x, y = pixels[:, 0], pixels[:, 1]
     x0, x1 = np.maximum(x - 1, 0), np.minimum(x + 1, width - 1)
     y0, y1 = np.maximum(y - 1, 0), np.minimum(y + 1, height - 1)
-    across = _difference(uv[:, y, x0], uv[:, y, x], uv[:, y, x1])  # [2, N]
-    down = _difference(uv[:, y0, x], uv[:, y, x], uv[:, y1, x])
-    missing = wanted.T - uv[:, y, x]
+    middle = uv[:, y, x]
+    return _difference(uv[:, y, x0], middle, uv[:, y, x1]), _difference(uv[:, y0, x], middle, uv[:, y1, x])
+
+
+def _length(across: np.ndarray, down: np.ndarray) -> np.ndarray:
+    return np.sqrt((across**2).sum(axis=0) + (down**2).sum(axis=0))
+
+
+def _solve(across: np.ndarray, down: np.ndarray, missing: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Offsets in pixels ``[N, 2]`` that make up for the missing uv, and where they could be solved for."""
     determinant = across[0] * down[1] - across[1] * down[0]
     with np.errstate(divide="ignore", invalid="ignore"):
         right = (missing[0] * down[1] - missing[1] * down[0]) / determinant

@@ -138,6 +138,10 @@ def write_faces(
     world.source(count, str(packs) if packs else None)
     _claim(out, world, overwrite)
     report = advance or (lambda number: None)
+    for leftover in [
+        path for name in ("", ROWS, "images", "truth") for path in (out / name).glob(".writing-*")
+    ]:
+        leftover.unlink()
     old = _read_index(out) if (out / INDEX).is_file() else None
     have = 0 if old is None else old.num_rows
     if have >= count:
@@ -202,7 +206,7 @@ def _run(
             yield _draw_chunk(out, world, count, place, start, stop, rows)
         return
     with (
-        _single_threaded_children(),
+        single_threaded_children(),
         ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool,
     ):
         waiting: set[Future[tuple[int, int]]] = set()
@@ -223,7 +227,7 @@ def _run(
 
 
 @contextmanager
-def _single_threaded_children() -> Iterator[None]:
+def single_threaded_children() -> Iterator[None]:
     """Processes started inside inherit one thread each: the pictures are drawn side by side already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}

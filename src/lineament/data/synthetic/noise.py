@@ -19,7 +19,7 @@ def noise_volume() -> Floats:
     return np.random.Generator(np.random.PCG64(20260101)).standard_normal((CELLS,) * 3).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True, inline="always")
+@numba.njit(cache=True, nogil=True, fastmath=True)
 def smooth(low: float, high: float, value: float) -> float:
     """Hermite step: 0 at ``low``, 1 at ``high``; ``low`` may be above ``high``."""
     t = min(max((value - low) / (high - low), 0.0), 1.0)

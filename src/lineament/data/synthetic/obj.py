@@ -58,7 +58,7 @@ def read_obj(path: Path) -> ObjMesh:
                     current = " ".join(words[1:])
                 elif words[0] == "f":
                     corners = [_corner(word, len(vertices), len(uv)) for word in words[1:]]
-                    for second, third in itertools.pairwise(corners):
+                    for second, third in itertools.pairwise(corners[1:]):
                         faces.append((corners[0][0], second[0], third[0]))
                         faces_uv.append((corners[0][1], second[1], third[1]))
                         face_material.append(materials.setdefault(current, len(materials)))

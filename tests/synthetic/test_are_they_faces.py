@@ -1,0 +1,58 @@
+"""A detector that only ever saw real photographs is the judge of the synthetic ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from lineament.data.synthetic.source import SyntheticFaces
+from lineament.faces.detection import detect_faces
+
+FRONTAL = math.radians(30.0)
+
+
+def judged(faces: SyntheticFaces) -> tuple[float, float]:
+    """Share of faces found (overlap of the boxes above 0.3), and the mean error of the detector's five points.
+
+    The error is a share of the distance between the eyes.
+    """
+    found, errors = 0, []
+    for index in range(len(faces)):
+        sample = faces[index]
+        assert sample.box is not None
+        best, overlap = None, 0.3
+        for detection in detect_faces(sample.image)[0]:
+            shared = overlap_of(detection.box, sample.box)
+            if shared > overlap:
+                best, overlap = detection, shared
+        if best is not None and best.points is not None:
+            found += 1
+            truth = sample.meta["landmarks5"]
+            errors.append(float((best.points - truth).norm(dim=1).mean() / (truth[0] - truth[1]).norm()))
+    return found / len(faces), sum(errors) / max(len(errors), 1)
+
+
+def overlap_of(first: torch.Tensor, second: torch.Tensor) -> float:
+    low, high = torch.maximum(first[:2], second[:2]), torch.minimum(first[2:], second[2:])
+    shared = (high - low).clamp_min(0).prod()
+    total = (first[2:] - first[:2]).prod() + (second[2:] - second[:2]).prod() - shared
+    return float(shared / total)
+
+
+def test_built_in_faces_are_found() -> None:
+    rate, error = judged(SyntheticFaces(seed=101, count=25, size=128, max_yaw=FRONTAL))
+    assert rate >= 0.8, f"{rate:.0%} of the built-in faces are found"
+    assert error < 0.13
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("head", "least"), [("builtin", 0.80), ("ict", 0.95)])
+def test_detection_rates(packs: Path, head: str, least: float) -> None:
+    rate, error = judged(
+        SyntheticFaces(seed=102, count=400, size=160, head=head, packs=packs, max_yaw=FRONTAL)
+    )
+    assert rate >= least, f"{rate:.1%} of the {head} faces are found"
+    assert error < 0.10

@@ -1,0 +1,81 @@
+"""Two pictures of one scene, and of two people: matched pixels show the same point of the face."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from lineament.data.sample import FaceSample
+from lineament.data.synthetic.correspondence import correspondences
+from lineament.data.synthetic.source import SyntheticFaces
+from lineament.errors import UsageError
+
+
+def world_points(sample: FaceSample, pixels: torch.Tensor) -> torch.Tensor:
+    """Points of the head frame under integer pixels, from depth and camera alone."""
+    assert sample.depth is not None and sample.camera is not None
+    x, y = pixels.long().T
+    depth = sample.depth[y, x]
+    rays = torch.stack([pixels[:, 0], pixels[:, 1], torch.ones(len(pixels))], dim=1)
+    points = (rays @ torch.linalg.inv(sample.camera.intrinsics).T) * depth[:, None]
+    rotation, translation = sample.camera.world_to_camera[:3, :3], sample.camera.world_to_camera[:3, 3]
+    return (points - translation) @ rotation
+
+
+@pytest.mark.parametrize("index", [1, 7])
+def test_two_views_agree_with_geometry(faces: SyntheticFaces, index: int) -> None:
+    first, second = faces.two_views(index)
+    torch.testing.assert_close(first.image, faces[index].image)
+    assert torch.equal(first.identity_coefficients, second.identity_coefficients)
+    assert torch.equal(first.expression_coefficients, second.expression_coefficients)
+    here, there = correspondences(first, second)
+    assert len(here) > 500
+    assert second.camera is not None
+    expected = second.camera.project(world_points(first, here))[:, :2]
+    error = (there - expected).norm(dim=1)
+    assert float(error.median()) < 0.25, "matches by uv must be where the second camera sees the same point"
+    assert float((error < 1.5).float().mean()) > 0.98
+
+
+def test_two_identities_match_features(faces: SyntheticFaces) -> None:
+    first, second = faces.two_identities(2)
+    assert first.identity != second.identity
+    here, there = correspondences(first, second)
+    assert len(here) > 300
+    # Points matched near a landmark of one face lie near the same landmark of the other.
+    assert first.landmarks is not None and second.landmarks is not None
+    assert first.visibility is not None and second.visibility is not None
+    size = float((second.landmarks[36] - second.landmarks[45]).norm())
+    errors = []
+    for landmark in (30, 33, 36, 39, 42, 45, 48, 54):
+        if not (first.visibility[landmark] and second.visibility[landmark]):
+            continue
+        distance = (here - first.landmarks[landmark]).norm(dim=1)
+        if distance.min() < 1.0:
+            offset = there[distance.argmin()] - second.landmarks[landmark]
+            errors.append(float(offset.norm()) / size)
+    assert len(errors) >= 3 and float(np.median(errors)) < 0.1
+
+
+def test_a_picture_matches_itself(faces: SyntheticFaces) -> None:
+    sample = faces[3]
+    here, there = correspondences(sample, sample)
+    assert sample.correspondence is not None
+    assert len(here) > 0.95 * int(torch.isfinite(sample.correspondence[0]).sum())
+    torch.testing.assert_close(here, there, atol=1e-3, rtol=0)
+
+
+def test_a_sample_without_surface_is_refused(faces: SyntheticFaces) -> None:
+    bare = FaceSample("bare", faces[0].image)
+    with pytest.raises(UsageError, match="bare"):
+        correspondences(faces[0], bare)
+
+
+def test_nothing_in_common_gives_no_matches(faces: SyntheticFaces) -> None:
+    sample = faces[0]
+    empty = FaceSample(
+        "empty", sample.image, correspondence=torch.full_like(sample.correspondence, float("nan"))
+    )
+    here, there = correspondences(sample, empty)
+    assert here.shape == there.shape == (0, 2)
