@@ -11,7 +11,8 @@ from tyro.conf import Positional
 from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
-    from lineament.pipeline.detect import DetectOptions, DetectReport, Photo
+    from lineament.pipeline.detect import DetectOptions, DetectReport
+    from lineament.pipeline.photos import Photo
 
 
 @dataclass
@@ -42,7 +43,8 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "detect", arguments)
     from lineament.errors import UsageError
     from lineament.faces.detection import make_detector
-    from lineament.pipeline.detect import DetectOptions, plan
+    from lineament.pipeline.detect import DetectOptions
+    from lineament.pipeline.photos import plan
 
     if not command.photos:
         raise UsageError("give at least one photograph or folder: lineament detect PHOTO|FOLDER...")

@@ -12,18 +12,19 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.data.files import replacing
-from lineament.data.images import image_size, list_images, read_image
-from lineament.errors import DataError, UsageError
+from lineament.data.images import image_size, read_image
+from lineament.errors import DataError
 from lineament.faces.detection import Detection, detect_faces, make_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
+from lineament.pipeline.photos import Photo
 
 # What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).
 _BATCH_PICTURES, _BATCH_PIXELS = 16, 8_000_000
 _OVERLAY_SIDE = (
     2000  # longest side of an overlay in pixels; the numbers always refer to the photograph itself
 )
-_MARK = ".faces"
+# Endings of the overlays that this and the other verbs write.
 
 
 @dataclass(frozen=True)
@@ -45,31 +46,6 @@ class DetectOptions:
     def recorded(self) -> dict[str, Any]:
         """Return the settings that change the result, as kept in every JSON file."""
         return {"detector": self.detector, "min_score": self.min_score, "min_face": self.min_face}
-
-
-@dataclass(frozen=True)
-class Photo:
-    """A picture to look at.
-
-    Attributes:
-        path: The file.
-        name: Its name in tables, relative to the folder that was given.
-        folder: Folder of the results.
-    """
-
-    path: Path
-    name: str
-    folder: Path
-
-    @property
-    def stem(self) -> Path:
-        """Path of the results without their endings."""
-        return self.folder / (self.name + _MARK)
-
-    @property
-    def json(self) -> Path:
-        """The file that is written last: where it exists, the photograph is done."""
-        return self.stem.with_name(self.stem.name + ".json")
 
 
 @dataclass
@@ -106,49 +82,6 @@ class DetectReport:
         return ", ".join(parts) + "."
 
 
-def plan(inputs: Sequence[Path], out: Path | None = None) -> list[Photo]:
-    """List the photographs of files and folders and decide where results go.
-
-    Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
-    folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
-
-    Raises:
-        DataError: If an input does not exist, or a folder holds no picture.
-        UsageError: If two photographs would write the same files, or a path is none.
-    """
-    for given in (*inputs, *([] if out is None else [out])):
-        if "\0" in str(given):
-            raise UsageError(f"{str(given)!r} is no path: it holds a null character.")
-    photos: list[Photo] = []
-    taken: dict[Path, Path] = {}
-    for given in inputs:
-        if given.is_dir():
-            here = given.resolve()
-            if out is None and not here.name:
-                raise UsageError(f"there is no place beside {here} for the results: say where with --out.")
-            folder = out or here.with_name(here.name + "-faces")
-            # Overlays of earlier runs are pictures too, but not photographs.
-            paths = [path for path in list_images(given) if not path.name.endswith(_MARK + ".png")]
-            if folder.resolve() != here:
-                paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
-            if not paths:
-                raise DataError(f"there is no photograph in {given}, only overlays of earlier runs.")
-            names = [path.relative_to(given).as_posix() for path in paths]
-        else:
-            folder = out or given.parent
-            paths, names = [given], [given.name]
-        for path, name in zip(paths, names, strict=True):
-            photo = Photo(path, name, folder)
-            other = taken.setdefault(photo.stem, path)
-            if other.resolve() != path.resolve():
-                raise UsageError(
-                    f"{other} and {path} would write the same files {photo.stem}.*: give one --out each."
-                )
-            if other is path:
-                photos.append(photo)
-    return photos
-
-
 def detect_photos(
     photos: Sequence[Photo],
     options: DetectOptions,
@@ -160,7 +93,7 @@ def detect_photos(
     Unreadable photographs are noted in the report and left out.
 
     Args:
-        photos: From :func:`plan`.
+        photos: From :func:`lineament.pipeline.photos.plan`.
         options: How to look.
         advance: Called after each photograph.
         keep_empty: Write the JSON and CSV of a photograph without a face, so that it is not looked at again.

@@ -1,0 +1,52 @@
+"""`lineament demo`: everything on built-in faces and one real photograph."""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineament.cli.parse import parse
+
+
+@dataclass
+class Command:
+    """Train, evaluate and draw everything on built-in faces and one real photograph; writes OUT/report.html."""
+
+    # Folder for runs, figures and report.
+    out: Path = Path("runs/demo")
+    # Train on the morphable head and the real portraits of the data packs, and measure on held-out portraits.
+    real: bool = False
+    # Folder of the data packs; LINEAMENT_PACKS, else ../shared/realdata, when not given. Only with --real.
+    packs: Path | None = None
+    # Seed of faces, training and measurements.
+    seed: int = 0
+    # Only a few steps on a few faces: shows that everything works, teaches nothing.
+    tiny: bool = False
+    # Replace an older demo in the same folder.
+    overwrite: bool = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    command = parse(Command, "demo", arguments)
+    from lineament.methods import register_all
+
+    register_all()
+    from lineament.pipeline.demo import find_packs, plan_named, run_demo
+    from lineament.pipeline.progress import progress
+
+    plan = plan_named(real=command.real, tiny=command.tiny)
+    packs = find_packs(command.packs) if command.real else None
+    words = shlex.join(["lineament", "demo", *arguments])
+    report = run_demo(
+        plan,
+        command.out,
+        seed=command.seed,
+        packs=packs,
+        progress=progress,
+        overwrite=command.overwrite,
+        command=words,
+    )
+    print(report)
+    return 0

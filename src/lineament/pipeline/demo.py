@@ -1,0 +1,66 @@
+"""The demo: learn without labels, show a few labelled faces, read a real photograph, write a report."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from lineament.errors import DataError, LineamentError
+from lineament.pipeline.demo_report import write_demo_report
+from lineament.pipeline.demo_training import PLANS, DemoPlan, train_demo
+from lineament.pipeline.progress import Progress
+
+DEFAULT_PACKS = Path("..") / "shared" / "realdata"
+
+
+def plan_named(*, real: bool, tiny: bool) -> DemoPlan:
+    """Return one of the four plans: on built-in faces or real data, whole or only a few steps."""
+    return PLANS[("real-tiny" if tiny else "real") if real else ("tiny" if tiny else "full")]
+
+
+def find_packs(given: Path | None = None) -> Path:
+    """Return the folder of the data packs: as given, else ``LINEAMENT_PACKS``, else the usual place.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    folder = given or Path(os.environ.get("LINEAMENT_PACKS") or DEFAULT_PACKS)
+    if not folder.is_dir():
+        raise DataError(f"there are no data packs at {folder}: give --packs FOLDER or set LINEAMENT_PACKS.")
+    return folder
+
+
+def run_demo(
+    plan: DemoPlan,
+    out: Path,
+    *,
+    seed: int,
+    packs: Path | None,
+    progress: Progress,
+    overwrite: bool,
+    command: str,
+) -> Path:
+    """Train, measure, draw, and write ``out/report.html``.
+
+    Args:
+        plan: How much of everything.
+        out: Folder for the runs ``descriptors`` and ``landmarks``, the figures, the cards and the report.
+        seed: Seed of faces, training and measurements.
+        packs: Folder of the real data packs, or None for built-in faces alone.
+        progress: Shows how far the drawing and detecting is.
+        overwrite: Replace an older demo in ``out``.
+        command: The command line, for the report.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        LineamentError: If ``out`` is in use and ``overwrite`` is False.
+        DataError: If the packs lack what is needed.
+    """
+    if out.exists() and (not out.is_dir() or any(out.iterdir())) and not overwrite:
+        raise LineamentError(
+            f"the folder {out} is not empty: choose another with --out, or give --overwrite."
+        )
+    result = train_demo(plan, out, seed=seed, packs=packs, progress=progress, overwrite=overwrite)
+    return write_demo_report(result, plan, out, command=command)

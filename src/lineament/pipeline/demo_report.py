@@ -1,0 +1,300 @@
+"""The page that the demo ends with: a real photograph first, then curves, tables and pictures."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lineament.data.images import write_image
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import LineamentError
+from lineament.faces import boxes
+from lineament.faces.detection import Detection, detect_faces, main_face
+from lineament.faces.normalisers import normaliser
+from lineament.methods.dve.evaluate import PreparedFace
+from lineament.methods.dve.figures import descriptor_figure
+from lineament.methods.dve.frame import cut, sample_box
+from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
+from lineament.methods.dve.model import describe
+from lineament.metrics.card import MetricCard, write_cards
+from lineament.pipeline.demo_training import DemoPlan, DemoResult
+from lineament.pipeline.load import load
+from lineament.pipeline.match import match_faces, points_to_match, view_face, write_match
+from lineament.report.figures import draw_grid, plot_curves
+from lineament.report.html import Report
+from lineament.report.tables import Table
+from lineament.training.run import Run
+from lineament.training.run_report import train_command
+
+SHOWN = 12
+PHOTO = "astronaut"
+
+
+def astronaut() -> Tensor:
+    """The real photograph: Eileen Collins, NASA, public domain, as scikit-image carries it; ``[3, 512, 512]``."""
+    import skimage.data
+
+    return torch.from_numpy(skimage.data.astronaut().copy()).permute(2, 0, 1).float() / 255
+
+
+def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
+    """Box ``[4]`` and five points ``[5, 2]`` of the photograph's face, by the detector."""
+    face = main_face(detect_faces(photo)[0])
+    if face is None or face.points is None:
+        raise LineamentError(
+            "the detector finds no face in the astronaut photograph: is its package complete?"
+        )
+    return face.box.double(), face.points.float()
+
+
+def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command: str) -> Path:
+    """Draw every picture of the demo into ``out/figures`` and write ``out/report.html``.
+
+    Args:
+        result: What was trained and measured.
+        plan: How much of everything.
+        out: Folder of the demo.
+        command: The command that made all this.
+    """
+    figures = out / "figures"
+    figures.mkdir(parents=True, exist_ok=True)
+    write_cards(list(result.cards.values()), out / "cards.json")
+    predictor = result.predictor()
+    page = Report("Landmarks from few labels", _lead(result, plan))
+    photo = astronaut()
+    write_image(figures / f"{PHOTO}.png", photo)
+    box, five = find_astronaut(photo)
+    _add_photo(page, figures, photo, box, five, result)
+    _add_numbers(page, result)
+    _add_curves(page, figures, result, command)
+    page.section("Faces of people never seen")
+    path = _faces_figure(figures / "unseen.png", result.test, predictor)
+    page.picture(
+        path,
+        "Synthetic faces of unseen people: predicted landmarks (yellow dots), truth (blue rings).",
+        command=_evaluate_command(result.landmarks),
+    )
+    if result.portraits is not None:
+        path = _faces_figure(figures / "portraits.png", result.portraits, predictor)
+        page.picture(
+            path,
+            "Real portraits held out of training: predicted landmarks (yellow dots); the detector's five points (blue "
+            "rings), which the model never saw.",
+            command=command,
+        )
+    _add_matches(page, figures, photo, box, result)
+    page.section("How it was made")
+    page.command(command)
+    _add_provenance(page, result, plan)
+    return page.write(out / "report.html")
+
+
+def _lead(result: DemoResult, plan: DemoPlan) -> str:
+    kinds = f"{plan.unlabelled} synthetic faces"
+    if result.portraits is not None:
+        kinds += " and real portraits"
+    minutes = sum(result.seconds.values()) / 60
+    return (
+        f"A network learnt dense descriptors from {kinds} without a label, was then shown {plan.labelled} labelled "
+        f"synthetic faces, and finds landmarks on faces never seen. It took {minutes:.1f} minutes here."
+    )
+
+
+def _evaluate_command(run: Run) -> str:
+    words = ["lineament", "evaluate", str(run.folder), "--data", *run.validation, "--protocol", "landmarks"]
+    return shlex.join(words)
+
+
+def _add_photo(
+    page: Report,
+    figures: Path,
+    photo: Tensor,
+    box: Tensor,
+    five: Tensor,
+    result: DemoResult,
+) -> None:
+    """The real photograph, the model's landmarks beside the mean shape."""
+    page.section("A real photograph")
+    predictor, mean = result.predictor(), result.mean_shape
+    window = boxes.expand(boxes.square(box), 1.5)
+    left, top = (int(v) for v in window[:2].clamp(min=0))
+    right, bottom = (int(v) for v in window[2:].ceil())
+    corner = torch.tensor([left, top], dtype=torch.float32)
+    view = photo[:, top:bottom, left:right]
+    found, placed = (model(photo, box).points for model in (predictor, mean))
+    path = draw_grid(
+        figures / "photo.png",
+        [view, view],
+        columns=2,
+        titles=["model", "mean shape in the face box (the line to beat)"],
+        predicted=[found - corner, placed - corner],
+        true=[five - corner, five - corner],
+        numbers={"scheme": predictor.scheme.name, "box": box.tolist(), "offset": [left, top]},
+        inches=4.0,
+    )
+    page.picture(
+        path,
+        "The astronaut Eileen Collins (NASA, public domain): landmarks of the model (left) and of the mean labelled "
+        "shape (right) as yellow dots; the five points of an independent detector as blue rings.",
+        command=f"lineament landmarks {figures / PHOTO}.png --model {result.landmarks.folder}",
+    )
+    page.table(_photo_table(found, placed, five, predictor, mean))
+
+
+def _photo_table(
+    found: Tensor, placed: Tensor, truth: Tensor, predictor: LandmarkPredictor, mean: MeanShape
+) -> Table:
+    from lineament.faces.schemes import convert_points, scheme
+
+    length = normaliser("inter-pupil")(truth, scheme("5"), None)
+    table = Table(
+        "Disagreement with the detector's five points on this photograph",
+        ("who", "mean"),
+        ("", "% of inter-pupil"),
+    )
+    for who, points, which in (("model", found, predictor.scheme), ("mean shape", placed, mean.scheme)):
+        five = convert_points(points, which, "5")
+        table.add(who, float(100 * ((five - truth).norm(dim=-1).mean() / length)))
+    return table
+
+
+def _add_numbers(page: Report, result: DemoResult) -> None:
+    page.section("Numbers")
+    landmark = Table(
+        "Landmark errors: faces cropped by their box alone, box moved and scaled by up to 10 %",
+        ("faces", "model", "mean shape", "count", "normaliser"),
+        ("", "%", "%", "", ""),
+    )
+    for key, card in result.cards.items():
+        if key.endswith(": model"):
+            other = result.cards[key.removesuffix("model") + "mean shape"]
+            landmark.add(key.removesuffix(": model"), card.value, other.value, card.count, card.normaliser)
+    page.table(landmark)
+    matching = Table(
+        "Matching error of the descriptors alone (no labels)",
+        ("pairs", "error", "count"),
+        ("", "px at 70 px", ""),
+    )
+    for key in ("matching, same person", "matching, another person"):
+        matching.add(key.removeprefix("matching, "), result.cards[key].value, result.cards[key].count)
+    page.table(matching)
+    timing = Table("Time on this machine", ("stage", "time"), ("", "s"), digits=3)
+    for stage, seconds in result.seconds.items():
+        timing.add(stage, seconds)
+    page.table(timing)
+
+
+def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -> None:
+    page.section("Learning without labels")
+    # Data that lay in memory only cannot be named on a command line.
+    made_by = train_command(result.descriptors) if result.descriptors.data else command
+    losses = result.descriptors.metrics("train")
+    steps = [float(line["step"]) for line in losses]
+    window = max(1, len(losses) // 60)
+    smooth = [
+        sum(line["loss"] for line in losses[max(0, i - window + 1) : i + 1])
+        / len(losses[max(0, i - window + 1) : i + 1])
+        for i in range(len(losses))
+    ]
+    path = plot_curves(
+        figures / "loss.png",
+        {f"loss (mean over {window} steps)": (steps, smooth)},
+        x_label="step",
+        y_label="exchange loss (px to the power 0.5)",
+    )
+    page.picture(
+        path,
+        "The descriptor-exchange loss while training without labels.",
+        command=made_by,
+    )
+    measured = result.descriptors.metrics("evaluation")
+    if measured:
+        at = [float(line["step"]) for line in measured]
+        curves = {
+            name: (at, [float(line[key]) for line in measured])
+            for name, key in (("same person", "matching_same_px"), ("another person", "matching_other_px"))
+            if key in measured[0]
+        }
+        path = plot_curves(
+            figures / "matching.png", curves, x_label="step", y_label="matching error (px at 70 px)"
+        )
+        page.picture(
+            path,
+            "Matching error on unseen synthetic people while training.",
+            command=made_by,
+        )
+
+
+def _faces_figure(path: Path, source: FaceSource, predictor: LandmarkPredictor) -> Path:
+    samples = [source[index] for index in range(min(SHOWN, len(source)))]
+    pictures, predicted, true = [], [], []
+    for sample in samples:
+        transform = predictor.frame.view_of(sample_box(sample))
+        pictures.append(cut(sample.image, transform, predictor.frame.seen))
+        predicted.append(transform.apply(predictor(sample.image, sample_box(sample)).points))
+        true.append(None if sample.landmarks is None else transform.apply(sample.landmarks.float()))
+    return draw_grid(
+        path, pictures, columns=6, predicted=predicted, true=true, titles=[_short(s) for s in samples]
+    )
+
+
+def _short(sample: FaceSample) -> str:
+    return sample.id.rpartition("/")[2]
+
+
+def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result: DemoResult) -> None:
+    """Descriptors as colours, and dense matches from the photograph to another face."""
+    page.section("What the descriptors see")
+    recipe = result.descriptors.build_recipe()
+    network = result.descriptors.load_networks()["descriptor"]
+    frame = recipe.config.frame
+    sources = [result.test] if result.portraits is None else [result.portraits, result.test]
+    others = [source[index] for source in sources for index in range(min(6 // len(sources), len(source)))]
+    faces = [PreparedFace(PHOTO, cut(photo, frame.whole(box), frame.size), torch.zeros(0, 2))]
+    for sample in others:
+        whole = frame.whole(sample_box(sample))
+        faces.append(PreparedFace(sample.id, cut(sample.image, whole, frame.size), torch.zeros(0, 2)))
+    path = descriptor_figure(lambda x: describe(network, x), faces, frame, figures / "descriptors.png")
+    page.picture(
+        path,
+        "Top: faces. Middle: their descriptors as colours, the same part of a face in the same colour. Bottom: the "
+        "photograph rendered in the geometry of each face, through dense matches alone.",
+    )
+    other = others[0]
+    write_image(figures / "other.png", other.image)
+    model = load(result.descriptors.folder)
+    first, second = (
+        view_face(model, photo, box, PHOTO),
+        view_face(model, other.image, sample_box(other), other.id),
+    )
+    points, names = points_to_match(model, photo, Detection.given(box=box), None)
+    path = write_match(match_faces(model, first, second, points, names), figures / "match")[1]
+    page.picture(
+        path,
+        "Points of the photograph and where the descriptors find them on another face.",
+        command=f"lineament match {figures / PHOTO}.png {figures / 'other.png'} --model {result.descriptors.folder}",
+    )
+
+
+def _add_provenance(page: Report, result: DemoResult, plan: DemoPlan) -> None:
+    card: MetricCard = result.cards["unseen people: model"]
+    session = (result.descriptors.environment() or [{}])[-1]
+    page.facts(
+        "Provenance",
+        {
+            "seed": result.descriptors.config["seed"],
+            "unlabelled data": session.get("data_name"),
+            "unlabelled samples": session.get("data_samples"),
+            "data fingerprint": session.get("data_fingerprint"),
+            "labelled faces": plan.labelled,
+            "test data": card.data,
+            "test fingerprint": card.fingerprint,
+            "commit": session.get("commit"),
+            "torch": session.get("torch"),
+            "device": session.get("device"),
+            "definition of every number": "cards.json beside this page",
+        },
+    )

@@ -1,0 +1,288 @@
+"""Training and measuring for the demo: descriptors without labels, then landmarks from a few labelled faces."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lineament.data.cache import CachedSource
+from lineament.data.registry import open_data, open_source
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.subset import Concat
+from lineament.errors import DataError
+from lineament.faces.detection import detect_faces, main_face
+from lineament.methods.dve.evaluate import matching_cards, prepare_faces
+from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape, landmark_cards
+from lineament.methods.dve.model import describe
+from lineament.metrics.card import MetricCard
+from lineament.pipeline.progress import Progress
+from lineament.training.loop import LoopOptions, train
+from lineament.training.registry import get_recipe
+from lineament.training.run import Run
+
+PORTRAIT_PACK = "congress_portraits_gray"
+BOX_JITTER = 0.1
+
+
+@dataclass(frozen=True)
+class DemoPlan:
+    """How much of everything.
+
+    Attributes:
+        head: Head of the synthetic faces, ``builtin`` or ``ict``.
+        unlabelled: Synthetic faces to learn descriptors from.
+        labelled: How many of them are then shown with landmarks.
+        test: Faces of unseen people to measure on.
+        size: Side of the drawn pictures in pixels.
+        descriptors: Fields of the ``dve-smallnet-16d`` config.
+        landmarks: Fields of the ``dve-landmarks`` config.
+    """
+
+    head: str = "builtin"
+    unlabelled: int = 1500
+    labelled: int = 50
+    test: int = 200
+    size: int = 128
+    descriptors: dict[str, Any] = field(default_factory=dict)
+    landmarks: dict[str, Any] = field(default_factory=dict)
+
+
+_DESCRIPTORS = {
+    "steps": 1200,
+    "batch_size": 12,
+    "image_size": 84,
+    "crop": 10,
+    "normalize": True,
+    "learning_rate": 2e-3,
+    "schedule": "cosine",
+    "grey": 0.5,
+    "gamma": 0.4,
+    "light": 0.2,
+    "blur": 0.3,
+    "checkpoint_every": 400,
+    "evaluate_every": 300,
+}
+_TINY = {"steps": 8, "batch_size": 4, "image_size": 44, "crop": 6, "evaluate_every": 4, "evaluate_count": 4}
+PLANS = {
+    "full": DemoPlan(descriptors=_DESCRIPTORS),
+    "tiny": DemoPlan("builtin", 12, 8, 6, 64, _TINY, {"steps": 4, "batch_size": 4}),
+    "real": DemoPlan("ict", 1500, descriptors={**_DESCRIPTORS, "steps": 3000, "grey": 1.0}),
+    "real-tiny": DemoPlan("ict", 12, 8, 6, 64, {**_TINY, "grey": 1.0}, {"steps": 4, "batch_size": 4}),
+}
+
+
+@dataclass
+class DemoResult:
+    """What the demo made.
+
+    Attributes:
+        descriptors: Run of the descriptors.
+        landmarks: Run of the landmarks.
+        cards: Every number, by the row of the report's table that shows it.
+        seconds: Time of each stage.
+        mean_shape: The line to beat, from the same labelled faces.
+        test: The unseen synthetic faces.
+        portraits: Held-out portraits with the detector's five points as landmarks; None in the built-in demo.
+    """
+
+    descriptors: Run
+    landmarks: Run
+    cards: dict[str, MetricCard]
+    seconds: dict[str, float]
+    mean_shape: MeanShape
+    test: FaceSource
+    portraits: FaceSource | None
+
+    def predictor(self) -> LandmarkPredictor:
+        """The trained landmark model."""
+        return predictor_of(self.landmarks)
+
+
+@dataclass(frozen=True)
+class _Portraits:
+    """Portraits without labels for training, and held-out ones that the detector's points judge."""
+
+    unlabelled: FaceSource
+    judged: FaceSource
+    judged_pack_boxes: FaceSource
+
+
+def predictor_of(run: Run) -> LandmarkPredictor:
+    """Load the landmark predictor of a ``dve-landmarks`` run."""
+    return LandmarkPredictor(run.build_recipe().config, run.load_networks())
+
+
+def train_demo(
+    plan: DemoPlan, out: Path, *, seed: int, packs: Path | None, progress: Progress, overwrite: bool = False
+) -> DemoResult:
+    """Train both stages and measure them.
+
+    Args:
+        plan: How much of everything.
+        out: Folder that gets the run directories ``descriptors`` and ``landmarks``.
+        seed: Seed of the worlds, of training and of the measurements.
+        packs: Folder of the real data packs; None trains on built-in faces alone.
+        progress: Shows how far the drawing and detecting is.
+        overwrite: Replace older runs.
+
+    Raises:
+        DataError: If the packs lack the portraits or the head.
+    """
+    seconds: dict[str, float] = {}
+    # The labelled few are the first of the unlabelled faces; the people of the split val stand in neither.
+    parts = (("train", plan.unlabelled), ("train", plan.labelled), ("val", plan.test))
+    texts = [data_text(plan, seed, split, count, packs) for split, count in parts]
+    faces, labelled, test = _timed(seconds, "draw faces", lambda: _draw(plan, texts, progress))
+    portraits = None
+    source: FaceSource = faces
+    if packs is not None:
+        portraits = _timed(seconds, "read portraits", lambda: _read_portraits(packs, progress))
+        source = Concat([faces, portraits.unlabelled])
+    options = LoopOptions(report=True)
+    config = get_recipe("dve-smallnet-16d").config_class(seed=seed, **plan.descriptors)
+    descriptors = _timed(
+        seconds,
+        "learn descriptors without labels",
+        lambda: train(
+            get_recipe("dve-smallnet-16d")(config),
+            source,
+            out / "descriptors",
+            validation=test,
+            options=options,
+            # With portraits the data lies in memory only; without, `lineament resume` can open it again.
+            data=texts[:1] if portraits is None else (),
+            validation_data=texts[2:] if portraits is None else (),
+            overwrite=overwrite,
+        ),
+    )
+    fields = {**plan.landmarks, "seed": seed, "base": str(descriptors.folder)}
+    recipe = get_recipe("dve-landmarks")
+    landmarks = _timed(
+        seconds,
+        f"fit landmarks to {len(labelled)} labelled faces",
+        lambda: train(
+            recipe(recipe.config_class(**fields)),
+            labelled,
+            out / "landmarks",
+            validation=test,
+            options=options,
+            data=texts[1:2],
+            validation_data=texts[2:],
+            overwrite=overwrite,
+        ),
+    )
+    mean = MeanShape([labelled[i] for i in range(len(labelled))], landmarks.config["scheme"], BOX_JITTER)
+    cards = _timed(seconds, "measure", lambda: _measure(descriptors, landmarks, mean, test, portraits, seed))
+    judged = portraits.judged if portraits else None
+    return DemoResult(descriptors, landmarks, cards, seconds, mean, test, judged)
+
+
+def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:
+    start = time.perf_counter()
+    result = work()
+    seconds[stage] = time.perf_counter() - start
+    return result
+
+
+def data_text(plan: DemoPlan, seed: int, split: str, count: int, packs: Path | None = None) -> str:
+    """How the command line names a part of the demo's synthetic world (``data.registry.open_data``)."""
+    place = f":{packs}" if packs is not None and plan.head != "builtin" else ""
+    head = f"&head={plan.head}" if plan.head != "builtin" else ""
+    return f"synthetic{place}?split={split}&seed={seed}&count={count}&size={plan.size}{head}"
+
+
+def _draw(plan: DemoPlan, texts: Sequence[str], progress: Progress) -> list[FaceSource]:
+    """Open the worlds and draw all their faces into memory."""
+    worlds = [CachedSource(open_data(text)) for text in texts]
+    with progress("drawing faces", sum(map(len, worlds)), "faces") as advance:
+        for world in worlds:
+            for index in range(len(world)):
+                world[index]
+                advance()
+    return list(worlds)
+
+
+def _read_portraits(packs: Path, progress: Progress) -> _Portraits:
+    """Read a portrait pack; four fifths teach without labels, one fifth is judged by the detector's five points."""
+    root = packs / PORTRAIT_PACK
+    if not root.is_dir():
+        raise DataError(f"{packs} holds no {PORTRAIT_PACK}: point --packs at the folder of the data packs.")
+    parts: dict[str, list[tuple[FaceSample, FaceSample]]] = {"train": [], "val": []}
+    sources = {split: open_source("portraits", root, split=split) for split in parts}
+    with progress("finding portraits", sum(map(len, sources.values())), "portraits") as advance:
+        for split, source in sources.items():
+            for index in range(len(source)):
+                sample = source[index]
+                face = main_face(detect_faces(sample.image)[0])
+                advance()
+                if face is not None and face.points is not None:
+                    found = replace(sample, box=face.box.float(), landmarks=face.points.float(), scheme="5")
+                    own = sample.box if sample.box is not None else face.box.float()
+                    parts[split].append((found, replace(found, box=own)))
+    if not parts["train"] or not parts["val"]:
+        raise DataError(f"no face was found in the portraits of {root}.")
+    name = sources["train"].name.rpartition("/")[0]
+    prints = {split: source.fingerprint for split, source in sources.items()}
+    # Without their points: nothing but the pictures and the boxes teaches.
+    bare = [replace(found, landmarks=None, scheme=None) for found, _ in parts["train"]]
+    return _Portraits(
+        _Listed(bare, f"{name}/train", prints["train"]),
+        _Listed([found for found, _ in parts["val"]], f"{name}/val", prints["val"]),
+        _Listed([own for _, own in parts["val"]], f"{name}/val, boxes of the pack", prints["val"]),
+    )
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Samples in memory as a source."""
+
+    samples: list[FaceSample]
+    name: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> FaceSample:
+        return self.samples[index]
+
+
+def _measure(
+    descriptors: Run,
+    landmarks: Run,
+    mean: MeanShape,
+    test: FaceSource,
+    portraits: _Portraits | None,
+    seed: int,
+) -> dict[str, MetricCard]:
+    """Every number of the report, each beside the mean shape."""
+    predictor = predictor_of(landmarks)
+    cards: dict[str, MetricCard] = {}
+
+    def both(key: str, source: FaceSource, title: str, which: str | None = None) -> None:
+        for who, model in (("model", predictor), ("mean shape", mean)):
+            cards[f"{key}: {who}"] = landmark_cards(
+                model,
+                source,
+                which=which,
+                normalise_by="inter-ocular" if which != "5" else "inter-pupil",
+                box_jitter=BOX_JITTER,
+                seed=seed,
+                title=f"{title}, {who}",
+            )[0]
+
+    both("unseen people", test, "landmark error on unseen synthetic people")
+    if portraits is not None:
+        title = "disagreement with the detector's five points on held-out portraits"
+        both("portraits", portraits.judged, title, "5")
+        both("portraits, boxes of the pack", portraits.judged_pack_boxes, title, "5")
+    recipe = descriptors.build_recipe()
+    network = descriptors.load_networks()["descriptor"]
+    frame = recipe.config.frame
+    faces = prepare_faces(test, frame, range(min(len(test), 100)))
+    same, other = matching_cards(lambda x: describe(network, x), faces, frame, test, seed=seed)
+    cards["matching, same person"], cards["matching, another person"] = same, other
+    return cards

@@ -1,0 +1,86 @@
+"""Which photographs a command works on, and where their results go."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineament.data.images import list_images
+from lineament.errors import DataError, UsageError
+
+FACES = ".faces"
+LANDMARKS = ".landmarks"
+# Pictures that earlier runs drew; they are no photographs.
+OVERLAYS = (".faces.png", ".landmarks.png", ".match.png")
+
+
+@dataclass(frozen=True)
+class Photo:
+    """A picture to look at.
+
+    Attributes:
+        path: The file.
+        name: Its name in tables, relative to the folder that was given.
+        folder: Folder of the results.
+        mark: What is put between the photograph's name and the ending of a result.
+    """
+
+    path: Path
+    name: str
+    folder: Path
+    mark: str = FACES
+
+    @property
+    def stem(self) -> Path:
+        """Path of the results without their endings."""
+        return self.folder / (self.name + self.mark)
+
+    @property
+    def json(self) -> Path:
+        """The file that is written last: where it exists, the photograph is done."""
+        return self.stem.with_name(self.stem.name + ".json")
+
+
+def plan(inputs: Sequence[Path], out: Path | None = None, mark: str = FACES) -> list[Photo]:
+    """List the photographs of files and folders and decide where results go.
+
+    Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
+    folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
+    Other marks than ``.faces`` replace that word everywhere.
+
+    Raises:
+        DataError: If an input does not exist, or a folder holds no picture.
+        UsageError: If two photographs would write the same files, or a path is none.
+    """
+    for given in (*inputs, *([] if out is None else [out])):
+        if "\0" in str(given):
+            raise UsageError(f"{str(given)!r} is no path: it holds a null character.")
+    photos: list[Photo] = []
+    taken: dict[Path, Path] = {}
+    for given in inputs:
+        if given.is_dir():
+            here = given.resolve()
+            if out is None and not here.name:
+                raise UsageError(f"there is no place beside {here} for the results: say where with --out.")
+            folder = out or here.with_name(f"{here.name}-{mark.strip('.')}")
+            # Overlays of earlier runs are pictures too, but not photographs.
+            paths = [path for path in list_images(given) if not path.name.endswith(OVERLAYS)]
+            if folder.resolve() != here:
+                paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
+            if not paths:
+                raise DataError(f"there is no photograph in {given}, only overlays of earlier runs.")
+            names = [path.relative_to(given).as_posix() for path in paths]
+        else:
+            folder = out or given.parent
+            paths, names = [given], [given.name]
+        for path, name in zip(paths, names, strict=True):
+            photo = Photo(path, name, folder, mark)
+            other = taken.setdefault(photo.stem, path)
+            if other.resolve() != path.resolve():
+                raise UsageError(
+                    f"{other} and {path} would write the same files {photo.stem}.*: give one --out each."
+                )
+            if other is path:
+                photos.append(photo)
+    return photos
