@@ -61,7 +61,7 @@ def _kernel(vertices: Tensor, faces: Tensor, index: Tensor, impl: str) -> tuple[
     n, h, w = index.shape
     depth, bary = vertices.new_empty((n, h, w)), vertices.new_empty((n, 3, h, w))
     arrays = (vertices.numpy(), faces.numpy(), index.numpy(), depth.numpy(), bary.numpy())
-    bad = run_tasks(barycentrics_band, arrays, row_bands(n, h))
+    bad = run_tasks(barycentrics_band, arrays, row_bands(n, h), index.numel())
     refuse_bad_ids(bad, f"index name faces outside 0..{faces.shape[1] - 1} or vertices that do not exist")
     return depth, bary
 
@@ -89,7 +89,12 @@ def _backward_kernel(
 
     gradient = torch.zeros_like(vertices)
     arrays = (depth_gradient, bary_gradient, vertices, faces, index, gradient)
-    run_tasks(barycentrics_backward_view, [array.numpy() for array in arrays], whole_views(index.shape[0]))
+    run_tasks(
+        barycentrics_backward_view,
+        [array.numpy() for array in arrays],
+        whole_views(index.shape[0]),
+        index.numel(),
+    )
     return gradient
 
 

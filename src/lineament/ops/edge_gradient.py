@@ -110,7 +110,9 @@ def _backward_kernel(
 
     gradient = torch.zeros_like(vertices)
     arrays = [tensor.numpy() for tensor in (*tensors, gradient)]
-    bad = run_tasks(edge_gradient_view, (*arrays, flat, LARGEST_MOTION), whole_views(index.shape[0]))
+    bad = run_tasks(
+        edge_gradient_view, (*arrays, flat, LARGEST_MOTION), whole_views(index.shape[0]), index.numel()
+    )
     refuse_bad_ids(bad, f"index name faces outside 0..{faces.shape[1] - 1}")
     return gradient
 

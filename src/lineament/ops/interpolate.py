@@ -75,7 +75,7 @@ def _kernel(attributes: Tensor, faces: Tensor, index: Tensor, bary: Tensor, impl
     n, h, w = index.shape
     image = bary.new_empty((n, attributes.shape[2], h, w))
     arrays = (attributes.numpy(), faces.numpy(), index.numpy(), bary.numpy(), image.numpy())
-    bad = run_tasks(interpolate_band, arrays, row_bands(n, h))
+    bad = run_tasks(interpolate_band, arrays, row_bands(n, h), index.numel())
     refuse_bad_ids(bad, f"index name faces outside 0..{faces.shape[1] - 1} or attributes that do not exist")
     return image
 
@@ -104,7 +104,12 @@ def _backward_kernel(
 
     to_attributes, to_bary = torch.zeros_like(attributes), torch.empty_like(bary)
     arrays = (gradient, attributes, faces, index, bary, to_attributes, to_bary)
-    run_tasks(interpolate_backward_view, [array.numpy() for array in arrays], whole_views(index.shape[0]))
+    run_tasks(
+        interpolate_backward_view,
+        [array.numpy() for array in arrays],
+        whole_views(index.shape[0]),
+        index.numel(),
+    )
     return to_attributes, to_bary
 
 

@@ -83,7 +83,7 @@ def _kernel(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str)
     index = torch.empty((views, height, width), dtype=torch.int32)
     depth = torch.empty((views, height, width), dtype=torch.float32)
     arrays = (vertices.numpy(), faces.numpy(), index.numpy(), depth.numpy())
-    bad = run_tasks(rasterize_band, arrays, row_bands(views, height))
+    bad = run_tasks(rasterize_band, arrays, row_bands(views, height), index.numel() + views * faces.shape[1])
     refuse_bad_ids(bad, f"faces name vertices outside 0..{vertices.shape[1] - 1}")
     return index, depth
 

@@ -170,7 +170,9 @@ def _kernel(
     n, _, h, w = uv.shape
     image = packed.new_empty((n, packed.shape[1], h, w))
     arrays = [tensor.numpy() for tensor in (packed, uv, known, image)]
-    run_tasks(sample_band, (*arrays, height, width, levels, align_corners, border), row_bands(n, h))
+    run_tasks(
+        sample_band, (*arrays, height, width, levels, align_corners, border), row_bands(n, h), n * h * w
+    )
     return image
 
 
@@ -221,7 +223,7 @@ def _backward_kernel(
     to_packed, to_uv = torch.zeros_like(packed), torch.empty_like(uv)
     arrays = [tensor.numpy() for tensor in (gradient, packed, uv, known, to_packed, to_uv)]
     arguments = (*arrays, height, width, levels, align_corners, border)
-    run_tasks(sample_backward_view, arguments, whole_views(uv.shape[0]))
+    run_tasks(sample_backward_view, arguments, whole_views(uv.shape[0]), uv.numel() // 2)
     return to_packed, to_uv
 
 

@@ -49,9 +49,14 @@ def rasterize_band(
     count = np.uint32(points.shape[0])
     bad = 0
     for face in range(triangles.shape[0]):
-        i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
-        # A negative id turns into a huge unsigned number, so that one comparison checks both ends.
-        if np.uint32(i0) >= count or np.uint32(i1) >= count or np.uint32(i2) >= count:
+        # A negative id turns into a huge unsigned number: one comparison checks both ends, and unsigned indices spare
+        # the test for Python's negative ones.
+        i0, i1, i2 = (
+            np.uint32(triangles[face, 0]),
+            np.uint32(triangles[face, 1]),
+            np.uint32(triangles[face, 2]),
+        )
+        if i0 >= count or i1 >= count or i2 >= count:
             bad += 1
             continue
         # float64 makes the edge tests of float32 vertices exact.

@@ -65,6 +65,7 @@ def run(*, device: str = "cpu", repeats: int = 20, packs: Path | None = None) ->
         forward_backward_ms=fitted.median_ms,
         forward_backward_min_ms=fitted.min_ms,
         forward_backward_max_ms=fitted.max_ms,
+        forward_backward_process_ms=fitted.process_ms,
         forward_backward_reference_ms=fitted_reference.median_ms,
         forward_backward_ratio=fitted_reference.median_ms / fitted.median_ms,
     )
