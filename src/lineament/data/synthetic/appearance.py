@@ -154,7 +154,7 @@ def _hair_colour(rng: np.random.Generator, melanin: float, age: float) -> np.nda
     weights[2:8] *= max(0.02, 1 - 1.8 * melanin)
     weights[8:] += np.array([1.6, 1.0]) * max(0.0, age - 0.5) * 2.5
     colour = _HAIR[rng.choice(len(_HAIR), p=weights / weights.sum())] * rng.uniform(0.75, 1.2)
-    return np.clip(srgb_to_linear(np.clip(colour, 0, 1)), 0.003, 0.55)
+    return np.clip(srgb_to_linear(np.clip(colour, 0, 1)), 0.003, 0.45)
 
 
 def _iris_choice(rng: np.random.Generator, melanin: float) -> int:

@@ -23,7 +23,7 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> Floats
         ``[H, W, 3]`` display values in 0..1.
     """
     kind = _KINDS[int(rng.choice(len(_KINDS), p=[0.26, 0.14, 0.18, 0.28, 0.14]))]
-    colours = rng.uniform(0.02, 0.95) + rng.choice([0.02, 0.12, 0.25]) * rng.normal(size=(4, 3))
+    colours = rng.uniform(0.02, 0.95) + rng.choice([0.01, 0.05, 0.15]) * rng.normal(size=(4, 3))
     row, column = np.linspace(-1, 1, 24)[:, None, None], np.linspace(-1, 1, 24)[None, :, None]
     if kind == "backdrop":
         middle = rng.normal(0.0, 0.35, 2)
@@ -42,7 +42,10 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> Floats
     elif kind == "room":
         coarse = _room(rng, colours)
     else:
-        coarse = colours[0] + rng.uniform(0.05, 0.25) * rng.normal(size=(24, 24, 1)) + 0.05 * colours[1]
+        patches = gaussian_filter(
+            rng.normal(size=(24, 24, 1)), (rng.uniform(0.3, 1.5),) * 2 + (0,), mode="wrap"
+        )
+        coarse = colours[0] + rng.uniform(0.04, 0.18) * patches / (patches.std() + 1e-6) + 0.05 * colours[1]
     coarse = np.clip(coarse, 0.0, 1.0) * np.ones((1, 1, 3))
     picture = _enlarge(coarse.astype(np.float32), height, width)
     if kind == "texture" or rng.random() < 0.3:
@@ -58,7 +61,7 @@ def _room(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
     for _ in range(rng.integers(3, 14)):
         top, left = rng.integers(-4, 24, 2)
         tall, wide = rng.integers(2, 16, 2)
-        shade = rng.uniform(0.02, 0.95) + 0.12 * rng.normal(size=3)
+        shade = rng.uniform(0.02, 0.95) + rng.choice([0.02, 0.1]) * rng.normal(size=3)
         room[max(top, 0) : max(top + tall, 0), max(left, 0) : max(left + wide, 0)] = shade
     return gaussian_filter(room, (rng.uniform(0.2, 2.2),) * 2 + (0,), mode="nearest")
 

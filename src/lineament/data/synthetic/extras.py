@@ -38,21 +38,14 @@ def build_extras(person: Appearance, head: HeadModel, landmarks: Floats, cloth: 
         person: Says what is worn.
         head: The head model.
         landmarks: ``[68, 3]`` this face's landmarks in the head frame.
-        cloth: Whether shoulders are wanted (the head has no clothes of its own).
+        cloth: Whether shoulders are wanted (the head has no clothes of its own); else the chest below them.
         hair: Whether long hair is wanted (the head has no hair of its own).
     """
-    pieces = []
-    if cloth:
-        pieces.append(_torso(person))
+    pieces = [_torso(person) if cloth else _chest()]
     if hair and person.hair_length > 0 and person.hair_density > 0.5:
         pieces.append(_long_hair(person))
     if person.glasses[4] > 0:
         pieces.append(_glasses(person))
-    if not pieces:
-        empty = np.zeros((0, 3), np.float32)
-        return Extras(
-            empty, empty, np.zeros((0, 3), np.int32), np.zeros(0, np.uint8), np.zeros(0, np.float32)
-        )
     offsets = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
     canonical = np.concatenate([piece.canonical for piece in pieces])
     linear, shift = _fit_to_face(landmarks)
@@ -117,6 +110,22 @@ def _torso(person: Appearance) -> Extras:
     vertices, faces = _strip(rings, closed=True)
     openness = np.interp(vertices[:, 1], [top - 18, top + 60], [0.55, 0.95])
     return _piece(vertices, faces, Part.CLOTH, openness)
+
+
+def _chest() -> Extras:
+    """What lies below a head model's own shoulders, so that its bust does not end in the picture."""
+    turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
+    rings = [
+        np.stack([half_width * np.cos(turn), np.full(32, y), 91.0 + half_depth * np.sin(turn)], axis=1)
+        for y, half_width, half_depth in (
+            (196.0, 165.0, 60.0),
+            (205.0, 184.0, 71.0),
+            (250.0, 192.0, 82.0),
+            (600.0, 205.0, 92.0),
+        )
+    ]
+    vertices, faces = _strip(rings, closed=True)
+    return _piece(vertices, faces, Part.CLOTH, 0.85)
 
 
 def _long_hair(person: Appearance) -> Extras:
