@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from tests.ops.exchange_cases import Case, assert_same, errors, lattice, loss_and_gradients, make_case
 
 from lineament.errors import DataError, UsageError
-from lineament.ops import exchange_blocked
+from lineament.ops import exchange_blocked, threads
 from lineament.ops.exchange import dense_correlation_loss, exchange_loss, expected_distance, reconstruct
 
 SHAPES = [
@@ -113,9 +113,7 @@ def test_nan_in_the_descriptors_reaches_the_loss(impl: str):
 
 
 def test_threads_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch):
-    from lineament.ops import exchange_numba
-
-    monkeypatch.setattr(exchange_numba, "PARALLEL_ELEMENTS", 64)
+    monkeypatch.setattr(threads, "GRAIN", 64)
     case = make_case(2, 8, (9, 9))
     before = torch.get_num_threads()
     try:

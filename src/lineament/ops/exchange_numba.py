@@ -22,8 +22,6 @@ from lineament.ops.threads import run_tasks
 EXACT = {"contract"}
 # Sums in any order, but no assumption that infinities and NaN are absent: they must reach the loss.
 RELAXED = {"contract", "reassoc", "nsz"}
-# Rows are handed to several threads only in pieces of at least this many elements.
-PARALLEL_ELEMENTS = 1 << 16
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 LOWEST = np.float32(NEGLIGIBLE)
@@ -121,9 +119,10 @@ def _by_rows(kernel: Callable[..., int], *arguments: Tensor | int) -> None:
     block = arguments[0]
     assert isinstance(block, Tensor)
     rows = len(block)
-    pieces = max(1, min(torch.get_num_threads(), block.numel() // PARALLEL_ELEMENTS, rows))
+    pieces = min(torch.get_num_threads(), rows)
     tasks = [(rows * piece // pieces, rows * (piece + 1) // pieces) for piece in range(pieces)]
-    run_tasks(kernel, [a.numpy() if isinstance(a, Tensor) else a for a in arguments], tasks)
+    arrays = [a.numpy() if isinstance(a, Tensor) else a for a in arguments]
+    run_tasks(kernel, arrays, tasks, work=block.numel())
 
 
 def _softmax_pass(scores: Tensor, peak: Tensor, mass: Tensor) -> None:
