@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "recipes": ("recipes", "list what can be trained"),
     "train": ("train", "train a recipe"),
     "resume": ("resume", "go on with an interrupted run"),
+    "import": ("import_", "read an old checkpoint into a run directory"),
     "evaluate": ("evaluate", "score a run or a file of predictions"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }

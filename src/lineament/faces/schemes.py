@@ -6,6 +6,7 @@ Left and right are the sides of the image for an upright face, in every scheme. 
 
 from __future__ import annotations
 
+import re
 from collections import deque
 from dataclasses import dataclass, field
 from functools import cache
@@ -17,6 +18,7 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError, unknown_name
 
 _FOLDER = Path(__file__).parent / "schemes_data"
+_UNNAMED = re.compile(r"points-([1-9]\d{0,3})")
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,8 @@ class LandmarkScheme:
 def scheme(name: str) -> LandmarkScheme:
     """Return a scheme by its name, or read it where ``name`` is the path of a YAML file.
 
+    ``points-7`` is a scheme of seven points of unknown meaning, for models that do not tell what they learnt.
+
     Raises:
         UsageError: If there is no scheme of that name.
         DataError: If the YAML file cannot be read or is inconsistent.
@@ -91,6 +95,15 @@ def scheme(name: str) -> LandmarkScheme:
         return _registered[name]
     if name in builtin_schemes():
         return load_scheme(_FOLDER / f"{name}.yaml")
+    unnamed = _UNNAMED.fullmatch(name)
+    if unnamed:
+        count = int(unnamed[1])
+        return LandmarkScheme(
+            name,
+            tuple(f"point {index}" for index in range(count)),
+            tuple(range(count)),
+            description=f"{count} points of unknown meaning, as an old model may have learnt them",
+        )
     if name.endswith((".yaml", ".yml")):
         return load_scheme(Path(name))
     raise unknown_name("landmark scheme", name, scheme_names())

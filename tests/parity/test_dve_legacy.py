@@ -1,0 +1,138 @@
+"""Imported checkpoints predict what the reference recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from tests.dve.old_checkpoints import (
+    SMALLNET_CONFIG,
+    landmark_config,
+    randomised,
+    sequence_state,
+    write_checkpoint,
+)
+from tests.parity.dve_goldens import HOURGLASS_GAIN, SMALLNET_GAIN, fill_with_recipe_weights, golden_files
+from torch import Tensor
+
+from lineament.methods.dve import protocol
+from lineament.methods.dve.evaluate import matching_errors
+from lineament.methods.dve.frame import Frame
+from lineament.methods.dve.hourglass import Hourglass
+from lineament.methods.dve.model import SmallNet, describe
+from lineament.pipeline.import_checkpoint import import_checkpoint
+from lineament.training.run import open_run
+
+
+def recorded_state(golden: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {key.removeprefix("state."): value for key, value in golden.items() if key.startswith("state.")}
+
+
+@pytest.mark.parametrize(
+    ("pickled", "zipped", "prefix"),
+    [(False, False, ""), (True, False, ""), (True, True, "module."), (False, True, "module.")],
+)
+def test_smallnet_states(goldens: Path, tmp_path: Path, pickled: bool, zipped: bool, prefix: str):
+    for golden in golden_files(goldens, "smallnet_refinit_full_state"):
+        state = {prefix + key: value for key, value in recorded_state(golden).items()}
+        path = tmp_path / "checkpoint-epoch100.pth"
+        write_checkpoint(path, state, SMALLNET_CONFIG, pickled=pickled, zipped=zipped)
+        import_checkpoint("dve", path, tmp_path / "run", overwrite=True)
+        run = open_run(tmp_path / "run")
+        network = run.load_networks()["descriptor"]
+        with torch.no_grad():
+            torch.testing.assert_close(network(golden["input"]), golden["output_eval"], rtol=0, atol=1e-5)
+        assert run.config["channels"] == golden["output_eval"].shape[1]
+
+
+@pytest.mark.parametrize("kind", ["bn", "gn"])
+def test_hourglasses(goldens: Path, tmp_path: Path, kind: str):
+    for golden in golden_files(goldens, f"hourglass_*d_{kind}"):
+        group = kind == "gn"
+        original = Hourglass(int(golden["channels"]), group_norm=group, scaled_norm_output=group)
+        fill_with_recipe_weights(original, int(golden["recipe_seed"]), HOURGLASS_GAIN)
+        path = tmp_path / "old.pth"
+        write_checkpoint(
+            path, dict(original.state_dict()), {"loss": "dense_correlation_loss_dve"}, zipped=False
+        )
+        run = import_checkpoint("dve", path, tmp_path / "run", overwrite=True).run
+        network = run.load_networks()["descriptor"]
+        with torch.no_grad():
+            seen = network(golden["input"])
+        scale = float(golden["output_eval"].abs().max())
+        torch.testing.assert_close(seen, golden["output_eval"], rtol=0, atol=1e-4 * scale)
+
+
+def test_regressors_with_dead_weights(goldens: Path, tmp_path: Path):
+    for number, golden in enumerate(golden_files(goldens, "keypoint_*")):
+        features, landmarks, intermediate = golden["features"], *golden["intermediate"].shape[1:3]
+        base = randomised(SmallNet(features.shape[1]))
+        sharpness = float(golden["softargmax_mul"])
+        config = landmark_config(features.shape[1], landmarks, intermediate, sharpness)
+        for upsample in (False, True):
+            state = sequence_state(dict(base.state_dict()), recorded_state(golden), upsample=upsample)
+            path = write_checkpoint(tmp_path / f"{number}{upsample}.pth", state, config, pickled=True)
+            done = import_checkpoint("dve", path, tmp_path / f"run{number}{upsample}")
+            networks = done.run.load_networks()
+            assert done.model is not None
+            assert len(done.model.ignored) >= 1 + landmarks
+            with torch.no_grad():
+                if upsample:
+                    plain = networks["regressor"](features)[0]
+                    # The recorded map is the enlarged first one; the imported regressor enlarges by itself.
+                    networks["regressor"].upsample = False  # type: ignore[assignment]
+                    enlarged = networks["regressor"](golden["upsampled_features"])[0]
+                    torch.testing.assert_close(plain[:1], enlarged, rtol=0, atol=1e-4)
+                else:
+                    predicted, points = networks["regressor"](features)
+                    torch.testing.assert_close(predicted, golden["pred"], rtol=0, atol=1e-4)
+                    torch.testing.assert_close(points, golden["intermediate"], rtol=0, atol=1e-4)
+                    seen = networks["descriptor"](torch.ones(1, 3, 24, 24))
+                    torch.testing.assert_close(seen, base(torch.ones(1, 3, 24, 24)), rtol=0, atol=0)
+
+
+def test_matching_of_an_imported_network(goldens: Path, tmp_path: Path):
+    for golden in golden_files(goldens, "eval_matching_smallnet"):
+        original = SmallNet(int(golden["channels"]))
+        fill_with_recipe_weights(original, int(golden["recipe_seed"]), SMALLNET_GAIN)
+        args = {"imwidth": int(golden["imwidth"]), "crop": int(golden["crop"])}
+        config = {**SMALLNET_CONFIG, "dataset": {"type": "MAFLAligned", "args": args}}
+        path = write_checkpoint(tmp_path / "old.pth", dict(original.state_dict()), config, pickled=True)
+        run = import_checkpoint("dve", path, tmp_path / "run", overwrite=True).run
+        network = run.load_networks()["descriptor"]
+        frame = run.build_recipe().config.frame
+        assert (frame.size, frame.crop) == tuple(args.values())
+        samples = RecordedFaces(golden)
+        faces = protocol.published_faces(samples, protocol.protocol_for(samples.name), frame.size)
+        found = matching_errors(
+            lambda x: describe(network, x),  # noqa: B023
+            faces,
+            Frame(frame.size, frame.crop, frame.view),
+            eight_bit=True,
+        )
+        rows = golden["rows_same_diff_predxy_gtxy_err"]
+        recorded = rows.view(len(found.errors), -1, 2, 5).permute(0, 2, 1, 3)
+        equal = (found.predicted.double() - recorded[..., :2]).abs().amax(-1) < 1e-3
+        assert float((~equal).double().mean()) <= 1 / 20
+
+
+class RecordedFaces:
+    """The recorded pictures as the MAFL reader gives them."""
+
+    name = "mafl/test"
+    fingerprint = "recorded"
+
+    def __init__(self, golden: dict[str, Tensor]) -> None:
+        self.golden = golden
+
+    def __len__(self) -> int:
+        return len(self.golden["images_hwc_uint8"])
+
+    def __getitem__(self, index: int) -> object:
+        from lineament.data.sample import FaceSample
+
+        picture = self.golden["images_hwc_uint8"][index].permute(2, 0, 1).float() / 255
+        return FaceSample(
+            str(index), picture, landmarks=self.golden["landmarks_raw"][index].float(), scheme="5"
+        )
