@@ -50,13 +50,16 @@ def main(arguments: list[str]) -> int:
         raise UsageError(f"the recipe comes first, before {name!r}: lineament train RECIPE --field value.")
     register_all()
     from lineament.training.config import config_from_dict
-    from lineament.training.loop import LoopOptions, train
     from lineament.training.registry import get_recipe, preset_fields
     from lineament.training.sources import open_joined
 
     cls = get_recipe(name)
     start = config_from_dict(cls.config_class, preset_fields(cls, _given_preset(rest)))
     command, config = _parse(name, cls.config_class, start, rest)
+
+    # Imported after the words are understood: Lightning Fabric takes seconds, a typing error should not.
+    from lineament.training.loop import LoopOptions, train
+
     data = command.data or (cls.default_data,)
     source = open_joined(data)
     validation = open_joined(command.validation) if command.validation else None
