@@ -7,9 +7,18 @@ import torch
 
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
+from lineament.methods import register_all
 from lineament.methods.dve import protocol, protocol_300w
+from lineament.methods.dve.evaluate_landmarks import published_landmark_card
+from lineament.methods.dve.frame import Frame
+from lineament.methods.dve.model import SmallNet
 from lineament.methods.dve.protocol_look import published_look
+from lineament.methods.dve.regressor import to_unit
 from lineament.methods.dve.warp import SINGLE, random_weights
+from lineament.training.config import config_from_dict
+from lineament.training.registry import get_recipe
+
+register_all()
 
 
 def sample(height: int = 218, width: int = 178, points: int = 5, seed: int = 0) -> FaceSample:
@@ -96,6 +105,57 @@ def test_sources_name_their_protocol():
     faces = protocol.published_faces(Faces(), "celeba", 100)
     assert [face.image.shape for face in faces] == [(3, 100, 100)] * 3
     assert torch.equal(protocol.published_faces(Faces(), "celeba", 100, [2])[0].image, faces[2].image)
+
+
+class Knows(torch.nn.Module):
+    """Stands for a regressor: predicts the labels of the faces in order, moved to the right by a share of the view."""
+
+    def __init__(self, faces: Faces, frame: Frame, move: float) -> None:
+        super().__init__()
+        views = [
+            protocol.plain_view(face, frame.crop)[1]
+            for face in protocol.published_faces(faces, frame.protocol, frame.size)
+        ]
+        self.answers = to_unit(torch.stack(views), frame.seen, frame.seen) + torch.tensor([move, 0.0])
+
+    def forward(self, descriptors: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.answers[: len(descriptors)], self.answers
+
+
+@pytest.mark.parametrize("move", [0.0, 0.1])
+def test_published_landmark_error_is_in_eye_distances(move: float):
+    frame = Frame(100, 15, 1.0, protocol="celeba")
+    faces = Faces()
+    networks = {"descriptor": SmallNet(3), "regressor": Knows(faces, frame, move)}
+    card = published_landmark_card(networks, faces, frame)
+    eyes = torch.stack([faces[i].landmarks[0] - faces[i].landmarks[1] for i in range(3)])  # type: ignore[index]
+    distance = eyes.norm(dim=1) * 100 / 178 * 2 / 69
+    assert card.value == pytest.approx(float(100 * (move / distance).mean()), abs=1e-3)
+    assert card.count == 3
+    with pytest.raises(UsageError, match="needs the protocol"):
+        published_landmark_card(networks, faces, Frame(100, 15, 1.0))
+
+
+def test_recipes_train_and_evaluate_on_published_crops():
+    small = {"image_size": 36, "crop": 6, "protocol": "celeba"}
+    landmarks = {"fit": "published", "scheme": "5", "backbone": "smallnet", "channels": 3}
+    for name, fields in (("dve-smallnet-3d", {}), ("dve-landmarks", landmarks)):
+        cls = get_recipe(name)
+        recipe = cls(config_from_dict(cls.config_class, {**small, **fields}))
+        item = recipe.item(LabelledFaces()[0], torch.Generator().manual_seed(0))
+        expected = protocol.celeba_face(sample(), 36)
+        assert torch.equal(item["image"], expected.image)
+        if "points" in item:
+            assert torch.equal(item["points"], expected.points)
+        values = recipe.evaluate(recipe.networks(), LabelledFaces())
+        assert values and all(value > 0 for value in values.values())
+
+
+class LabelledFaces(Faces):
+    def __getitem__(self, index: int) -> FaceSample:
+        face = super().__getitem__(index)
+        face.scheme = "5"
+        return face
 
 
 def test_picks_are_reproducible_and_bounded():

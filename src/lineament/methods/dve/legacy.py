@@ -9,6 +9,7 @@ from names and shapes; what the weights cannot tell comes from the config.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -128,13 +129,18 @@ def _split(state: State, record: Mapping[str, Any]) -> tuple[State, State, bool,
             "is expected"
         )
     regressor: State = {}
-    ignored: dict[str, str] = {}
+    dead: list[str] = []
     for key, value in rest.items():
         name = key.partition(".")[2]
         if DEAD.fullmatch(name):
-            ignored[key] = DEAD_REASON
+            dead.append(name)
         else:
             regressor[name] = value
+    kinds = Counter(re.sub(r"\d+", "*", name) for name in dead)
+    ignored = {
+        f"{places[0]}.{kind} ({count} weight{'s' if count > 1 else ''})": DEAD_REASON
+        for kind, count in kinds.items()
+    }
     return base, regressor, places == ["2"], ignored
 
 

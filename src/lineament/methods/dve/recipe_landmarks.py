@@ -226,10 +226,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Landmark error in % of inter-ocular distance on up to 64 validation faces."""
+        from lineament.methods.dve.evaluate_landmarks import published_landmark_card
         from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
 
-        predictor = LandmarkPredictor(self.config, networks)
         indices = range(min(64, len(source)))
+        if self.config.protocol:
+            card = published_landmark_card(networks, source, self.config.frame, indices)
+            return {"landmark_error_percent": card.value}
+        predictor = LandmarkPredictor(self.config, networks)
         cards = landmark_cards(predictor, source, indices, box_jitter=self.config.box_jitter)
         return {"landmark_error_percent": cards[0].value} if cards else {}
 
