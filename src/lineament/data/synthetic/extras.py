@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -112,6 +113,7 @@ def _torso(person: Appearance) -> Extras:
     return _piece(vertices, faces, Part.CLOTH, openness)
 
 
+@functools.lru_cache(maxsize=1)
 def _chest() -> Extras:
     """What lies below a head model's own shoulders, so that its bust does not end in the picture."""
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
@@ -119,8 +121,8 @@ def _chest() -> Extras:
         np.stack([half_width * np.cos(turn), np.full(32, y), 91.0 + half_depth * np.sin(turn)], axis=1)
         for y, half_width, half_depth in (
             (196.0, 165.0, 60.0),
-            (205.0, 184.0, 71.0),
-            (250.0, 192.0, 82.0),
+            (206.0, 180.0, 67.0),
+            (250.0, 186.0, 76.0),
             (600.0, 205.0, 92.0),
         )
     ]

@@ -68,14 +68,19 @@ def sun_view(points: Floats, direction: Floats, size: int, reach: float) -> Floa
         reach: Millimetres from the points' middle to the border of the map.
     """
     forward = -direction
-    side = np.cross(forward, [0.0, 1.0, 0.0] if abs(forward[1]) < 0.9 else [1.0, 0.0, 0.0])
-    side /= np.linalg.norm(side)
-    axes = np.stack([side, np.cross(forward, side), forward]).astype(np.float32)
+    x, y, z = forward
+    side = np.array([-z, 0.0, x]) if abs(y) < 0.9 else np.array([0.0, z, -y])
+    side /= np.sqrt(side @ side)
+    axes = np.stack([side, _cross(forward, side), forward]).astype(np.float32)
     local = points @ axes.T
     half = 0.5 * (size - 1)
     local[:, :2] = local[:, :2] * np.float32(half / reach) + np.float32(half)
     local[:, 2] += np.float32(4 * reach)
     return np.ascontiguousarray(local, dtype=np.float32)
+
+
+def _cross(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.array([a[1] * b[2] - a[2] * b[1], a[2] * b[0] - a[0] * b[2], a[0] * b[1] - a[1] * b[0]])
 
 
 def ambient_occlusion(vertices: Floats, faces: Ints, directions: int = 96, size: int = 160) -> Floats:

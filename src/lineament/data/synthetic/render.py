@@ -154,7 +154,10 @@ class Renderer:
         middle = points[: len(self.head.neutral)].mean(axis=0)
         reach = 190.0
         in_sun = sun_view(points - middle, scene.light.sun.astype(np.float64), SHADOW_SIZE, reach)
-        _, shadow = depth_buffer(in_sun, mesh.faces[mesh.casts], SHADOW_SIZE, SHADOW_SIZE)
+        # Closed surfaces: what turns its outside to the sun casts all of the shadow.
+        casting = mesh.faces[mesh.casts]
+        casting = casting[front_faces(in_sun, casting, mesh.two_sided[mesh.casts])]
+        _, shadow = depth_buffer(in_sun, casting, SHADOW_SIZE, SHADOW_SIZE)
         shade(
             index, self.samples, focal, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun,
             shadow, 2.2 * 2 * reach / SHADOW_SIZE, as_record(person), as_record(scene.light),
