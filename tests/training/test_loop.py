@@ -93,7 +93,9 @@ def test_training_learns_and_the_report_is_written(tmp_path: Path):
         assert json.loads((run.figures(step) / "made.json").read_text())["titles"] == ["given", "made"]
     page = run.report.read_text()
     assert page.count("<img") == 3
-    assert "lineament train toy" in page
+    assert "lineament train toy --run" in page
+    assert "--steps 60 --evaluate-every 20 --figures-every 40" in page
+    assert "--width" not in page
     assert "noise-10-8-0" in page
     assert list((run.folder / "tensorboard").glob("events*"))
     timing = (run.folder / "timing.jsonl").read_text().splitlines()

@@ -76,7 +76,7 @@ def plot_curves(
         x_label: With its unit.
         y_label: With its unit.
         title: Above the axes.
-        log_y: True draws y in powers of ten, where all values are positive.
+        log_y: True draws y in powers of ten, where all values are positive and span more than one.
         lines: Name -> y of horizontal lines to compare with, for example a baseline.
     """
     figure = Figure(figsize=(7.0, 3.6), layout="constrained")
@@ -87,7 +87,8 @@ def plot_curves(
         )
     for style, (name, level) in zip(("--", ":", "-.") * 9, (lines or {}).items(), strict=False):
         axes.axhline(level, color="#555555", linestyle=style, linewidth=1.2, label=name)
-    if log_y and all(value > 0 for _, ys in curves.values() for value in ys):
+    values = [value for _, ys in curves.values() for value in ys]
+    if log_y and values and min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)

@@ -51,7 +51,7 @@ class Report:
         kind = _TYPES[path.suffix.lower()]
         data = base64.b64encode(path.read_bytes()).decode()
         source = f"data:{kind};base64,{data}"
-        below = f'<pre tabindex="0"><code>{html.escape(command)}</code></pre>' if command else ""
+        below = f"<pre><code>{html.escape(command)}</code></pre>" if command else ""
         self._blocks.append(
             f'<figure><img src="{source}" alt="{html.escape(alt or caption, quote=True)}">'
             f"<figcaption>{html.escape(caption)}{below}</figcaption></figure>"
@@ -63,13 +63,13 @@ class Report:
 
     def command(self, command: str) -> None:
         """Show a command line."""
-        self._blocks.append(f'<pre tabindex="0"><code>{html.escape(command)}</code></pre>')
+        self._blocks.append(f"<pre><code>{html.escape(command)}</code></pre>")
 
     def facts(self, title: str, values: Mapping[str, object]) -> None:
         """Add a two-column table of names and values, for example the provenance."""
         table = Table(title, ("what", "value"))
         for name, value in values.items():
-            table.add(name, str(value))
+            table.add(name, None if value is None else str(value))
         self.table(table)
 
     def to_html(self) -> str:

@@ -57,7 +57,9 @@ def field_comments(cls: type) -> dict[str, str]:
         names = {field.name for field in dataclasses.fields(owner)}
         above: list[str] = []
         fresh = False
-        for line in lines:
+        for line in lines[next(i for i, line in enumerate(lines) if line.startswith("class ")) :]:
+            if line.startswith(("def ", "@")):
+                break
             if line.startswith("#"):
                 above = [*(above if fresh else []), line.lstrip("# ")]
                 fresh = True

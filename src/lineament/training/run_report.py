@@ -10,7 +10,9 @@ from typing import Any
 from lineament.report.figures import plot_curves
 from lineament.report.html import Report
 from lineament.report.tables import Table
+from lineament.training.config import config_to_dict
 from lineament.training.logs import read_lines
+from lineament.training.registry import get_recipe, recipes
 from lineament.training.run import Run
 
 # More points than this make a curve no clearer, only slower to draw.
@@ -38,13 +40,20 @@ def write_run_report(run: Run) -> Path:
 
 
 def train_command(run: Run) -> str:
-    """Return a command line that trains the run anew."""
+    """Return a command line that trains the run anew; fields that have their default are left out."""
+    defaults: dict[str, Any] = {}
+    if run.recipe in recipes():
+        defaults = config_to_dict(get_recipe(run.recipe).config_class())
     words = ["lineament", "train", run.recipe]
     for flag, given in (("--data", run.data), ("--validation", run.validation)):
         if given:
             words += [flag, *given]
-    words += ["--run", str(run.folder), "--precision", run.precision]
+    words += ["--run", str(run.folder)]
+    if run.precision != "32-true":
+        words += ["--precision", run.precision]
     for name, value in run.config.items():
+        if name in defaults and defaults[name] == value:
+            continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
