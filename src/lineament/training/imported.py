@@ -6,12 +6,12 @@ import shutil
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-import lineament
 from lineament.errors import CheckpointError, LineamentError
 from lineament.training.checkpoint import Checkpoint, save_checkpoint
 from lineament.training.config import config_from_dict, config_hash, config_to_dict
@@ -66,7 +66,7 @@ def write_imported_run(
     load_weights(recipe.networks(), checkpoint, "networks")
     facts = {
         "first_step": model.step,
-        "lineament": lineament.__version__,
+        "lineament": version("lineament"),
         "imported": {**origin, "found": dict(model.found), "ignored": dict(model.ignored)},
     }
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
