@@ -171,6 +171,7 @@ class BatchStream:
             sampler=_Endless(self._parts),
             num_workers=self.workers,
             multiprocessing_context=_start_method(),
+            worker_init_fn=_leave_interrupts_to_the_parent,
             # Its own generator: the loader would otherwise take a number from the global one, and a run with workers
             # would not equal a run without.
             generator=torch.Generator(),
@@ -194,6 +195,12 @@ class _Endless(torch.utils.data.Sampler):
 
     def __iter__(self) -> Iterator[list[Place]]:
         return self.parts()
+
+
+def _leave_interrupts_to_the_parent(worker: int) -> None:
+    """Let Ctrl-C, which a terminal sends to every process, be answered by the training process alone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _start_method() -> BaseContext | None:
