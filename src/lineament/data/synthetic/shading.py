@@ -104,9 +104,11 @@ def _gather(
         if face < 0:
             continue
         i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        x0, y0 = pixels[i, 0] - x, pixels[i, 1] - y
-        x1, y1 = pixels[j, 0] - x, pixels[j, 1] - y
-        x2, y2 = pixels[k, 0] - x, pixels[k, 1] - y
+        # Corners relative to the sample are small numbers, for which float32 is enough and twice as fast.
+        fx, fy = np.float32(x), np.float32(y)
+        x0, y0 = pixels[i, 0] - fx, pixels[i, 1] - fy
+        x1, y1 = pixels[j, 0] - fx, pixels[j, 1] - fy
+        x2, y2 = pixels[k, 0] - fx, pixels[k, 1] - fy
         z0, z1, z2 = pixels[i, 2], pixels[j, 2], pixels[k, 2]
         u = (x1 * y2 - y1 * x2) * z1 * z2
         v = (x2 * y0 - y2 * x0) * z0 * z2
