@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, s
 from lineament.methods.dve.frame import cut, jittered_box, sample_box
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.regressor import to_pixels
+from lineament.methods.dve.shape import ShapeRegressor, spread_of
 from lineament.metrics.card import MetricCard
 from lineament.metrics.landmark import area_under_curve, errors_per_point, failure_rate, normalised_errors
 
@@ -66,19 +67,44 @@ class LandmarkPredictor:
             image: ``[3, H, W]`` RGB in 0..1.
             box: ``[4]`` face box in pixels.
         """
+        box = boxes.check_box(box)
+        if self.config.second_look and isinstance(self.regressor, ShapeRegressor):
+            box = self._usual_box(self._predict(image, [box])[0], box)
+        found = self._predict(
+            image, [self._moved(box, *view) for view in BOX_VIEWS[: max(1, self.config.views)]]
+        )
+        mean = found.mean(0)
+        side = float(boxes.size(box).max())
+        return Landmarks(mean, (found - mean).norm(dim=-1).mean(0) / side)
+
+    def _predict(self, image: Tensor, around: list[Tensor]) -> Tensor:
+        """Landmarks ``[N, K, 2]`` in photo pixels from N boxes."""
         device = next(self.descriptor.buffers()).device
-        chosen = BOX_VIEWS[: max(1, self.config.views)]
-        moved = [self._moved(boxes.check_box(box), *view) for view in chosen]
-        transforms = [self.frame.view_of(each) for each in moved]
+        transforms = [self.frame.view_of(box) for box in around]
         pictures = torch.stack([cut(image, transform, self.frame.seen) for transform in transforms])
         unit = self.regressor(describe(self.descriptor, pictures.to(device)))[0].cpu()
         pixels = to_pixels(unit, self.frame.seen, self.frame.seen)
-        found = torch.stack(
-            [transform.inverse().apply(points) for transform, points in zip(transforms, pixels, strict=True)]
-        )
-        mean = found.mean(0)
-        side = float(boxes.size(boxes.check_box(box)).max())
-        return Landmarks(mean, (found - mean).norm(dim=-1).mean(0) / side)
+        found = [
+            transform.inverse().apply(points) for transform, points in zip(transforms, pixels, strict=True)
+        ]
+        return torch.stack(found)
+
+    def _usual_box(self, points: Tensor, box: Tensor) -> Tensor:
+        """The box that would put the points where the labelled shapes lay in their views.
+
+        It stays within half a side and a factor 1.5 of the given box: a prediction that far off is not to be trusted.
+        """
+        assert isinstance(self.regressor, ShapeRegressor)
+        middle, spread = self.regressor.usual_place()
+        given = float(boxes.size(box).max())
+        shape = points.double()
+        half = float(spread_of(shape)) / spread
+        side = min(max(2 * half / self.frame.view, given / 1.5), given * 1.5)
+        centre = shape.mean(0) - middle.cpu() * half
+        centre = centre - torch.tensor([0.0, self.frame.shift * side])
+        start = boxes.centre(box)
+        centre = start + (centre - start).clamp(-given / 2, given / 2)
+        return boxes.from_centre(centre, torch.full((2,), side, dtype=torch.float64))
 
     @staticmethod
     def _moved(box: Tensor, right: float, down: float, factor: float) -> Tensor:
@@ -132,7 +158,7 @@ def true_points(sample: FaceSample, which: LandmarkScheme) -> Tensor:
 
 
 def landmark_cards(
-    predictor: LandmarkPredictor | MeanShape,
+    predictor: LandmarkPredictor | MeanShape | FilePredictions,
     source: FaceSource,
     indices: Iterable[int] | None = None,
     *,
@@ -145,7 +171,7 @@ def landmark_cards(
     """Score landmarks against a labelled source, faces cropped by their box alone.
 
     Args:
-        predictor: Model or baseline.
+        predictor: Model, baseline, or predictions from a file.
         source: Labelled faces; samples without landmarks are left out.
         indices: Which samples; all when None.
         which: Scheme to compare in; the scheme of the labels when None. Predictions are converted to it.
@@ -169,8 +195,11 @@ def landmark_cards(
             continue
         layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
         truth = true_points(sample, layout)
-        box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
-        found = predictor(sample.image, box).points
+        if isinstance(predictor, FilePredictions):
+            found = predictor.of(sample)
+        else:
+            box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
+            found = predictor(sample.image, box).points
         predicted.append(convert_points(found, predictor.scheme, layout))
         true.append(truth)
         lengths.append(normaliser(normalise_by)(truth, layout, sample_box(sample).float()))
@@ -233,3 +262,30 @@ def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> Landma
     except UsageError:
         convert_points(torch.zeros(len(labelled), 2), labelled, predicted)
         return predicted
+
+
+class FilePredictions:
+    """Predictions of any tool, by the name of the picture, in place of a model.
+
+    Args:
+        layout: Scheme of the predictions.
+        points: ``[K, 2]`` pixels by sample id, or by the file name of the picture.
+        origin: Where they come from, for messages.
+    """
+
+    def __init__(self, layout: LandmarkScheme, points: Mapping[str, Tensor], origin: str) -> None:
+        self.scheme = layout
+        self.points = points
+        self.origin = origin
+
+    def of(self, sample: FaceSample) -> Tensor:
+        """Points of a sample.
+
+        Raises:
+            DataError: If there are none.
+        """
+        path = sample.path
+        for name in (sample.id, *([str(path), path.name] if path else [])):
+            if name in self.points:
+                return self.points[name]
+        raise DataError(f"{self.origin} has no prediction for {sample.id}.")

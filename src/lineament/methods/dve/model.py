@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from lineament.errors import unknown_name
 from lineament.methods.dve.hourglass import Hourglass
+from lineament.methods.dve.look import to_grey
 
 # Channel statistics of RGB faces in 0..1 that every published network was trained with.
 IMAGE_MEAN = (0.5084, 0.4224, 0.3769)
@@ -76,22 +77,37 @@ class SmallNet(nn.Module):
         return self.conv6(x)
 
 
-def build_backbone(name: str, channels: int) -> nn.Module:
+def grey_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Forward pre-hook: replace normalised RGB pictures by their luma, in all three channels."""
+    images, *rest = inputs
+    mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
+    std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
+    luma = to_grey(images * std + mean)
+    return ((luma - mean) / std, *rest)
+
+
+def build_backbone(name: str, channels: int, *, luma: bool = False) -> nn.Module:
     """Build a published network by name.
 
     Args:
         name: One of :data:`BACKBONES`.
         channels: Descriptor dimensions C.
+        luma: Show the network only the luma of a picture, so that grey and colour pictures look alike to it.
 
     Raises:
         UsageError: If the name is unknown.
     """
+    network: nn.Module
     if name == "smallnet":
-        return SmallNet(channels)
-    if name in BACKBONES:
+        network = SmallNet(channels)
+    elif name in BACKBONES:
         words = name.split("-")
-        return Hourglass(channels, group_norm="gn" in words, scaled_norm_output="scaled" in words)
-    raise unknown_name("descriptor network", name, BACKBONES)
+        network = Hourglass(channels, group_norm="gn" in words, scaled_norm_output="scaled" in words)
+    else:
+        raise unknown_name("descriptor network", name, BACKBONES)
+    if luma:
+        network.register_forward_pre_hook(grey_input)
+    return network
 
 
 def describe(network: nn.Module, images: Tensor) -> Tensor:

@@ -30,13 +30,18 @@ class DveConfig(RecipeConfig):
     batch_size: int = 32
     steps: int = 20000
     # Network: smallnet, hourglass, or a form of the hourglass that only old checkpoints have.
-    backbone: Literal[
-        "smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled"
-    ] = "smallnet"
+    backbone: Literal["smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled"] = (
+        "smallnet"
+    )
     # Dimensions of a descriptor.
     channels: int = 16
+    # Show the network only the luma of pictures: grey and colour pictures look alike to it.
+    luma: bool = False
     # Exchange descriptors with another face before matching (the paper's contribution).
     exchange: bool = True
+    # Share of the steps trained without exchange first, which short runs need; 0 in the published ones. Exchange is
+    # slow to begin with: reconstructions from unformed descriptors carry next to no signal.
+    warmup: float = 0.0
     # Give descriptors the length 20 in the loss; the published SmallNet runs leave them raw.
     normalize: bool = False
     # Exponent of the pixel distance in the loss.
@@ -95,7 +100,7 @@ class DveConfig(RecipeConfig):
     schedule: Literal["constant", "cosine", "published"] = "constant"
     # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (70, 90)
-    # Steps that make one epoch of the published schedule (182,637 CelebA pictures in batches of 32).
+    # Steps that make one epoch of the published schedule (about 162,500 CelebA pictures in batches of 32).
     steps_per_epoch: int = 5077
     # Pictures used by an evaluation during training.
     evaluate_count: int = 64
@@ -154,6 +159,21 @@ def published_optimiser(
     return torch.optim.Adam(groups, lr=learning_rate, weight_decay=weight_decay, amsgrad=True)
 
 
+class StepCounter(nn.Module):
+    """Counts its calls in a buffer, so that a resumed run knows how far it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    count: Tensor
+
+    def forward(self) -> Tensor:
+        """Count one call and return how many there were."""
+        self.count += 1
+        return self.count
+
+
 class DveRecipe(Recipe[DveConfig]):
     """Dense descriptors learnt from unlabelled pictures by matching each to its own random warp."""
 
@@ -166,8 +186,13 @@ class DveRecipe(Recipe[DveConfig]):
     }
 
     def networks(self) -> dict[str, nn.Module]:
-        """One network, ``descriptor``."""
-        return {"descriptor": build_backbone(self.config.backbone, self.config.channels)}
+        """The network ``descriptor``; with a warm-up also ``progress``, which counts steps for it."""
+        networks: dict[str, nn.Module] = {
+            "descriptor": build_backbone(self.config.backbone, self.config.channels, luma=self.config.luma)
+        }
+        if self.config.exchange and self.config.warmup > 0:
+            networks["progress"] = StepCounter()
+        return networks
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """The published Adam."""
@@ -223,8 +248,14 @@ class DveRecipe(Recipe[DveConfig]):
         noise = batch["noise"].flatten(0, 1) if "noise" in batch else None
         return change_look(views, batch["looks"].flatten(0, 1), noise), pair.grid
 
-    def loss(self, network: nn.Module, batch: Batch) -> Tensor:
-        """The loss of a batch; scores are computed in float32 whatever the precision of the network."""
+    def loss(self, network: nn.Module, batch: Batch, *, exchange: bool | None = None) -> Tensor:
+        """The loss of a batch; scores are computed in float32 whatever the precision of the network.
+
+        Args:
+            network: The descriptor network.
+            batch: Stacked items.
+            exchange: Overrides the config.
+        """
         c = self.config
         views, grid = self.views(batch)
         features = network(normalise_images(views))
@@ -235,13 +266,16 @@ class DveRecipe(Recipe[DveConfig]):
                 stride=STRIDE,
                 normalize=c.normalize,
                 power=c.power,
-                exchanged=c.exchange,
+                exchanged=c.exchange if exchange is None else exchange,
                 rows=batch["rows"][0] if "rows" in batch else None,
             )
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step of the descriptor network."""
-        loss = self.loss(networks["descriptor"], batch)
+        c = self.config
+        counter = networks.get("progress")
+        warm = counter is not None and int(counter()) <= c.warmup * c.steps * c.accumulate
+        loss = self.loss(networks["descriptor"], batch, exchange=c.exchange and not warm)
         update(loss)
         return {"loss": loss.detach()}
 

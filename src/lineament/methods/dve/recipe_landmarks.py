@@ -36,16 +36,16 @@ class LandmarkConfig(RecipeConfig):
     checkpoint_every: int = 0
     # Run directory of the descriptors (`lineament train dve-smallnet-16d`), or "random" for an untrained network.
     base: str = ""
-    # Use only the first so many samples of the data; 0 uses all.
-    count: int = 0
     # Landmark scheme to learn; labels are converted to it where they can be.
     scheme: str = "68"
-    # Closed form ("ridge") or the published regressor trained by gradient descent ("published").
-    fit: Literal["ridge", "published"] = "ridge"
-    # Ridge: factor on the detectors' scores before the soft-argmax.
+    # Closed form with a shape model ("shape") or the published regressor trained by gradient descent ("published").
+    fit: Literal["shape", "published"] = "shape"
+    # Shape: factor on the detectors' scores before the soft-argmax.
     sharpness: float = 1.0
-    # Ridge: regularisation of the shape map relative to the variance of its inputs.
-    ridge: float = 0.01
+    # Shape: principal modes of the shape model.
+    modes: int = 12
+    # Shape: distance, in half views, at which a detector's answer counts half.
+    outlier: float = 0.1
     # Published: virtual points per landmark.
     intermediate: int = 50
     # Published: factor on the match scores before the soft-argmax.
@@ -68,10 +68,14 @@ class LandmarkConfig(RecipeConfig):
     warp_rotation: float = 5.0
     # Deviation of the warp's kernel weights.
     warp_kernel: float = 0.0005
-    # Changes of appearance as in training of the descriptors, here as a share of it: 0 none, 1 all.
-    look: float = 1.0
+    # Change the appearance: brightness, contrast, colour, gamma, side light, blur.
+    look: bool = True
+    # Probability of a greyscale picture.
+    grey: float = 0.3
     # Boxes whose predictions are averaged when landmarks are predicted.
     views: int = 5
+    # Shape: look again at the box that the first prediction suggests.
+    second_look: bool = True
     # Filled from the base run: network, dimensions and view.
     backbone: str = ""
     channels: int = 0
@@ -79,6 +83,7 @@ class LandmarkConfig(RecipeConfig):
     crop: int = 0
     view: float = 0.0
     view_shift: float = 0.0
+    luma: bool = False
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
 
@@ -106,7 +111,7 @@ def resolve_base(config: LandmarkConfig) -> LandmarkConfig:
             f"the base run {config.base} holds {run.recipe}, not dense descriptors: give a run of dve-smallnet-16d "
             "or its siblings."
         )
-    keys = ("backbone", "channels", "image_size", "crop", "view", "view_shift")
+    keys = ("backbone", "channels", "image_size", "crop", "view", "view_shift", "luma")
     return replace(config, **{key: run.config[key] for key in keys if key in run.config})
 
 
@@ -129,7 +134,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             "crop": 6,
             "view": 1.2,
         },
-        "published": {"fit": "published", "steps": 3000, "batch_size": 32, "look": 0.0, "box_jitter": 0.0},
+        "published": {"fit": "published", "steps": 3000, "batch_size": 32, "look": False, "box_jitter": 0.0},
     }
 
     def __init__(self, config: LandmarkConfig) -> None:
@@ -142,13 +147,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
     def networks(self) -> dict[str, nn.Module]:
         """The frozen ``descriptor`` network and the ``regressor``."""
         c = self.config
-        descriptor: nn.Module = build_backbone(c.backbone, c.channels)
+        descriptor: nn.Module = build_backbone(c.backbone, c.channels, luma=c.luma)
         if self._weights_from:
-            descriptor = open_run(self._weights_from).load_networks()["descriptor"]
+            trained = open_run(self._weights_from).load_networks()["descriptor"]
+            descriptor.load_state_dict(trained.state_dict())
         descriptor.requires_grad_(False)
         regressor: nn.Module
-        if c.fit == "ridge":
-            regressor = ShapeRegressor(c.channels, len(self.layout), c.sharpness, c.ridge)
+        if c.fit == "shape":
+            regressor = ShapeRegressor(c.channels, len(self.layout), c.sharpness, c.modes, c.outlier)
         else:
             regressor = LandmarkRegressor(
                 c.channels, len(self.layout), c.intermediate, c.softargmax, c.upsample
@@ -158,7 +164,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """Adam for the published regressor; the closed form has none."""
         c = self.config
-        if c.fit == "ridge":
+        if c.fit == "shape":
             return {}
         parameters = networks["regressor"].parameters()
         return {
@@ -187,18 +193,22 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
         assert visible is not None
         spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
-        full = LookSpread(grey=0.3, gamma=0.4, light=0.2, blur=0.3)
-        look = draw_look(full, generator)
+        look = draw_look(LookSpread(grey=c.grey, gamma=0.4, light=0.2, blur=0.3), generator)
         return {
             "image": image,
             "points": points,
             "visible": visible.bool(),
             "weights": random_weights(spread, generator),
-            "look": look if c.look else torch.zeros_like(look),
+            "look": look,
         }
 
     def views(self, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Warp a batch: pictures ``[B, 3, h, w]``, landmarks ``[B, K, 2]`` in -1..1, and which are known ``[B, K]``."""
+        """Warp a batch.
+
+        Returns:
+            Pictures ``[B, 3, h, w]``; landmarks ``[B, K, 2]`` in -1..1, NaN where they left the frame by more than a
+            pixel; and which of them can be seen ``[B, K]``.
+        """
         frame = self.config.frame
         grid = warp_grid(batch["weights"], frame.size, frame.size)
         cut_off = slice(frame.crop, frame.size - frame.crop)
@@ -206,23 +216,25 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         if self.config.look:
             images = change_look(images, batch["look"])
         points = carry_points_smoothly(batch["points"], grid) - frame.crop
-        known = torch.isfinite(points).all(-1)
-        unit = to_unit(torch.nan_to_num(points), frame.seen, frame.seen)
-        return images, unit, known & batch["visible"]
+        unit = to_unit(points, frame.seen, frame.seen)
+        return images, unit, batch["visible"] & torch.isfinite(points).all(-1)
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step of either fit."""
         images, points, visible = self.views(batch)
         descriptors = describe_frozen(networks["descriptor"], images)
         regressor = networks["regressor"]
-        if self.config.fit == "published":
+        if self.config.fit == "shape":
+            assert isinstance(regressor, ShapeRegressor)
+            predicted = regressor.fit_batch(descriptors, points, visible)
+        else:
             predicted, _ = regressor(descriptors)
-            loss = landmark_loss(predicted, points, self.config.alpha)
+        # A point outside the frame teaches nothing.
+        target = torch.where(torch.isfinite(points), points, predicted.detach())
+        loss = landmark_loss(predicted, target, self.config.alpha)
+        if self.config.fit == "published":
             update(loss)
-            return {"loss": loss.detach()}
-        assert isinstance(regressor, ShapeRegressor)
-        predicted = regressor.fit_batch(descriptors, points, visible, detector_steps=self.config.steps // 3)
-        return {"loss": landmark_loss(predicted, points, self.config.alpha).detach()}
+        return {"loss": loss.detach()}
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Landmark error in % of inter-ocular distance on up to 64 validation faces."""

@@ -1,9 +1,10 @@
-"""Landmarks from few labels in closed form: linear detectors for virtual points, then one ridge map to the whole shape.
+"""Landmarks from few labels in closed form: linear detectors for all points, then a robust fit of a shape model.
 
 The published regressor gives every landmark its own virtual points and learns all by gradient descent. With a handful
-of labels two closed-form steps do the same job in seconds: each landmark's detector is the linear discriminant between
-the descriptors found at that landmark and everywhere else, and one ridge regression over the positions of all virtual
-points predicts the whole shape, so that a lost point is held in place by the others.
+of labels two closed-form steps do the same job in seconds. Each landmark's detector is the linear discriminant between
+the descriptors found at that landmark and everywhere else. Where the detectors answer, a shape model (mean and modes of
+the labelled shapes, moved by a similarity; Cootes et al. 1995) is fitted by reweighted least squares, so that points
+that are lost, or answer in two places, are held by the others - also on pictures unlike the labelled ones.
 """
 
 from __future__ import annotations
@@ -12,29 +13,35 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lineament.methods.dve.regressor import soft_argmax
+# Rounds of reweighting.
+ROUNDS = 10
+# Error of a detector that answers in one sharp peak, in half views.
+PRECISION = 0.03
 
 
 class ShapeRegressor(nn.Module):
-    """K landmarks from a descriptor map, fitted by two running least-squares problems.
+    """K landmarks from a descriptor map.
 
-    Feed labelled maps to :meth:`observe` and call :meth:`solve_detectors`; feed them (again, or others) to
-    :meth:`accumulate` and call :meth:`solve_shape`. All sums are buffers, so a checkpoint in mid-fit continues exactly.
+    Feed labelled maps to :meth:`fit_batch` in any number of batches. All sums are buffers, so a checkpoint in mid-fit
+    continues exactly.
 
     Args:
         channels: Descriptor dimensions C.
-        landmarks: Number of landmarks K; there is one virtual point per landmark.
-        sharpness: Factor on the detector's score before the soft-argmax.
-        ridge: Regularisation of the shape map, relative to the mean variance of its inputs.
+        landmarks: Number of landmarks K.
+        sharpness: Factor on the detectors' scores before the soft-argmax.
+        modes: Principal modes of the shape model.
+        outlier: Distance in -1..1 at which a point counts half.
     """
 
-    def __init__(self, channels: int, landmarks: int, sharpness: float = 1.0, ridge: float = 1e-3) -> None:
+    def __init__(
+        self, channels: int, landmarks: int, sharpness: float = 2.0, modes: int = 12, outlier: float = 0.1
+    ) -> None:
         super().__init__()
         self.landmarks = landmarks
         self.sharpness = sharpness
-        self.ridge = ridge
-        inputs = 2 * landmarks + 1
+        self.outlier = outlier
         double = torch.float64
+        modes = min(modes, 2 * landmarks)
         # Sums over labelled maps: of descriptors at the landmarks, and first and second moments everywhere.
         self.register_buffer("point_sum", torch.zeros(landmarks, channels, dtype=double))
         self.register_buffer("point_count", torch.zeros(landmarks, dtype=double))
@@ -42,11 +49,16 @@ class ShapeRegressor(nn.Module):
         self.register_buffer("map_square", torch.zeros(channels, channels, dtype=double))
         self.register_buffer("map_count", torch.zeros((), dtype=double))
         self.register_buffer("detectors", torch.zeros(landmarks, channels))
-        # Normal equations of the shape map.
-        self.register_buffer("gram", torch.zeros(inputs, inputs, dtype=double))
-        self.register_buffer("cross", torch.zeros(inputs, 2 * landmarks, dtype=double))
-        self.register_buffer("shape_map", torch.zeros(inputs, 2 * landmarks))
-        self.register_buffer("batches", torch.zeros((), dtype=torch.int64))
+        # Sums over labelled shapes, aligned to the first one.
+        self.register_buffer("reference", torch.zeros(landmarks, 2, dtype=double))
+        self.register_buffer("shape_sum", torch.zeros(2 * landmarks, dtype=double))
+        self.register_buffer("shape_square", torch.zeros(2 * landmarks, 2 * landmarks, dtype=double))
+        self.register_buffer("shape_count", torch.zeros((), dtype=double))
+        # Centre xy and spread of the labelled shapes, where they lie in the view.
+        self.register_buffer("place_sum", torch.zeros(3, dtype=double))
+        self.register_buffer("mean_shape", torch.zeros(landmarks, 2, dtype=double))
+        self.register_buffer("modes", torch.zeros(modes, 2 * landmarks, dtype=double))
+        self.register_buffer("variances", torch.zeros(modes, dtype=double))
 
     point_sum: Tensor
     point_count: Tensor
@@ -54,51 +66,39 @@ class ShapeRegressor(nn.Module):
     map_square: Tensor
     map_count: Tensor
     detectors: Tensor
-    gram: Tensor
-    cross: Tensor
-    shape_map: Tensor
-    batches: Tensor
+    reference: Tensor
+    shape_sum: Tensor
+    shape_square: Tensor
+    shape_count: Tensor
+    place_sum: Tensor
+    mean_shape: Tensor
+    modes: Tensor
+    variances: Tensor
 
-    def fit_batch(self, descriptors: Tensor, landmarks: Tensor, known: Tensor, detector_steps: int) -> Tensor:
-        """Go one batch further in the fit: the first ``detector_steps`` batches fix the detectors, the others the map.
+    def fit_batch(self, descriptors: Tensor, landmarks: Tensor, known: Tensor) -> Tensor:
+        """Add labelled maps and solve anew.
 
         Args:
             descriptors: ``[B, C, h, w]``.
-            landmarks: ``[B, K, 2]`` in -1..1.
-            known: ``[B, K]`` bool.
-            detector_steps: Batches for the detectors.
+            landmarks: ``[B, K, 2]`` in -1..1; a shape with a NaN in it teaches detectors only.
+            known: ``[B, K]`` bool; hidden points teach no detector.
 
         Returns:
-            ``[B, K, 2]`` the current prediction for the batch.
+            ``[B, K, 2]`` the prediction for the batch after the fit.
         """
-        if int(self.batches) < max(1, detector_steps):
-            self.observe(descriptors, landmarks, known)
-            self.solve_detectors()
-            points = self.virtual_points(descriptors)
-            if int(self.batches) == max(1, detector_steps) - 1:
-                # With a single batch in all, the map must come from it too.
-                points = self.accumulate(descriptors, landmarks)
-                self.solve_shape()
-            self.batches += 1
-            return points
-        self.accumulate(descriptors, landmarks)
-        self.solve_shape()
-        self.batches += 1
+        finite = torch.isfinite(landmarks).all(-1)
+        self._observe_descriptors(descriptors, torch.nan_to_num(landmarks), known & finite)
+        self._observe_shapes(landmarks[finite.all(1)].double())
+        self._solve_detectors()
+        self._solve_modes()
         return self(descriptors)[0]
 
-    def observe(self, descriptors: Tensor, landmarks: Tensor, visible: Tensor) -> None:
-        """Add labelled maps to the statistics of the detectors.
-
-        Args:
-            descriptors: ``[B, C, h, w]``.
-            landmarks: ``[B, K, 2]`` in -1..1.
-            visible: ``[B, K]`` bool; hidden points do not count. Points outside the map never do.
-        """
+    def _observe_descriptors(self, descriptors: Tensor, landmarks: Tensor, known: Tensor) -> None:
         unit = F.normalize(descriptors, dim=1)
         sampled = F.grid_sample(unit, landmarks[:, None].to(unit.dtype), align_corners=True)[
             :, :, 0
         ]  # [B, C, K]
-        used = (visible & (landmarks.abs() <= 1).all(-1)).double()
+        used = (known & (landmarks.abs() <= 1).all(-1)).double()
         self.point_sum += torch.einsum("bck,bk->kc", sampled.double(), used)
         self.point_count += used.sum(0)
         vectors = unit.double().permute(0, 2, 3, 1).reshape(-1, unit.shape[1])
@@ -106,48 +106,133 @@ class ShapeRegressor(nn.Module):
         self.map_square += vectors.t() @ vectors
         self.map_count += len(vectors)
 
-    def solve_detectors(self) -> None:
-        """Compute the linear discriminants ``S^-1 (m_k - m)``, S the covariance of all descriptors.
+    def _observe_shapes(self, shapes: Tensor) -> None:
+        if not len(shapes):
+            return
+        if not float(self.shape_count):
+            first = shapes[0] - shapes[0].mean(0)
+            self.reference.copy_(first / first.norm())
+        ones = torch.ones_like(shapes[..., 0])
+        aligned = similarity(shapes, self.reference.expand_as(shapes), ones)(shapes).flatten(1)
+        self.shape_sum += aligned.sum(0)
+        self.shape_square += aligned.t() @ aligned
+        self.shape_count += len(aligned)
+        self.place_sum += torch.cat([shapes.mean(1), spread_of(shapes)[:, None]], dim=1).sum(0)
 
-        In these units the score at a landmark's mean descriptor exceeds the mean score by their squared Mahalanobis
-        distance, so one sharpness suits any descriptors.
-        """
+    def _solve_detectors(self) -> None:
+        # S^-1 (m_k - m), S the covariance of all descriptors. In these units the score at a landmark's mean descriptor
+        # exceeds the mean score by their squared Mahalanobis distance, so one sharpness suits any descriptors.
         mean = self.map_sum / self.map_count
         covariance = self.map_square / self.map_count - mean[:, None] * mean
         loading = 0.01 * covariance.diagonal().mean() + 1e-12
         covariance = covariance + loading * torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
-        # A landmark never seen (always hidden) gets a flat detector: its soft-argmax is the centre of the map.
+        # A landmark that was never seen gets a flat detector, which the shape fit all but ignores.
         seen = self.point_count > 0
         centred = self.point_sum / self.point_count.clamp(min=1)[:, None] - mean
-        found = torch.linalg.solve(covariance, centred.t()).t() * seen[:, None]
-        self.detectors.copy_(found)
+        self.detectors.copy_(torch.linalg.solve(covariance, centred.t()).t() * seen[:, None])
 
-    def virtual_points(self, descriptors: Tensor) -> Tensor:
-        """Positions ``[B, K, 2]`` in -1..1 where the detectors answer."""
-        scores = torch.einsum("bchw,kc->bkhw", F.normalize(descriptors.detach(), dim=1), self.detectors)
-        return soft_argmax(self.sharpness * scores)
+    def usual_place(self) -> tuple[Tensor, float]:
+        """Mean centre ``[2]`` and spread, in -1..1, of the labelled shapes in the view."""
+        mean = self.place_sum / self.shape_count
+        return mean[:2], float(mean[2])
 
-    def _inputs(self, points: Tensor) -> Tensor:
-        return torch.cat([points.flatten(1), points.new_ones(len(points), 1)], dim=1)
+    def _solve_modes(self) -> None:
+        if not float(self.shape_count):
+            return
+        mean = self.shape_sum / self.shape_count
+        covariance = self.shape_square / self.shape_count - mean[:, None] * mean
+        values, vectors = torch.linalg.eigh(covariance)
+        count = len(self.modes)
+        self.mean_shape.copy_(mean.view(-1, 2))
+        self.modes.copy_(vectors[:, -count:].t().flip(0))
+        self.variances.copy_(values[-count:].flip(0).clamp(min=1e-12))
 
-    def accumulate(self, descriptors: Tensor, landmarks: Tensor) -> Tensor:
-        """Add labelled maps to the normal equations of the shape map; returns the virtual points ``[B, K, 2]``."""
-        points = self.virtual_points(descriptors)
-        inputs = self._inputs(points).double()
-        self.gram += inputs.t() @ inputs
-        self.cross += inputs.t() @ landmarks.flatten(1).double()
-        return points
+    def virtual_points(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
+        """Where the detectors answer.
 
-    def solve_shape(self) -> None:
-        """Solve the ridge regression; the constant is not regularised."""
-        penalty = self.ridge * self.gram.diagonal()[:-1].mean().clamp(min=1e-12)
-        weights = torch.full(
-            (len(self.gram),), float(penalty), dtype=self.gram.dtype, device=self.gram.device
-        )
-        weights[-1] = 1e-9
-        self.shape_map.copy_(torch.linalg.solve(self.gram + weights.diag(), self.cross))
+        Args:
+            descriptors: ``[B, C, h, w]``.
+
+        Returns:
+            Mean position ``[B, K, 2]`` in -1..1 and variance ``[B, K]`` of the answer over the map.
+        """
+        unit = F.normalize(descriptors.detach(), dim=1)
+        scores = torch.einsum("bchw,kc->bkhw", unit, self.detectors)
+        height, width = scores.shape[-2:]
+        mass = (self.sharpness * scores).flatten(2).softmax(2).view_as(scores)
+        xs = torch.linspace(-1, 1, width, dtype=mass.dtype, device=mass.device)
+        ys = torch.linspace(-1, 1, height, dtype=mass.dtype, device=mass.device)
+        across, down = mass.sum(2), mass.sum(3)
+        points = torch.stack([across @ xs, down @ ys], dim=2)
+        squares = across @ xs.square() + down @ ys.square()
+        return points, (squares - points.square().sum(2)).clamp(min=0)
 
     def forward(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks and virtual points, both ``[B, K, 2]`` in -1..1, of maps ``[B, C, h, w]``."""
-        points = self.virtual_points(descriptors)
-        return (self._inputs(points) @ self.shape_map).view(-1, self.landmarks, 2), points
+        points, variance = self.virtual_points(descriptors)
+        target = points.double()
+        trust = 1 / (variance.double() + PRECISION**2)
+        weights = trust
+        shape = self.mean_shape.expand_as(target)
+        for _ in range(ROUNDS):
+            move = similarity(shape, target, weights)
+            shape = self.mean_shape + self._shape_offsets(move.inverse(target), weights, move.scale)
+            fitted = move(shape)
+            distance = (fitted - target).norm(dim=-1)
+            weights = trust / (1 + (distance / self.outlier) ** 2)
+        return fitted.to(points.dtype), points
+
+    def _shape_offsets(self, observed: Tensor, weights: Tensor, scale: Tensor) -> Tensor:
+        """Most probable offsets ``[B, K, 2]`` from the mean shape, given points in its frame and their weights."""
+        # A point's noise in the frame of the shape model shrinks with the scale of the face in the map.
+        precision = (weights * scale.square()[:, None]).repeat_interleave(2, dim=1)  # [B, 2K]
+        weighted = self.modes * precision[:, None]  # [B, M, 2K]
+        system = weighted @ self.modes.t() + (1 / self.variances).diag()
+        residual = (observed - self.mean_shape).flatten(1)
+        coefficients = torch.linalg.solve(system, (weighted @ residual[..., None])[..., 0])
+        return (coefficients @ self.modes).view_as(observed)
+
+
+def spread_of(shapes: Tensor) -> Tensor:
+    """Root mean square distance ``[...]`` of the points ``[..., K, 2]`` from their centre."""
+    return (shapes - shapes.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()
+
+
+class Move:
+    """Similarities ``q = m + s (p - c)`` of a batch of point sets, with complex s (scale and rotation)."""
+
+    def __init__(self, factor: Tensor, centre: Tensor, middle: Tensor) -> None:
+        self.factor, self.centre, self.middle = factor, centre, middle
+
+    @property
+    def scale(self) -> Tensor:
+        """``[B]`` scale factors."""
+        return self.factor.abs()
+
+    def __call__(self, points: Tensor) -> Tensor:
+        """Move ``[B, K, 2]``."""
+        turned = self.factor[:, None] * torch.view_as_complex((points - self.centre).contiguous())
+        return torch.view_as_real(turned) + self.middle
+
+    def inverse(self, points: Tensor) -> Tensor:
+        """Move back ``[B, K, 2]``."""
+        turned = torch.view_as_complex((points - self.middle).contiguous()) / self.factor[:, None]
+        return torch.view_as_real(turned) + self.centre
+
+
+def similarity(source: Tensor, target: Tensor, weights: Tensor) -> Move:
+    """Weighted least-squares similarities of point sets.
+
+    Args:
+        source: ``[B, K, 2]``.
+        target: ``[B, K, 2]``.
+        weights: ``[B, K]``, not all zero.
+    """
+    share = (weights / weights.sum(1, keepdim=True))[..., None]
+    centre = (share * source).sum(1, keepdim=True)
+    middle = (share * target).sum(1, keepdim=True)
+    a = torch.view_as_complex((source - centre).contiguous())
+    b = torch.view_as_complex((target - middle).contiguous())
+    part = share[..., 0]
+    factor = (part * b * a.conj()).sum(1) / (part * a.abs().square()).sum(1).clamp(min=1e-12)
+    return Move(factor, centre, middle)

@@ -1,0 +1,77 @@
+"""`lineament match`: matches points between two faces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tyro.conf import Positional
+
+from lineament.cli.parse import parse
+
+
+@dataclass
+class Command:
+    """Match points of one face on to another, or on to all faces of a folder, through dense descriptors.
+
+    Writes A-B.match.json (points in pixels of both photographs) and a picture: lines between matched points, the
+    descriptors as colours, and A in the geometry of B. Points come from --points, else they are the model's landmarks,
+    else a grid. Example: `lineament match anna.jpg ben.jpg --model runs/dve-smallnet-16d`.
+    """
+
+    # Photograph that holds the points.
+    a: Positional[Path]
+    # Photograph, or folder of photographs, to find them in.
+    b: Positional[Path]
+    # Run directory of descriptors or landmarks.
+    model: Path
+    # Label file (json, csv, pts) with the points, in pixels of A.
+    points: Path | None = None
+    # Folder for the results; beside A when not given.
+    out: Path | None = None
+    # Where the model runs: cpu or cuda.
+    device: str = "cpu"
+    # Replace results that exist.
+    overwrite: bool = False
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    command = parse(Command, "match", arguments)
+    from lineament.data.images import list_images, read_image
+    from lineament.errors import DataError
+    from lineament.pipeline.load import load
+    from lineament.pipeline.match import (
+        find_face,
+        match_faces,
+        points_to_match,
+        refuse_existing,
+        result_stem,
+        view_face,
+        write_match,
+    )
+
+    targets = list_images(command.b)
+    stems = [result_stem(command.a, target, command.out) for target in targets]
+    for stem in stems:
+        refuse_existing(stem, command.overwrite)
+    first = read_image(command.a)
+    model = load(command.model, command.device)
+    face = find_face(model, first, str(command.a))
+    points, names = points_to_match(model, first, face, command.points)
+    source = view_face(model, first, face.box, command.a.name)
+    failed = []
+    for target, stem in zip(targets, stems, strict=True):
+        try:
+            image = read_image(target)
+            other = view_face(model, image, find_face(model, image, str(target)).box, target.name)
+        except DataError as error:
+            if len(targets) == 1:
+                raise
+            failed.append(str(error))
+            continue
+        written = write_match(match_faces(model, source, other, points, names), stem)
+        print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")
+    for reason in failed:
+        print(f"left out: {reason}")
+    return 0 if len(failed) < len(targets) else 1

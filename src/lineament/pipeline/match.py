@@ -1,0 +1,215 @@
+"""Matches points between two faces through their dense descriptors, and draws the result."""
+
+from __future__ import annotations
+
+import colorsys
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor
+
+from lineament.data.files import replacing, write_text
+from lineament.errors import DataError, UsageError
+from lineament.faces.detection import Detection, main_face
+from lineament.faces.keypoints import read_keypoints
+from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
+from lineament.metrics.correspondence import match_points_softly
+from lineament.pipeline.load import DescriptorModel, LandmarkModel
+
+# Side of a face in the overlay, in pixels.
+PANEL = 384
+# Points per side of the grid that is matched where neither landmarks nor a file of points are at hand.
+GRID = 9
+
+
+@dataclass(frozen=True)
+class FaceView:
+    """A face as the network sees it.
+
+    Attributes:
+        name: Name of the photograph.
+        picture: ``[3, s, s]`` what the network sees.
+        box: ``[4]`` face box in pixels of the photograph.
+        features: ``[C, h, w]`` descriptors.
+        to_view: Photo pixels -> pixels of ``picture``.
+    """
+
+    name: str
+    picture: Tensor
+    box: Tensor
+    features: Tensor
+    to_view: Any
+
+
+@dataclass(frozen=True)
+class FaceMatch:
+    """Points of face A and where they are on face B.
+
+    Attributes:
+        a: The first face.
+        b: The second face.
+        points_a: ``[K, 2]`` pixels of photo A.
+        points_b: ``[K, 2]`` pixels of photo B.
+        similarity: ``[K]`` cosine of the matched descriptors, -1..1.
+        round_trip: ``[K]`` distance in shares of A's box side between a point and where its match leads back to.
+        names: Name of each point.
+    """
+
+    a: FaceView
+    b: FaceView
+    points_a: Tensor
+    points_b: Tensor
+    similarity: Tensor
+    round_trip: Tensor
+    names: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values; pixels of the two photographs."""
+        rows = zip(
+            self.names,
+            self.points_a.tolist(),
+            self.points_b.tolist(),
+            self.similarity.tolist(),
+            self.round_trip.tolist(),
+            strict=True,
+        )
+        return {
+            "a": {"image": self.a.name, "box": self.a.box.tolist()},
+            "b": {"image": self.b.name, "box": self.b.box.tolist()},
+            "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of A's box side",
+            "matches": [
+                {"name": name, "a": a, "b": b, "similarity": cosine, "round_trip": back}
+                for name, a, b, cosine, back in rows
+            ],
+        }
+
+
+def view_face(model: DescriptorModel, image: Tensor, box: Tensor, name: str = "") -> FaceView:
+    """Crop and describe the face in ``box`` of a photo ``[3, H, W]``."""
+    transform = model.frame.view_of(box.double())
+    return FaceView(name, model.view(image, box), box, model.describe(image, box), transform)
+
+
+def find_face(model: DescriptorModel, image: Tensor, name: str) -> Detection:
+    """The main face of a photo.
+
+    Raises:
+        DataError: If there is none.
+    """
+    face = main_face(model.detect(image))
+    if face is None:
+        raise DataError(
+            f"{name}: no face was found in it: choose a picture in which the face is larger or less turned."
+        )
+    return face
+
+
+def match_faces(
+    model: DescriptorModel, a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] = ()
+) -> FaceMatch:
+    """Match points of face A on to face B.
+
+    Args:
+        model: Any model with descriptors.
+        a: The face that holds the points.
+        b: The face to search.
+        points: ``[K, 2]`` pixels of photo A.
+        names: One per point; numbers when empty.
+    """
+    stride = a.picture.shape[-1] / a.features.shape[-1]
+    start = a.to_view.apply(points.float())
+    found, similarity = match_points_softly(a.features, b.features, start, stride)
+    back, _ = match_points_softly(b.features, a.features, found, stride)
+    round_trip = (back - start).norm(dim=1) / (a.picture.shape[-1] / model.frame.view)
+    titles = tuple(names) or tuple(str(number) for number in range(len(points)))
+    return FaceMatch(a, b, points.float(), b.to_view.inverse().apply(found), similarity, round_trip, titles)
+
+
+def points_to_match(
+    model: DescriptorModel, image: Tensor, face: Detection, given: Path | None
+) -> tuple[Tensor, tuple[str, ...]]:
+    """Points of photo A: from a file, else the model's landmarks, else a grid over the face.
+
+    Returns:
+        ``[K, 2]`` pixels and their names.
+
+    Raises:
+        DataError: If the file cannot be read or holds no points.
+    """
+    if given is not None:
+        labels = read_keypoints(given, allow_missing=True)
+        known = [label.landmarks for label in labels.faces if label.landmarks is not None]
+        if not known or labels.scheme is None:
+            raise DataError(f"{given} holds no points.")
+        kept = torch.isfinite(known[0]).all(-1)
+        names = tuple(name for name, keep in zip(labels.scheme.names, kept.tolist(), strict=True) if keep)
+        return known[0][kept], names
+    if isinstance(model, LandmarkModel):
+        return model.face(image, face).landmarks, model.predictor.scheme.names
+    x0, y0, x1, y1 = face.box.tolist()
+    ys, xs = torch.meshgrid(
+        torch.linspace(y0, y1, GRID + 2)[1:-1], torch.linspace(x0, x1, GRID + 2)[1:-1], indexing="ij"
+    )
+    return torch.stack([xs, ys], dim=-1).view(-1, 2), ()
+
+
+def match_sheet(match: FaceMatch) -> Image.Image:
+    """Draw both faces with lines between matched points; below, descriptors as colours, and A warped on to B."""
+    a, b = match.a, match.b
+    size = (PANEL, PANEL)
+    top = torch.cat([_enlarged(a.picture, size), _enlarged(b.picture, size)], dim=2)
+    colours = descriptor_colours(torch.stack([a.features, b.features]))
+    warped = warp_onto(a.picture, a.features, b.features)
+    gap = 2
+    row = picture_grid([[colours[0], colours[1], warped, b.picture]], (2 * PANEL - 3 * gap) // 4, gap)
+    bottom = torch.ones(3, row.shape[1], 2 * PANEL)
+    bottom[:, :, : row.shape[2]] = row
+    pixels = (torch.cat([top, bottom], dim=1).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
+    sheet = Image.fromarray(np.ascontiguousarray(pixels))
+    pen = ImageDraw.Draw(sheet)
+    scale = PANEL / a.picture.shape[-1]
+    left = ((a.to_view.apply(match.points_a) + 0.5) * scale).tolist()
+    right = ((b.to_view.apply(match.points_b) + 0.5) * scale).tolist()
+    for index, ((xa, ya), (xb, yb)) in enumerate(zip(left, right, strict=True)):
+        hue = colorsys.hsv_to_rgb(index / max(1, len(left)), 0.9, 1.0)
+        colour = tuple(round(255 * value) for value in hue)
+        pen.line([xa, ya, xb + PANEL, yb], fill=colour, width=1)
+        for x, y in ((xa, ya), (xb + PANEL, yb)):
+            pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour, outline=(0, 0, 0))
+    return sheet
+
+
+def _enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
+    return F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]
+
+
+def write_match(match: FaceMatch, stem: Path) -> list[Path]:
+    """Write ``<stem>.json`` and ``<stem>.png``; the JSON comes last."""
+    json_path, png_path = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".png")
+    with replacing(png_path) as temporary:
+        match_sheet(match).save(temporary, "PNG")
+    write_text(json_path, json.dumps(match.to_json(), indent=1, ensure_ascii=False) + "\n")
+    return [json_path, png_path]
+
+
+def result_stem(a: Path, b: Path, out: Path | None) -> Path:
+    """Where the result of matching photo A with photo B goes, without ending: beside A, or in ``out``."""
+    return (out or a.parent) / f"{a.stem}-{b.stem}.match"
+
+
+def refuse_existing(stem: Path, overwrite: bool) -> None:
+    """Raise where a result would be overwritten.
+
+    Raises:
+        UsageError: If it exists and ``overwrite`` is False.
+    """
+    path = stem.with_name(stem.name + ".json")
+    if path.exists() and not overwrite:
+        raise UsageError(f"{path} exists: give --overwrite, or another folder with --out.")

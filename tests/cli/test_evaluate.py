@@ -1,0 +1,78 @@
+"""`lineament evaluate`: cards of runs and of files of predictions."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from lineament.cli.main import main
+from lineament.data.synthetic.source import SyntheticFaces
+from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.schemes import scheme
+
+DATA = "synthetic?count=4&size=64"
+
+
+def test_landmark_cards_are_printed_and_written_into_the_run(
+    landmark_run: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["evaluate", str(landmark_run), "--data", DATA, "--box-jitter", "0.1"]) == 0
+    said = capsys.readouterr().out
+    assert "% of inter-ocular distance" in said
+    assert "up to 10 %" in said
+    (file,) = (landmark_run / "evaluations").glob("landmarks-*.json")
+    card = json.loads(file.read_text())[0]
+    assert card["count"] == 4
+    assert len(card["details"]["per_point"]) == 68
+    assert len(card["fingerprint"]) > 16
+
+
+def test_matching_cards_for_same_and_other_identity(descriptor_run: Path, tmp_path: Path):
+    out = tmp_path / "cards.json"
+    words = ["evaluate", str(descriptor_run), "--data", DATA, "--protocol", "matching", "--out", str(out)]
+    assert main(words) == 0
+    same, other = json.loads(out.read_text())
+    assert same["unit"] == "px at 70 px"
+    assert same["count"] == 2
+    assert "different" in other["name"]
+
+
+def test_a_file_of_perfect_predictions_has_no_error(tmp_path: Path):
+    source = SyntheticFaces(0, 4, 64)
+    faces = [FaceLabel(source[i].id, source[i].landmarks) for i in range(4)]
+    file = write_keypoints(tmp_path / "theirs.json", LabelFile(scheme("68"), faces))
+    assert main(["evaluate", str(file), "--data", DATA]) == 0
+    (written,) = tmp_path.glob("theirs-landmarks-*.cards.json")
+    assert json.loads(written.read_text())[0]["value"] == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["DESCRIPTORS", "--data", DATA], 2, "dve-landmarks --base"),
+        (["nowhere", "--data", DATA], 1, "no run directory"),
+        (["LANDMARKS", "--data", "synthetik"], 1, "no folder or data set 'synthetik'"),
+        (["LANDMARKS", "--data", DATA, "--normaliser", "inter-okular"], 2, "did you mean 'inter-ocular'"),
+        (["LANDMARKS", "--data", DATA, "--scheme", "69"], 2, "unknown landmark scheme"),
+        (["LANDMARKS", "--data", DATA, "--scheme", "98"], 2, "no rule turns scheme 68 into 98"),
+        (["LANDMARKS", "--data", DATA, "--protocol", "guessing"], 2, "protocol"),
+        (["LANDMARKS", "--data", DATA, "--count", "-3"], 2, "--count"),
+        (["PARTIAL", "--data", DATA], 1, "no prediction for"),
+        (["PARTIAL", "--data", DATA, "--protocol", "matching"], 2, "landmarks only"),
+    ],
+)
+def test_bad_input_is_one_sentence(
+    words: list[str], code: int, said: str, landmark_run: Path, descriptor_run: Path, tmp_path: Path, capsys
+):
+    partial = tmp_path / "partial.json"
+    write_keypoints(partial, LabelFile(scheme("68"), [FaceLabel("somebody", torch.zeros(68, 2))]))
+    names = {"DESCRIPTORS": descriptor_run, "LANDMARKS": landmark_run, "PARTIAL": partial}
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["evaluate", *(str(names.get(word, word)) for word in words)]) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before

@@ -1,0 +1,196 @@
+"""`lineament landmarks` and `lineament.load`: files, skipping, bad input, memory."""
+
+from __future__ import annotations
+
+import os
+import resource
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+import lineament
+from lineament.cli.main import main
+from lineament.errors import DataError, UsageError
+from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.pipeline.load import LandmarkModel
+
+FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
+BOX = torch.tensor([60.0, 40.0, 150.0, 150.0])
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    path = tmp_path / "ein Gesicht ü.jpg"
+    FACE.save(path, quality=95)
+    return path
+
+
+@pytest.fixture
+def boxes(tmp_path: Path, photo: Path) -> Path:
+    return write_keypoints(tmp_path / "boxes.json", LabelFile(None, [FaceLabel(photo.name, box=BOX)]))
+
+
+def test_one_photo_gives_files_in_its_own_pixels(
+    photo: Path, landmark_run: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["landmarks", str(photo), "--model", str(landmark_run)]) == 0
+    assert f"{photo}.landmarks.json" in capsys.readouterr().out
+    files = {ending: Path(f"{photo}.landmarks.{ending}") for ending in ("json", "csv", "pts")}
+    read = {ending: read_keypoints(file).faces for ending, file in files.items()}
+    points = read["json"][0].landmarks
+    assert points is not None
+    assert points.shape == (68, 2)
+    assert torch.equal(points, read["csv"][0].landmarks)
+    torch.testing.assert_close(points, read["pts"][0].landmarks, atol=1e-3, rtol=0)
+    assert Image.open(f"{photo}.landmarks.png").size == FACE.size
+    # The same numbers as from Python.
+    face = lineament.load(landmark_run)(photo)[0]
+    torch.testing.assert_close(face.landmarks.float(), points, atol=1e-3, rtol=1e-4)
+
+
+def test_given_boxes_are_used_instead_of_detection(photo: Path, boxes: Path, landmark_run: Path):
+    assert (
+        main(
+            ["landmarks", str(photo), "--model", str(landmark_run), "--boxes", str(boxes), "--format", "json"]
+        )
+        == 0
+    )
+    face = read_keypoints(Path(f"{photo}.landmarks.json")).faces[0]
+    assert torch.equal(face.box, BOX)
+    assert not Path(f"{photo}.landmarks.csv").exists()
+
+
+def test_what_is_done_is_skipped_until_overwritten(photo: Path, boxes: Path, landmark_run: Path, capsys):
+    words = ["landmarks", str(photo), "--model", str(landmark_run), "--boxes", str(boxes)]
+    assert main(words) == 0
+    result = Path(f"{photo}.landmarks.json")
+    before = result.stat().st_mtime_ns
+    assert main(words) == 0
+    assert "done before" in capsys.readouterr().out
+    assert result.stat().st_mtime_ns == before
+    assert main([*words, "--overwrite"]) == 0
+    assert result.stat().st_mtime_ns > before
+
+
+def test_a_folder_is_done_whole_and_says_what_it_left_out(tmp_path: Path, landmark_run: Path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    FACE.save(folder / "a.png")
+    FACE.save(folder / "sub" / "b.png")
+    Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
+    (folder / "broken.jpg").write_bytes(b"not a picture")
+    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 0
+    said = capsys.readouterr().out
+    assert "2 faces in 4 pictures, 1 without a face, 1 unreadable" in said
+    out = tmp_path / "photos-landmarks"
+    table = read_keypoints(out / "landmarks.json")
+    assert [face.image for face in table.faces] == ["a.png", "sub/b.png"]
+    assert (out / "sub" / "b.png.landmarks.png").exists()
+    assert not list(folder.rglob("*landmarks*"))
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["missing.jpg", "--model", "RUN"], 1, "no picture missing.jpg"),
+        (["PHOTO", "--model", "nowhere"], 1, "no run directory nowhere"),
+        (["PHOTO", "--model", "DESCRIPTORS"], 2, "train dve-landmarks --base"),
+        (["EMPTY", "--model", "RUN"], 1, "no picture in"),
+        (["PHOTO", "--model", "RUN", "--format", "jsn"], 2, "did you mean 'json'"),
+        (["PHOTO", "--model", "RUN", "--boxes", "missing.csv"], 1, "missing.csv"),
+        (["GREY", "--model", "RUN"], 1, "no face was found"),
+        (["PHOTO", "--model", "RUN", "--no-such-flag"], 2, "no-such-flag"),
+        (["PHOTO", "--model", "RUN", "--device", "abacus"], 2, "abacus"),
+        (["--model", "RUN"], 2, ""),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    words: list[str],
+    code: int,
+    said: str,
+    photo: Path,
+    tmp_path: Path,
+    landmark_run: Path,
+    descriptor_run: Path,
+    capsys,
+):
+    (tmp_path / "void").mkdir()
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (80, 80), "grey").save(grey)
+    names = {
+        "RUN": landmark_run,
+        "PHOTO": photo,
+        "EMPTY": tmp_path / "void",
+        "DESCRIPTORS": descriptor_run,
+        "GREY": grey,
+    }
+    before = sorted(tmp_path.rglob("*"))
+    assert main(["landmarks", *(str(names.get(word, word)) for word in words)]) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_of_another_method_is_refused(landmark_run: Path, tmp_path: Path, photo: Path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(landmark_run, other)
+    text = (other / "config.yaml").read_text()
+    (other / "config.yaml").write_text(text.replace("method: dve", "method: fabrec"))
+    assert main(["landmarks", str(photo), "--model", str(other)]) == 1
+    assert "fabrec" in capsys.readouterr().err
+
+
+def test_python_accepts_paths_tensors_and_arrays(photo: Path, landmark_run: Path):
+    model = lineament.load(landmark_run)
+    assert isinstance(model, LandmarkModel)
+    pixels = np.asarray(Image.open(photo))
+    array = model(pixels, boxes=BOX[None])[0]
+    tensor = model(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255, boxes=BOX[None])[0]
+    torch.testing.assert_close(array.landmarks, tensor.landmarks)
+    torch.testing.assert_close(array.landmarks, model(photo, boxes=BOX[None])[0].landmarks)
+    assert array.confidence.shape == (68,)
+    assert 0 <= float(array.confidence.min()) <= float(array.confidence.max()) <= 1
+    with pytest.raises(DataError):
+        model(torch.zeros(5, 8, 8))
+
+
+def test_descriptor_runs_have_no_landmarks(descriptor_run: Path, photo: Path):
+    model = lineament.load(descriptor_run)
+    with pytest.raises(UsageError, match="dve-landmarks"):
+        model(photo)
+    assert model.describe(torch.rand(3, 200, 200), BOX).shape == (16, 16, 16)
+
+
+def resident() -> float:
+    """Megabytes in use now where the system tells, else the most ever used."""
+    status = Path("/proc/self/statm")
+    if status.exists():
+        return int(status.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
+    from lineament.pipeline.landmarks import LandmarkOptions, mark_photos
+    from lineament.pipeline.load import load_landmarks
+    from lineament.pipeline.photos import LANDMARKS, Photo
+
+    picture = tmp_path / "p.jpg"
+    FACE.resize((120, 120)).save(picture)
+    model = load_landmarks(landmark_run)
+    options = LandmarkOptions(("json",), {picture.name: BOX[None] * 0.6}, overwrite=True)
+
+    def go_through(count: int) -> None:
+        photos = [Photo(picture, picture.name, tmp_path / f"out{i % 7}", LANDMARKS) for i in range(count)]
+        assert mark_photos(model, photos, options).faces == 1
+
+    go_through(20)
+    before = resident()
+    go_through(80)
+    # 50 MB over 1000 pictures is the promise; a leak of one small picture each would exceed this.
+    assert resident() - before < 8

@@ -1,0 +1,104 @@
+"""`lineament match`: points found on another face, files, bad input."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from skimage import data
+
+from lineament.cli.main import main
+from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.schemes import scheme
+
+FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> tuple[Path, Path]:
+    a, b = tmp_path / "anna.png", tmp_path / "ben.png"
+    FACE.save(a)
+    FACE.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(b)
+    return a, b
+
+
+def test_a_face_matches_itself(photos: tuple[Path, Path], descriptor_run: Path, tmp_path: Path):
+    anna, _ = photos
+    copy = tmp_path / "copy.png"
+    FACE.save(copy)
+    assert main(["match", str(anna), str(copy), "--model", str(descriptor_run)]) == 0
+    result = json.loads((tmp_path / "anna-copy.match.json").read_text())
+    rows = result["matches"]
+    moved = torch.tensor([row["a"] for row in rows]) - torch.tensor([row["b"] for row in rows])
+    # Equal pictures have equal descriptors: what is left is the refinement between lattice points.
+    assert float(moved.norm(dim=1).median()) < 8
+    assert min(row["similarity"] for row in rows) > 0.95
+    assert np.array(Image.open(tmp_path / "anna-copy.match.png")).std() > 10
+
+
+def test_given_points_are_carried_by_name(photos: tuple[Path, Path], descriptor_run: Path, tmp_path: Path):
+    points = torch.tensor([[84.0, 81.0], [127.0, 82.0], [105.0, 105.0], [88.0, 122.0], [124.0, 122.0]])
+    file = write_keypoints(tmp_path / "p.json", LabelFile(scheme("5"), [FaceLabel("anna.png", points)]))
+    a, b = map(str, photos)
+    out = tmp_path / "deep" / "out"
+    assert (
+        main(["match", a, b, "--model", str(descriptor_run), "--points", str(file), "--out", str(out)]) == 0
+    )
+    rows = json.loads((out / "anna-ben.match.json").read_text())["matches"]
+    assert [row["name"] for row in rows] == list(scheme("5").names)
+    assert torch.tensor([row["a"] for row in rows]).equal(points)
+
+
+def test_landmark_runs_match_their_landmarks_and_a_folder_is_gone_through(
+    photos: tuple[Path, Path], landmark_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder = tmp_path / "others"
+    folder.mkdir()
+    FACE.save(folder / "carl.png")
+    Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
+    assert main(["match", str(photos[0]), str(folder), "--model", str(landmark_run)]) == 0
+    assert "left out" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "anna-carl.match.json").read_text())["matches"]) == 68
+    assert not (tmp_path / "anna-nobody.match.json").exists()
+
+
+def test_results_are_not_overwritten_unasked(photos: tuple[Path, Path], descriptor_run: Path, capsys):
+    words = ["match", *map(str, photos), "--model", str(descriptor_run)]
+    assert main(words) == 0
+    assert main(words) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*words, "--overwrite"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["A", "missing.png", "--model", "RUN"], 1, "missing.png"),
+        (["missing.png", "A", "--model", "RUN"], 1, "missing.png"),
+        (["A", "GREY", "--model", "RUN"], 1, "no face was found"),
+        (["A", "B", "--model", "nowhere"], 1, "no run directory"),
+        (["A", "B", "--model", "RUN", "--points", "missing.pts"], 1, "missing.pts"),
+        (["A", "B", "--modl", "RUN"], 2, "modl"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_writes_nothing(
+    words: list[str],
+    code: int,
+    said: str,
+    photos: tuple[Path, Path],
+    descriptor_run: Path,
+    tmp_path: Path,
+    capsys,
+):
+    grey = tmp_path / "grey.png"
+    Image.new("RGB", (80, 80), "grey").save(grey)
+    names = {"A": photos[0], "B": photos[1], "GREY": grey, "RUN": descriptor_run}
+    assert main(["match", *(str(names.get(word, word)) for word in words)]) == code
+    error = capsys.readouterr().err
+    assert said in error
+    assert "Traceback" not in error
+    assert not list(tmp_path.glob("*.match.*"))

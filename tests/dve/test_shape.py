@@ -1,0 +1,88 @@
+"""The closed-form landmark fit on maps whose answer is known."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from lineament.methods.dve.shape import ShapeRegressor, similarity, spread_of
+
+SHAPE = torch.tensor([[-0.4, -0.4], [0.4, -0.4], [0.0, 0.0], [-0.3, 0.4], [0.3, 0.4], [0.0, 0.5]])
+
+
+def shapes(count: int, seed: int) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    stretch = 1 + 0.15 * torch.randn(count, 1, 2, generator=generator)
+    shift = 0.15 * torch.randn(count, 1, 2, generator=generator)
+    return SHAPE * stretch + shift
+
+
+def coded_maps(points: torch.Tensor, side: int = 33) -> torch.Tensor:
+    """Maps with a channel per point that is high around it, and a constant one."""
+    axis = torch.linspace(-1, 1, side)
+    grid = torch.stack(torch.meshgrid(axis, axis, indexing="ij")[::-1], -1)
+    distance = (grid - points[:, :, None, None]).square().sum(-1)  # [B, K, h, w]
+    bumps = torch.exp(-distance / (2 * 0.08**2))
+    return torch.cat([bumps, 0.2 * torch.ones_like(bumps[:, :1])], dim=1)
+
+
+def fitted() -> ShapeRegressor:
+    regressor = ShapeRegressor(len(SHAPE) + 1, len(SHAPE), modes=4)
+    for seed in range(4):
+        labels = shapes(10, seed)
+        regressor.fit_batch(coded_maps(labels), labels, torch.ones(10, len(SHAPE), dtype=torch.bool))
+    return regressor
+
+
+def test_landmarks_of_unseen_shapes_are_found():
+    truth = shapes(8, 99)
+    found, points = fitted()(coded_maps(truth))
+    assert float((points - truth).norm(dim=-1).mean()) < 0.02
+    assert float((found - truth).norm(dim=-1).mean()) < 0.03
+
+
+def test_a_lost_point_is_held_by_the_others():
+    truth = shapes(8, 99)
+    maps = coded_maps(truth)
+    maps[:, 2] = coded_maps(truth + 0.7)[:, 2]
+    found, points = fitted()(maps)
+    assert float((points[:, 2] - truth[:, 2]).norm(dim=-1).mean()) > 0.4
+    assert float((found[:, 2] - truth[:, 2]).norm(dim=-1).mean()) < 0.1
+
+
+def test_batches_of_any_size_give_the_same_fit():
+    labels = shapes(12, 5)
+    maps, known = coded_maps(labels), torch.ones(12, len(SHAPE), dtype=torch.bool)
+    one = ShapeRegressor(len(SHAPE) + 1, len(SHAPE), modes=3)
+    one.fit_batch(maps, labels, known)
+    many = ShapeRegressor(len(SHAPE) + 1, len(SHAPE), modes=3)
+    for part in range(0, 12, 4):
+        many.fit_batch(maps[part : part + 4], labels[part : part + 4], known[part : part + 4])
+    test = coded_maps(shapes(3, 6))
+    torch.testing.assert_close(one(test)[0], many(test)[0], atol=1e-4, rtol=0)
+
+
+def test_hidden_and_missing_points_teach_nothing_wrong():
+    labels = shapes(20, 1)
+    known = torch.ones(20, len(SHAPE), dtype=torch.bool)
+    known[::2, 4] = False
+    wrong = labels.clone()
+    wrong[::2, 4] = torch.nan
+    regressor = ShapeRegressor(len(SHAPE) + 1, len(SHAPE), modes=4)
+    regressor.fit_batch(coded_maps(labels), wrong, known)
+    assert all(torch.isfinite(buffer).all() for buffer in regressor.buffers())
+    truth = shapes(5, 2)
+    assert float((regressor(coded_maps(truth))[0] - truth).norm(dim=-1).mean()) < 0.03
+
+
+def test_similarity_recovers_a_known_move():
+    source = SHAPE.double()[None]
+    angle, scale = 0.4, 1.7
+    turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]]).double()
+    target = scale * source @ turn.t() + torch.tensor([0.3, -0.2])
+    move = similarity(source, target, torch.rand(1, len(SHAPE)).double() + 0.1)
+    torch.testing.assert_close(move(source), target)
+    torch.testing.assert_close(move.inverse(target), source)
+    torch.testing.assert_close(move.scale, torch.tensor([scale]).double())
+    torch.testing.assert_close(spread_of(target), scale * spread_of(source))

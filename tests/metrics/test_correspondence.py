@@ -1,0 +1,74 @@
+"""Matching of dense features on maps whose answer is known."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+
+from lineament.metrics import correspondence
+
+
+def coded_map(height: int, width: int, seed: int = 0) -> torch.Tensor:
+    """Features that tell every lattice point apart."""
+    generator = torch.Generator().manual_seed(seed)
+    return F.normalize(torch.randn(24, height, width, generator=generator), dim=0)
+
+
+def test_a_map_matches_itself():
+    features = coded_map(8, 10)
+    points = torch.tensor([[0.0, 0.0], [4.0, 6.0], [18.0, 14.0]])
+    assert torch.equal(correspondence.match_points(features, features, points, 2.0), points)
+    grid = correspondence.dense_match_grid(features, features, upscale=1)
+    torch.testing.assert_close(grid[0, 3, 4], torch.tensor([8 / 9 - 1, 6 / 7 - 1]))
+
+
+def test_points_follow_a_rolled_map():
+    features = coded_map(8, 10)
+    rolled = features.roll((1, 2), dims=(1, 2))
+    points = torch.tensor([[2.0, 2.0], [6.0, 4.0]])
+    expected = points + torch.tensor([4.0, 2.0])
+    assert torch.equal(correspondence.match_points(features, rolled, points, 2.0), expected)
+
+
+def test_queries_are_rounded_half_to_even_and_clamped():
+    features = coded_map(5, 5)
+    points = torch.tensor([[1.0, 3.0], [-9.0, 99.0]])
+    # 0.5 rounds to 0 and 1.5 to 2; outside sticks to the border.
+    assert correspondence.match_points(features, features, points, 2.0).tolist() == [[0, 4], [0, 8]]
+
+
+def test_soft_matches_find_positions_between_lattice_points():
+    ys, xs = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
+    centre = (4.4, 3.7)
+
+    def bump(x: float, y: float) -> torch.Tensor:
+        # Smooth features of position: nearby points look alike, as trained descriptors do.
+        return torch.cat(
+            [
+                torch.stack(
+                    [
+                        torch.cos(k * (xs - x) / 4),
+                        torch.sin(k * (xs - x) / 4),
+                        torch.cos(k * (ys - y) / 4),
+                        torch.sin(k * (ys - y) / 4),
+                    ]
+                )
+                for k in (1, 2)
+            ]
+        )
+
+    source, target = bump(4.0, 4.0), bump(*centre)
+    found, similarity = correspondence.match_points_softly(
+        source, target, torch.tensor([[8.0, 8.0]]), 2.0, sharpness=20
+    )
+    assert (found - torch.tensor([[2 * centre[0], 2 * centre[1]]])).norm() < 0.35
+    assert float(similarity) > 0.9
+
+
+def test_pixel_errors_are_scaled_to_the_published_frame():
+    errors = correspondence.pixel_errors(torch.tensor([[3.0, 4.0]]), torch.zeros(1, 2), width=140)
+    assert errors.tolist() == [2.5]
+
+
+def test_correct_share_counts_the_threshold_itself():
+    assert correspondence.correct_share(torch.tensor([1.0, 2.0, 3.0, 4.0]), 10.0, 0.2) == 50.0
