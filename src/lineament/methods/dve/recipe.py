@@ -42,6 +42,8 @@ class DveConfig(RecipeConfig):
     # Share of the steps trained without exchange first, which short runs need; 0 in the published ones. Exchange is
     # slow to begin with: reconstructions from unformed descriptors carry next to no signal.
     warmup: float = 0.0
+    # Weight of the loss without exchange beside that with exchange, 0..1; 0 in the published runs.
+    dense_share: float = 0.0
     # Give descriptors the length 20 in the loss; the published SmallNet runs leave them raw.
     normalize: bool = False
     # Exponent of the pixel distance in the loss.
@@ -259,16 +261,21 @@ class DveRecipe(Recipe[DveConfig]):
         c = self.config
         views, grid = self.views(batch)
         features = network(normalise_images(views))
+        dense_share = c.dense_share if (c.exchange if exchange is None else exchange) else 1.0
+        loss = features.new_zeros((), dtype=torch.float32)
         with torch.autocast(features.device.type, enabled=False):
-            return descriptor_loss(
-                features.float(),
-                grid.float(),
-                stride=STRIDE,
-                normalize=c.normalize,
-                power=c.power,
-                exchanged=c.exchange if exchange is None else exchange,
-                rows=batch["rows"][0] if "rows" in batch else None,
-            )
+            for share, exchanged in ((1 - dense_share, True), (dense_share, False)):
+                if share:
+                    loss = loss + share * descriptor_loss(
+                        features.float(),
+                        grid.float(),
+                        stride=STRIDE,
+                        normalize=c.normalize,
+                        power=c.power,
+                        exchanged=exchanged,
+                        rows=batch["rows"][0] if "rows" in batch else None,
+                    )
+        return loss
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step of the descriptor network."""
