@@ -21,7 +21,9 @@ def gather_corners(values: Tensor, faces: Tensor, index: Tensor) -> Tensor:
     """
     n, h, w = index.shape
     if not faces.shape[1]:
-        return values.new_zeros(n, h, w, 3, values.shape[2]) + values[:, :0].sum()  # keeps the graph for autograd
+        return (
+            values.new_zeros(n, h, w, 3, values.shape[2]) + values[:, :0].sum()
+        )  # keeps the graph for autograd
     view = torch.arange(n, device=index.device)[:, None, None]
     corner_ids = faces.expand(n, -1, -1)[view, index.clamp(min=0).long()]  # [N, H, W, 3]
     return values[view[..., None], corner_ids.long()]
