@@ -36,7 +36,7 @@ def test_report_shows_photo_curves_tables_and_commands(demo: Path):
         "demo --tiny",
     ):
         assert command in page
-    assert "http" not in re.sub(r"base64,[^\"]*", "", page), "the page must open without a network"
+    assert "://" not in re.sub(r"base64,[^\"]*", "", page), "the page must open without a network"
 
 
 def test_every_picture_has_its_numbers(demo: Path):
