@@ -83,6 +83,9 @@ class LandmarkPredictor:
         transforms = [self.frame.view_of(box) for box in around]
         pictures = torch.stack([cut(image, transform, self.frame.seen) for transform in transforms])
         unit = self.regressor(describe(self.descriptor, pictures.to(device)))[0].cpu()
+        if self.config.mirrored_look:
+            other = self.regressor(describe(self.descriptor, pictures.flip(-1).to(device)))[0].cpu()
+            unit = (unit + other[:, list(self.scheme.mirror)] * unit.new_tensor([-1, 1])) / 2
         pixels = to_pixels(unit, self.frame.seen, self.frame.seen)
         found = [
             transform.inverse().apply(points) for transform, points in zip(transforms, pixels, strict=True)

@@ -210,7 +210,9 @@ def _landmark_fields(
         "upsample": upsample,
         # The published regressors saw one unmoved, unchanged view of each picture.
         "views": 1,
-        "look": 0.0,
+        "mirror": 0.0,
+        "mirrored_look": False,
+        "look": False,
         "box_jitter": 0.0,
         "warp_translation": 0.0,
         "warp_scale": 0.0,

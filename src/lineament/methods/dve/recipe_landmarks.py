@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import convert_points, scheme
+from lineament.faces.schemes import convert_points, mirror_points, mirror_values, scheme
 from lineament.methods.dve.frame import Frame, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.model import build_backbone, describe_frozen
@@ -41,7 +41,7 @@ class LandmarkConfig(RecipeConfig):
     # Closed form with a shape model ("shape") or the published regressor trained by gradient descent ("published").
     fit: Literal["shape", "published"] = "shape"
     # Shape: factor on the detectors' scores before the soft-argmax.
-    sharpness: float = 1.0
+    sharpness: float = 0.7
     # Shape: principal modes of the shape model.
     modes: int = 12
     # Shape: distance, in half views, at which a detector's answer counts half.
@@ -72,8 +72,12 @@ class LandmarkConfig(RecipeConfig):
     look: bool = True
     # Probability of a greyscale picture.
     grey: float = 0.3
+    # Probability of a mirrored picture; its landmarks change sides as the scheme says.
+    mirror: float = 0.5
     # Boxes whose predictions are averaged when landmarks are predicted.
-    views: int = 5
+    views: int = 3
+    # Average with the prediction for the mirrored picture.
+    mirrored_look: bool = True
     # Shape: look again at the box that the first prediction suggests.
     second_look: bool = True
     # Filled from the base run: network, dimensions and view.
@@ -134,7 +138,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             "crop": 6,
             "view": 1.2,
         },
-        "published": {"fit": "published", "steps": 3000, "batch_size": 32, "look": False, "box_jitter": 0.0},
+        "published": {
+            "fit": "published",
+            "steps": 3000,
+            "batch_size": 32,
+            "look": False,
+            "mirror": 0.0,
+            "box_jitter": 0.0,
+        },
     }
 
     def __init__(self, config: LandmarkConfig) -> None:
@@ -193,6 +204,10 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
         assert visible is not None
         spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
+        if c.mirror and float(torch.rand([], generator=generator)) < c.mirror:
+            image = image.flip(-1)
+            points = mirror_points(points, self.layout, frame.size)
+            visible = mirror_values(visible, self.layout)
         look = draw_look(LookSpread(grey=c.grey, gamma=0.4, light=0.2, blur=0.3), generator)
         return {
             "image": image,

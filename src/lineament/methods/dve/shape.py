@@ -2,9 +2,10 @@
 
 The published regressor gives every landmark its own virtual points and learns all by gradient descent. With a handful
 of labels two closed-form steps do the same job in seconds. Each landmark's detector is the linear discriminant between
-the descriptors found at that landmark and everywhere else. Where the detectors answer, a shape model (mean and modes of
-the labelled shapes, moved by a similarity; Cootes et al. 1995) is fitted by reweighted least squares, so that points
-that are lost, or answer in two places, are held by the others - also on pictures unlike the labelled ones.
+the descriptors found around that landmark (3x3, two lattice steps apart) and around everywhere else. Where the
+detectors answer, a shape model (mean and modes of the labelled shapes, moved by a similarity; Cootes et al. 1995) is
+fitted by reweighted least squares, so that points that are lost, or answer in two places, are held by the others - also
+on pictures unlike the labelled ones.
 """
 
 from __future__ import annotations
@@ -15,6 +16,10 @@ from torch import Tensor, nn
 
 # Rounds of reweighting.
 ROUNDS = 10
+# Lattice steps between the 3x3 descriptors that a detector looks at.
+DILATION = 2
+# Regularisation of the descriptors' covariance, relative to its mean variance.
+LOADING = 0.1
 # Error of a detector that answers in one sharp peak, in half views.
 PRECISION = 0.03
 
@@ -34,7 +39,7 @@ class ShapeRegressor(nn.Module):
     """
 
     def __init__(
-        self, channels: int, landmarks: int, sharpness: float = 2.0, modes: int = 12, outlier: float = 0.1
+        self, channels: int, landmarks: int, sharpness: float = 0.7, modes: int = 12, outlier: float = 0.1
     ) -> None:
         super().__init__()
         self.landmarks = landmarks
@@ -42,6 +47,7 @@ class ShapeRegressor(nn.Module):
         self.outlier = outlier
         double = torch.float64
         modes = min(modes, 2 * landmarks)
+        channels = 9 * channels
         # Sums over labelled maps: of descriptors at the landmarks, and first and second moments everywhere.
         self.register_buffer("point_sum", torch.zeros(landmarks, channels, dtype=double))
         self.register_buffer("point_count", torch.zeros(landmarks, dtype=double))
@@ -94,7 +100,7 @@ class ShapeRegressor(nn.Module):
         return self(descriptors)[0]
 
     def _observe_descriptors(self, descriptors: Tensor, landmarks: Tensor, known: Tensor) -> None:
-        unit = F.normalize(descriptors, dim=1)
+        unit = neighbourhoods(descriptors)
         sampled = F.grid_sample(unit, landmarks[:, None].to(unit.dtype), align_corners=True)[
             :, :, 0
         ]  # [B, C, K]
@@ -124,7 +130,7 @@ class ShapeRegressor(nn.Module):
         # exceeds the mean score by their squared Mahalanobis distance, so one sharpness suits any descriptors.
         mean = self.map_sum / self.map_count
         covariance = self.map_square / self.map_count - mean[:, None] * mean
-        loading = 0.01 * covariance.diagonal().mean() + 1e-12
+        loading = LOADING * covariance.diagonal().mean() + 1e-12
         covariance = covariance + loading * torch.eye(len(mean), dtype=mean.dtype, device=mean.device)
         # A landmark that was never seen gets a flat detector, which the shape fit all but ignores.
         seen = self.point_count > 0
@@ -156,8 +162,7 @@ class ShapeRegressor(nn.Module):
         Returns:
             Mean position ``[B, K, 2]`` in -1..1 and variance ``[B, K]`` of the answer over the map.
         """
-        unit = F.normalize(descriptors.detach(), dim=1)
-        scores = torch.einsum("bchw,kc->bkhw", unit, self.detectors)
+        scores = torch.einsum("bchw,kc->bkhw", neighbourhoods(descriptors.detach()), self.detectors)
         height, width = scores.shape[-2:]
         mass = (self.sharpness * scores).flatten(2).softmax(2).view_as(scores)
         xs = torch.linspace(-1, 1, width, dtype=mass.dtype, device=mass.device)
@@ -191,6 +196,13 @@ class ShapeRegressor(nn.Module):
         residual = (observed - self.mean_shape).flatten(1)
         coefficients = torch.linalg.solve(system, (weighted @ residual[..., None])[..., 0])
         return (coefficients @ self.modes).view_as(observed)
+
+
+def neighbourhoods(descriptors: Tensor) -> Tensor:
+    """Unit descriptors of each lattice point and its eight neighbours: ``[B, C, h, w]`` -> ``[B, 9 C, h, w]``."""
+    batch, _, height, width = descriptors.shape
+    padded = F.pad(F.normalize(descriptors, dim=1), (DILATION,) * 4, mode="replicate")
+    return F.unfold(padded, 3, dilation=DILATION).view(batch, -1, height, width)
 
 
 def spread_of(shapes: Tensor) -> Tensor:
