@@ -59,6 +59,7 @@ _DESCRIPTORS = {
     "crop": 10,
     "normalize": True,
     "luma": True,
+    "mirror": 0.5,
     "warmup": 0.8,
     "dense_share": 0.7,
     "learning_rate": 2e-3,
@@ -70,7 +71,12 @@ _DESCRIPTORS = {
 }
 _TINY = {"steps": 8, "batch_size": 4, "image_size": 44, "crop": 6, "evaluate_every": 4, "evaluate_count": 4}
 PLANS = {
-    "full": DemoPlan(descriptors={**_DESCRIPTORS, "steps": 1000, "evaluate_every": 250}),
+    "full": DemoPlan(
+        unlabelled=1000,
+        test=150,
+        descriptors={**_DESCRIPTORS, "steps": 900, "evaluate_every": 300},
+        landmarks={"steps": 30},
+    ),
     "tiny": DemoPlan("builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks={"steps": 4, "batch_size": 4}),
     "real": DemoPlan("ict", 1000, descriptors={**_DESCRIPTORS, "steps": 2000, "evaluate_every": 500}),
     "real-tiny": DemoPlan("ict", 12, 8, 6, 64, descriptors=_TINY, landmarks={"steps": 4, "batch_size": 4}),
