@@ -21,11 +21,12 @@ demo: $(STAMP)
 demo-real: $(STAMP)
 	$(BIN)/lineament demo --real --packs $(PACKS) --out runs/demo-real --overwrite
 
+# One thread for each of the test processes: they share the cores among themselves.
 test: $(STAMP) lint
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 test-slow: $(STAMP)
-	$(BIN)/python -m pytest -m slow
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check src tests

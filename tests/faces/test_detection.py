@@ -142,7 +142,7 @@ def test_the_main_face_is_the_large_one() -> None:
 
 
 def test_wrong_requests_are_refused() -> None:
-    assert detectors() == ["lbp", "mtcnn"]
+    assert {"lbp", "mtcnn"} <= set(detectors())
     with pytest.raises(UsageError, match="mtcnn"):
         make_detector("mtcn")
     with pytest.raises(DataError, match="uint8"):
