@@ -204,7 +204,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
         assert visible is not None
         spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
-        if c.mirror and float(torch.rand([], generator=generator)) < c.mirror:
+        # The published protocols never mirror.
+        if c.mirror and not frame.protocol and float(torch.rand([], generator=generator)) < c.mirror:
             image = image.flip(-1)
             points = mirror_points(points, self.layout, frame.size)
             visible = mirror_values(visible, self.layout)
