@@ -1,0 +1,84 @@
+"""A trained DepthNet apart from its training: depths and affine maps from keypoints in pixels or over the picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from lineament.errors import DataError
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
+from lineament.methods.depthnet.model import Solve, check_keypoints, find_affine, predict_depth
+
+POINTS_SCHEME = "66"
+
+
+@dataclass(frozen=True)
+class DepthFit:
+    """What a source and a target face give.
+
+    Attributes:
+        depth: ``[B, K]`` depth of the source keypoints in half the sum of its picture's width and height, larger away
+            from the camera.
+        affine: ``[B, 2, 4]`` map of (x, y, depth, 1) to the target keypoints, all over the size of their pictures.
+    """
+
+    depth: Tensor
+    affine: Tensor
+
+
+class DepthPredictor:
+    """Predicts the depth of one face's keypoints, given another's.
+
+    Args:
+        network: A trained network of model.py.
+        solve: How its affine map is found.
+        sigma: Damping, for the ways that have one.
+
+    Attributes:
+        scheme: The landmark scheme of the keypoints.
+    """
+
+    def __init__(self, network: nn.Module, solve: Solve = "fixed", sigma: float = 0.0) -> None:
+        self.network = network.eval()
+        self.solve: Solve = solve
+        self.sigma = sigma
+        self.scheme: LandmarkScheme = scheme(POINTS_SCHEME)
+
+    @torch.no_grad()
+    def depth(self, source: Tensor, target: Tensor) -> Tensor:
+        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
+        return predict_depth(self.network, source, target)
+
+    @torch.no_grad()
+    def __call__(self, source: Tensor, target: Tensor) -> DepthFit:
+        """Depth and affine map of source and target keypoints, ``[B, K, 2]`` each, over the size of their pictures.
+
+        Raises:
+            UsageError: If the number of keypoints is not the network's.
+        """
+        check_keypoints(self.network, source, target)
+        depth, learnt = self.network(source, target)
+        affine = find_affine(self.solve, source, depth, target, sigma=self.sigma, learnt=learnt)
+        return DepthFit(depth, affine)
+
+    def normalise(self, points: Tensor, size: tuple[int, int], which: str | LandmarkScheme) -> Tensor:
+        """Keypoints as the network takes them.
+
+        Args:
+            points: ``[..., K, 2]`` xy pixels in any scheme that converts to the predictor's.
+            size: Width and height of the picture in pixels.
+            which: Scheme of ``points``.
+
+        Returns:
+            ``[..., 66, 2]`` float32 over the picture's size.
+
+        Raises:
+            DataError: If the size or a coordinate is no number that a picture can have.
+            UsageError: If the scheme cannot be converted.
+        """
+        if min(size) < 1 or not bool(torch.isfinite(points).all()):
+            raise DataError(f"keypoints must be finite and their picture not empty, not {size[0]}x{size[1]}.")
+        converted = convert_points(points[..., :2].double(), as_scheme(which), self.scheme)
+        return (converted / torch.tensor(size, dtype=torch.float64)).float()
