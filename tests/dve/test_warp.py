@@ -55,7 +55,7 @@ def test_carried_points_equal_those_of_a_tree(seed: int, size: tuple[int, int]):
     points = torch.rand(2, 7, 2, generator=torch.Generator().manual_seed(seed)) * torch.tensor(
         [width, height]
     )
-    carried = warp.carry_points(points, grid, block=500)
+    carried = warp.carry_points(points, grid)
     unit = warp.grid_from_pixels(points.double(), height, width).numpy()
     for item in range(2):
         values = grid[item].reshape(-1, 2).double().numpy()
