@@ -7,6 +7,7 @@ from lineament.ops.barycentrics import barycentrics
 from lineament.ops.edge_gradient import edge_gradient
 from lineament.ops.exchange import dense_correlation_loss, exchange_loss
 from lineament.ops.interpolate import interpolate
+from lineament.ops.mesh_warp import mesh_warp
 from lineament.ops.rasterize import rasterize, rasterize_with_depth
 from lineament.ops.sample_texture import sample_texture, screen_derivative
 
@@ -16,6 +17,7 @@ __all__ = [
     "edge_gradient",
     "exchange_loss",
     "interpolate",
+    "mesh_warp",
     "rasterize",
     "rasterize_with_depth",
     "sample_texture",
