@@ -23,9 +23,9 @@ def wrap(place: int, size: int, repeat: bool) -> int:
 def affine_of(
     points: np.ndarray,  # [K, 2] target
     origin: np.ndarray,  # [K, 2] source
-    i0: int,
-    i1: int,
-    i2: int,
+    i0: np.uint32,
+    i1: np.uint32,
+    i2: np.uint32,
     area: float,
     map_to: np.ndarray,  # [6], written
 ) -> None:
