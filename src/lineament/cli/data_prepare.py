@@ -15,6 +15,8 @@ from lineament.cli.parse import parse
 class Command:
     """Find the face in every photograph, cut it out by a named rule, list what was left out and why.
 
+    `3dfaw` is not cut out: its keypoints and depths become train.npz, valid.npz and test.npz, as DepthNets read them.
+
     Writes crops/, index.parquet (with the transform from each crop back to its photograph) and left_out.csv. Running it
     again goes on where it stopped. Examples: `lineament data prepare folder photos/ --out crops/`, `lineament data
     prepare celeba /data/celeba --split train --crop dve-celeba --out celeba70/`.
@@ -67,6 +69,11 @@ def main(arguments: list[str]) -> int:
             f"{command.out} lies inside {command.root}: the crops would be read as photographs next time, name "
             "a folder outside."
         )
+    if command.name == "3dfaw":
+        from lineament.pipeline.prepare_keypoints import prepare_keypoints
+
+        print(prepare_keypoints(command.root, command.out, command.overwrite, progress))
+        return 0
     source = open_source(command.name, command.root, split=command.split)
     options = PrepareOptions(
         crop=command.crop,

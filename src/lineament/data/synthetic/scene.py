@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -102,37 +103,60 @@ class Scene:
     grey: float
 
 
+class Shape(NamedTuple):
+    """The part of a scene that decides where the landmarks are; fields as in :class:`Scene`."""
+
+    identity: Floats
+    style: str
+    expression: Floats
+    gaze: Floats
+    mood: str
+    view: View
+
+
+def draw_shape(head: HeadModel, options: SceneOptions, seed: int, index: int, person: int) -> Shape:
+    """Draw what decides the landmarks of picture ``index`` alone: equal to the fields of :func:`draw_scene`."""
+    return _draw_shape(head, options, *_generators(seed, index, person))
+
+
+def _generators(seed: int, index: int, person: int) -> tuple[np.random.Generator, np.random.Generator]:
+    """The random numbers of the person and those of the picture."""
+    of_person = np.random.Generator(np.random.PCG64([seed, 1, person]))
+    return of_person, np.random.Generator(np.random.PCG64([seed, 2, index]))
+
+
+def _draw_shape(
+    head: HeadModel, options: SceneOptions, of_person: np.random.Generator, of_picture: np.random.Generator
+) -> Shape:
+    identity = np.clip(of_person.standard_normal(len(head.identity)), -2.8, 2.8).astype(np.float32)
+    styles = sorted(head.styles)
+    style = styles[int(of_person.integers(len(styles)))] if styles else ""
+    for name, value in head.styles.get(style, {}).items():
+        identity[head.identity_index(name)] = value
+    expression, gaze, mood = draw_expression(of_picture, head)
+    view = draw_view(of_picture, options)
+    return Shape(identity, style, (expression * options.expressions).astype(np.float32), gaze, mood, view)
+
+
 def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, person: int) -> Scene:
     """Draw picture ``index`` of the world ``seed``; a pure function of its arguments.
 
     What belongs to the person (shape, skin, hair, eyes) follows from ``seed`` and ``person`` alone, what belongs to the
     moment (expression, light, camera, clothes' background) from ``seed`` and ``index``.
     """
-    of_person = np.random.Generator(np.random.PCG64([seed, 1, person]))
-    of_picture = np.random.Generator(np.random.PCG64([seed, 2, index]))
-    identity = np.clip(of_person.standard_normal(len(head.identity)), -2.8, 2.8).astype(np.float32)
-    styles = sorted(head.styles)
-    style = styles[int(of_person.integers(len(styles)))] if styles else ""
-    for name, value in head.styles.get(style, {}).items():
-        identity[head.identity_index(name)] = value
+    of_person, of_picture = _generators(seed, index, person)
+    shape = _draw_shape(head, options, of_person, of_picture)
     appearance = draw_appearance(of_person)
-    expression, gaze, mood = draw_expression(of_picture, head)
     if not options.extras:
         appearance = appearance._replace(glasses=np.zeros(5, np.float32), hair_length=-60.0)
-    view = draw_view(of_picture, options)
     skin = appearance.skin_base * np.exp(
         -np.array([2.2, 2.65, 3.0]) * appearance.melanin - np.array([0.1, 0.95, 0.8]) * appearance.haemoglobin
     )
     return Scene(
         person=person,
-        identity=identity,
-        expression=(expression * options.expressions).astype(np.float32),
-        gaze=gaze,
-        mood=mood,
-        style=style,
+        **shape._asdict(),
         appearance=appearance,
         light=draw_light(of_picture, skin),
-        view=view,
         picture_seed=(seed, 3, index),
         sensor=options.sensor,
         grey=options.grey,
