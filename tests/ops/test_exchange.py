@@ -73,6 +73,59 @@ def test_gradcheck_of_both_halves():
     )
 
 
+@pytest.mark.parametrize("exchanged", [True, False])
+def test_gradcheck_of_the_mean_loss(exchanged: bool):
+    case = make_case(2, 3, (2, 3), auxiliary=(2, 2), target=(3, 2))
+
+    def loss(source, target, auxiliary):
+        places = (case.target_xy, case.lattice_xy)
+        if exchanged:
+            return exchange_loss(source, target, auxiliary, *places, normalize=True)
+        return dense_correlation_loss(source, target, *places, normalize=True) + auxiliary.sum()
+
+    assert torch.autograd.gradcheck(loss, case.leaves())
+
+
+@pytest.mark.parametrize("impl", ["numba", "torch"])
+def test_the_loss_is_the_same_with_and_without_gradients(impl: str):
+    case = make_case(2, 6, (5, 7), auxiliary=(3, 4), target=(4, 9)).to(torch.float32)
+    places = (case.target_xy, case.lattice_xy)
+
+    def losses() -> torch.Tensor:
+        exchanged = exchange_loss(
+            case.source, case.target, case.auxiliary, *places, normalize=False, impl=impl
+        )
+        dense = dense_correlation_loss(case.source, case.target, *places, normalize=False, impl=impl)
+        return torch.stack([exchanged, dense])
+
+    learning = losses()
+    with torch.no_grad():
+        torch.testing.assert_close(losses(), learning.detach(), rtol=1e-6, atol=0)
+
+
+def test_gradients_scale_with_the_one_that_arrives_and_add_up():
+    case = make_case(2, 4, (3, 4))
+    places = (case.target_xy, case.lattice_xy)
+    loss = exchange_loss(case.source, case.target, None, *places, normalize=False)
+    plain = torch.autograd.grad(loss, case.leaves(), retain_graph=True)
+    tripled = torch.autograd.grad(3 * loss, case.leaves(), retain_graph=True)
+    for one, three in zip(plain, tripled, strict=True):
+        torch.testing.assert_close(three, 3 * one)
+    # A target that asks for no gradient must not stop the source's.
+    loss = exchange_loss(case.source, case.target.detach(), None, *places, normalize=False)
+    torch.testing.assert_close(torch.autograd.grad(loss, [case.source])[0], plain[0])
+
+
+def test_gradients_of_gradients_are_refused_not_wrong():
+    case = make_case(1, 3, (3, 3))
+    loss = exchange_loss(
+        case.source, case.target, None, case.target_xy, case.lattice_xy, normalize=False
+    ).square()
+    (gradient,) = torch.autograd.grad(loss, [case.source], create_graph=True)
+    with pytest.raises(RuntimeError, match="autograd"):
+        gradient.sum().backward()
+
+
 def test_no_auxiliary_means_the_next_pair_of_the_batch():
     case = make_case(3, 5, (4, 4))
     next_source = torch.stack([case.source[1], case.source[2], case.source[0]])
@@ -188,6 +241,9 @@ def test_ops_pass_torchs_own_checks():
     torch.library.opcheck(torch.ops.lineament.reconstruct.default, (source, target, "torch"))
     arguments = (source, target, case.target_xy, case.lattice_xy, 0.5, "torch")
     torch.library.opcheck(torch.ops.lineament.expected_distance.default, arguments)
+    for auxiliary in (source.detach().clone().requires_grad_(), None):
+        arguments = (source, auxiliary, target, case.target_xy, case.lattice_xy, 0.5, "torch")
+        torch.library.opcheck(torch.ops.lineament.mean_loss.default, arguments)
 
 
 def test_bad_arguments_are_refused_with_the_value_seen():

@@ -10,8 +10,9 @@ points lie, both in input pixels, x then y. Maps may be given flat, ``[B, C, N]`
 flat source with as many rows in ``target_xy`` (then give ``auxiliary``, or the exchange sees only the subset).
 
 No N x N x C product is formed and no N x N matrix outlives a block of rows: memory grows as N, time as N^2. The loss is
-made of two ops that are useful by themselves, :func:`reconstruct` and :func:`expected_distance`, each a
-``torch.library`` op with a hand-written backward pass, so both work under ``torch.compile`` and ``torch.export``.
+made of two ops that are useful by themselves, :func:`reconstruct` and :func:`expected_distance`; where its gradient is
+wanted, one op forms loss and gradients in a single sweep. All are ``torch.library`` ops with hand-written gradients, so
+they work under ``torch.compile`` and ``torch.export``. There are no gradients of gradients.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from lineament.ops import exchange_ops, exchange_reference
 NORMALISED_LENGTH = 20.0
 TRITON_CHANNELS = 128  # more would not fit the shared memory of smaller GPUs
 IMPLEMENTATIONS = ("auto", "reference", "torch", "numba", "triton")
+FUSED = ("torch", "numba")  # those that form the gradients of the mean loss in the forward pass
 
 
 def exchange_loss(
@@ -70,6 +72,9 @@ def exchange_loss(
         auxiliary = source.roll(-1, dims=0)
     else:
         auxiliary = _vectors("auxiliary", auxiliary, normalize)
+    if _learning(source, auxiliary, target) and _choose(impl, source) in FUSED:
+        _check_pair(source, auxiliary)
+        return _mean_loss(source, auxiliary, target, target_xy, lattice_xy, power, impl)
     rebuilt = reconstruct(source, auxiliary, impl=impl)
     return expected_distance(rebuilt, target, target_xy, lattice_xy, power=power, impl=impl).mean()
 
@@ -89,7 +94,35 @@ def dense_correlation_loss(
     Arguments, result and errors as in :func:`exchange_loss`.
     """
     source, target = _vectors("source", source, normalize), _vectors("target", target, normalize)
+    if _learning(source, target) and _choose(impl, source) in FUSED:
+        return _mean_loss(source, None, target, target_xy, lattice_xy, power, impl)
     return expected_distance(source, target, target_xy, lattice_xy, power=power, impl=impl).mean()
+
+
+def _learning(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
+
+
+def _mean_loss(
+    source: Tensor,
+    auxiliary: Tensor | None,
+    target: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    power: float,
+    impl: str,
+) -> Tensor:
+    """The loss by the op that forms its gradients on the way."""
+    target_xy, lattice_xy = _places(source, target, target_xy, lattice_xy, power)
+    return exchange_ops.mean_loss(
+        source.contiguous(),
+        None if auxiliary is None else auxiliary.contiguous(),
+        target.contiguous(),
+        target_xy,
+        lattice_xy,
+        float(power),
+        _choose(impl, source),
+    )[0]
 
 
 def reconstruct(queries: Tensor, auxiliary: Tensor, *, impl: str = "auto") -> Tensor:
@@ -142,6 +175,19 @@ def expected_distance(
         DataError: If shapes, precision or device do not fit, a set is empty, or ``power`` is not positive.
         UsageError: If ``impl`` is unknown or cannot run on this device.
     """
+    target_xy, lattice_xy = _places(queries, targets, target_xy, lattice_xy, power)
+    chosen = _choose(impl, queries)
+    if chosen == "reference":
+        return exchange_reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
+    return exchange_ops.expected_distance(
+        queries.contiguous(), targets.contiguous(), target_xy, lattice_xy, float(power), chosen
+    )[0]
+
+
+def _places(
+    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
+) -> tuple[Tensor, Tensor]:
+    """Check the arguments of :func:`expected_distance`; returns the positions as the ops take them."""
     _check_pair(queries, targets)
     batch, _, rows = queries.shape
     if target_xy.shape != (batch, rows, 2) or lattice_xy.shape != (targets.shape[2], 2):
@@ -152,12 +198,7 @@ def expected_distance(
     if not power > 0:
         raise DataError(f"the distance exponent must be positive, not {power}: the published value is 0.5.")
     target_xy, lattice_xy = (xy.detach().to(queries).contiguous() for xy in (target_xy, lattice_xy))
-    chosen = _choose(impl, queries)
-    if chosen == "reference":
-        return exchange_reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
-    return exchange_ops.expected_distance(
-        queries.contiguous(), targets.contiguous(), target_xy, lattice_xy, float(power), chosen
-    )[0]
+    return target_xy, lattice_xy
 
 
 def _vectors(name: str, features: Tensor, normalize: bool) -> Tensor:

@@ -39,6 +39,10 @@ class Passes:
             ``scale exp(score - peak) (distance - mean)``.
         softmax_gradient: ``(both [2m, N], peak, scale)``: the upper half holds scores, the lower the gradients g of
             their weights ``w = scale exp(score - peak)``; the lower becomes w, the upper ``w (g - sum w g)``.
+        weights_gradient: ``(both [2m, N], mass)``: the same where the upper half holds ``exp(score - peak)`` already
+            and ``scale`` is ``1 / mass``.
+        expect_with_gradient: ``(scores, target_xy [m, 2], lattice_xy [N, 2], power, factor, mean)``: writes the
+            expected distance of each row; scores become ``factor softmax(score) (distance - mean)``.
     """
 
     softmax: Callable[[Tensor, Tensor, Tensor], None]
@@ -46,6 +50,8 @@ class Passes:
     expect: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
     expect_gradient: Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]
     softmax_gradient: Callable[[Tensor, Tensor, Tensor], None]
+    weights_gradient: Callable[[Tensor, Tensor], None]
+    expect_with_gradient: Callable[[Tensor, Tensor, Tensor, float, float, Tensor], None]
 
 
 def row_blocks(rows: int, keys: int) -> Iterator[slice]:
@@ -197,12 +203,46 @@ def _expect_gradient(scores: Tensor, distances: Tensor, peak: Tensor, scale: Ten
 
 
 def _softmax_gradient(both: Tensor, peak: Tensor, scale: Tensor) -> None:
+    upper, _ = both.chunk(2)
+    _weights(upper, peak).mul_(scale[:, None])
+    _product_rule(both)
+
+
+def _weights_gradient(both: Tensor, mass: Tensor) -> None:
+    upper, _ = both.chunk(2)
+    upper.div_(mass[:, None])
+    _product_rule(both)
+
+
+def _product_rule(both: Tensor) -> None:
+    """Upper half w, lower half g -> ``w (g - sum w g)`` and w."""
     upper, lower = both.chunk(2)
-    weights = _weights(upper, peak).mul_(scale[:, None]).clone()
+    weights = upper.clone()
     mean = upper.mul_(lower).sum(dim=1, keepdim=True)
     torch.sub(lower, mean, out=upper)
     upper.mul_(weights)
     lower.copy_(weights)
 
 
-TENSOR_PASSES = Passes(_softmax, power_distances, _expect, _expect_gradient, _softmax_gradient)
+def expect_with_gradient(
+    scores: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, factor: float, mean: Tensor
+) -> None:
+    """The pass of that name in :class:`Passes`, by tensor operations."""
+    distances = torch.empty_like(scores)
+    power_distances(target_xy, lattice_xy, power, distances)
+    peak, mass = torch.empty_like(mean), torch.empty_like(mean)
+    _softmax(scores, peak, mass)
+    scores.div_(mass[:, None])
+    torch.sum(scores * distances, dim=1, out=mean)
+    scores.mul_(distances.sub_(mean[:, None]).mul_(factor))
+
+
+TENSOR_PASSES = Passes(
+    _softmax,
+    power_distances,
+    _expect,
+    _expect_gradient,
+    _softmax_gradient,
+    _weights_gradient,
+    expect_with_gradient,
+)

@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from lineament.ops.exchange_blocked import NEGLIGIBLE, Passes, power_distances
+from lineament.ops.exchange_blocked import NEGLIGIBLE, Passes, expect_with_gradient, power_distances
 from lineament.ops.threads import run_tasks
 
 # No reassociation in the exponential: it would undo the two-part subtraction of k ln 2.
@@ -114,7 +114,46 @@ def _softmax_gradient(upper, lower, peak, scale, first, end):
     return 0
 
 
-def _by_rows(kernel: Callable[..., int], *arguments: Tensor | int) -> None:
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _weights_gradient(upper, lower, mass, first, end):
+    keys = upper.shape[1]
+    for i in range(first, end):
+        factor, mean = ONE / mass[i], ZERO
+        for j in range(keys):
+            mean += upper[i, j] * lower[i, j]
+        mean *= factor
+        for j in range(keys):
+            weight, gradient = factor * upper[i, j], lower[i, j]
+            upper[i, j], lower[i, j] = weight * (gradient - mean), weight
+    return 0
+
+
+@njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
+def _expect_with_gradient(scores, target_xy, lattice_xy, roots, factor, mean, first, end):
+    keys = scores.shape[1]
+    distances = np.empty(keys, np.float32)  # one row stays in the fastest cache
+    for i in range(first, end):
+        top = scores[i, 0]
+        for j in range(keys):
+            top = max(top, scores[i, j])
+        x, y = target_xy[i, 0], target_xy[i, 1]
+        total, weighted = ZERO, ZERO
+        for j in range(keys):
+            across, down = x - lattice_xy[0, j], y - lattice_xy[1, j]
+            distance = np.sqrt(across * across + down * down)
+            distance = np.sqrt(distance) if roots == 2 else distance
+            weight = _exp(scores[i, j] - top)
+            distances[j], scores[i, j] = distance, weight
+            total += weight
+            weighted += weight * distance
+        middle, scale = weighted / total, factor / total
+        for j in range(keys):
+            scores[i, j] *= scale * (distances[j] - middle)
+        mean[i] = middle
+    return 0
+
+
+def _by_rows(kernel: Callable[..., int], *arguments: Tensor | float | np.float32) -> None:
     """Run a kernel on all rows of its first argument, split over as many threads as torch uses."""
     block = arguments[0]
     assert isinstance(block, Tensor)
@@ -151,6 +190,27 @@ def _softmax_gradient_pass(both: Tensor, peak: Tensor, scale: Tensor) -> None:
     _by_rows(_softmax_gradient, upper, lower, peak, scale)
 
 
+def _weights_gradient_pass(both: Tensor, mass: Tensor) -> None:
+    upper, lower = both.chunk(2)
+    _by_rows(_weights_gradient, upper, lower, mass)
+
+
+def _expect_with_gradient_pass(
+    scores: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, factor: float, mean: Tensor
+) -> None:
+    if power not in (0.5, 1.0):
+        expect_with_gradient(scores, target_xy, lattice_xy, power, factor, mean)
+        return
+    roots, planes = 2 if power == 0.5 else 1, lattice_xy.t().contiguous()
+    _by_rows(_expect_with_gradient, scores, target_xy, planes, roots, np.float32(factor), mean)
+
+
 NUMBA_PASSES = Passes(
-    _softmax_pass, _distances_pass, _expect_pass, _expect_gradient_pass, _softmax_gradient_pass
+    _softmax_pass,
+    _distances_pass,
+    _expect_pass,
+    _expect_gradient_pass,
+    _softmax_gradient_pass,
+    _weights_gradient_pass,
+    _expect_with_gradient_pass,
 )

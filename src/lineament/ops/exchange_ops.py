@@ -1,7 +1,8 @@
-"""Registers the two halves of the exchange loss with torch, so that autograd, compile and export know them.
+"""Registers the exchange loss and its two halves with torch, so that autograd, compile and export know them.
 
-Each has a forward op, a backward op and their shapes; `impl` says which kernels do the work. The forward ops also
-return the row maxima and row sums that the backward pass needs to compute any tile of the score matrix again.
+Each half has a forward op, a backward op and their shapes; `impl` says which kernels do the work. The forward ops also
+return the row maxima and row sums that the backward pass needs to compute any tile of the score matrix again. The mean
+of the whole loss is an op of its own, which returns its gradients with it; its backward pass only scales them.
 All arguments are contiguous (exchange.py sees to it).
 """
 
@@ -14,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineament.ops import exchange_blocked
+from lineament.ops import exchange_blocked, exchange_fused
 
 
 @contextmanager
@@ -184,3 +185,66 @@ def _distance_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
 
 
 expected_distance.register_autograd(_distance_autograd, setup_context=_distance_setup)
+
+
+@torch.library.custom_op("lineament::mean_loss", mutates_args=())
+def mean_loss(
+    source: Tensor,
+    auxiliary: Tensor | None,
+    target: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    power: float,
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Mean expected distance, with exchange where ``auxiliary`` is given, and its gradients; not for triton."""
+    with _exact_products(source.device.type):
+        return exchange_fused.mean_loss(
+            _passes(impl), source, auxiliary, target, target_xy, lattice_xy, power
+        )
+
+
+@mean_loss.register_fake
+def _(
+    source: Tensor,
+    auxiliary: Tensor | None,
+    target: Tensor,
+    target_xy: Tensor,
+    lattice_xy: Tensor,
+    power: float,
+    impl: str,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    d_auxiliary = source.new_empty(0) if auxiliary is None else torch.empty_like(auxiliary)
+    return source.new_empty(()), torch.empty_like(source), d_auxiliary, torch.empty_like(target)
+
+
+# An op without a derivative, so that asking for gradients of gradients fails instead of giving part of them.
+@torch.library.custom_op("lineament::mean_loss_backward", mutates_args=())
+def mean_loss_backward(
+    gradient: Tensor, d_source: Tensor, d_auxiliary: Tensor, d_target: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale the gradients that the forward pass left."""
+    return gradient * d_source, gradient * d_auxiliary, gradient * d_target
+
+
+@mean_loss_backward.register_fake
+def _(
+    gradient: Tensor, d_source: Tensor, d_auxiliary: Tensor, d_target: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(d_source), torch.empty_like(d_auxiliary), torch.empty_like(d_target)
+
+
+def _mean_loss_setup(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    ctx.exchanged = inputs[1] is not None
+    ctx.save_for_backward(*output[1:])
+    ctx.set_materialize_grads(False)  # the other outputs are as large as the maps, and nobody asks for theirs
+
+
+def _mean_loss_autograd(ctx, gradient, *_):  # type: ignore[no-untyped-def]
+    if gradient is None:
+        return (None,) * 7
+    d_source, d_auxiliary, d_target = mean_loss_backward(gradient, *ctx.saved_tensors)
+    return d_source, d_auxiliary if ctx.exchanged else None, d_target, None, None, None, None
+
+
+mean_loss.register_autograd(_mean_loss_autograd, setup_context=_mean_loss_setup)
