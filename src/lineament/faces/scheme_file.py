@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lineament.errors import DataError
-from lineament.faces.schemes import Contour, LandmarkScheme, builtin_schemes
+from lineament.faces.landmark_scheme import Contour, LandmarkScheme, builtin_schemes
 
 _KEYS = {"name", "description", "points", "mirror", "parts", "contours", "eyes", "inter_ocular", "convert"}
 _RANGE = re.compile(r"(\d+)-(\d+)")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
@@ -16,67 +15,26 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.faces.landmark_scheme import Contour, LandmarkScheme, builtin_schemes
+from lineament.faces.scheme_file import load_scheme
+
+__all__ = [
+    "Contour",
+    "LandmarkScheme",
+    "as_scheme",
+    "builtin_schemes",
+    "convert_points",
+    "eye_centres",
+    "load_scheme",
+    "mirror_points",
+    "mirror_values",
+    "register_scheme",
+    "scheme",
+    "scheme_names",
+]
 
 _FOLDER = Path(__file__).parent / "schemes_data"
 _UNNAMED = re.compile(r"points-([1-9]\d{0,3})")
-
-
-@dataclass(frozen=True)
-class Contour:
-    """Points to join by a line, in order.
-
-    Attributes:
-        name: What the line is.
-        indices: Landmark indices along it.
-        closed: Whether the last joins the first.
-    """
-
-    name: str
-    indices: tuple[int, ...]
-    closed: bool = False
-
-
-@dataclass(frozen=True)
-class LandmarkScheme:
-    """An ordered set of named face points.
-
-    Attributes:
-        name: Word by which the scheme is asked for.
-        names: ``K`` names, all different.
-        mirror: ``mirror[i]`` is the point that takes place ``i`` when the picture is flipped left to right.
-        parts: Groups of points by name (outline, brows, eyes ...), for per-part errors.
-        contours: Lines for drawing.
-        eyes: Points whose mean is the left and the right eye centre, or None.
-        inter_ocular: The two points whose distance normalises errors: the outer eye corners where there are any.
-        conversions: For a target scheme, the points to average for each of its points.
-        description: One line for lists.
-    """
-
-    name: str
-    names: tuple[str, ...]
-    mirror: tuple[int, ...]
-    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    contours: tuple[Contour, ...] = ()
-    eyes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
-    inter_ocular: tuple[int, int] | None = None
-    conversions: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
-    description: str = ""
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    def index(self, name: str) -> int:
-        """Return the index of the point ``name``; raises ``UsageError`` naming the nearest one."""
-        if name not in self.names:
-            raise unknown_name(f"point of scheme {self.name}", name, self.names)
-        return self.names.index(name)
-
-    def check(self, points: Tensor) -> None:
-        """Raise ``DataError`` unless ``points`` is ``[..., K, 2]`` (or more than two columns)."""
-        if points.ndim < 2 or points.shape[-2] != len(self) or points.shape[-1] < 2:
-            raise DataError(
-                f"scheme {self.name} has {len(self)} points, but the landmarks have shape {tuple(points.shape)}."
-            )
 
 
 @cache
@@ -89,8 +47,6 @@ def scheme(name: str) -> LandmarkScheme:
         UsageError: If there is no scheme of that name.
         DataError: If the YAML file cannot be read or is inconsistent.
     """
-    from lineament.faces.scheme_file import load_scheme
-
     if name in _registered:
         return _registered[name]
     if name in builtin_schemes():
@@ -120,11 +76,6 @@ def register_scheme(added: LandmarkScheme) -> LandmarkScheme:
     _registered[added.name] = added
     scheme.cache_clear()
     return added
-
-
-def builtin_schemes() -> tuple[str, ...]:
-    """Names of the schemes that come with the package."""
-    return ("5", "19", "66", "68", "98")
 
 
 def scheme_names() -> list[str]:

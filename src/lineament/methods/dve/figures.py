@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F
@@ -16,11 +15,9 @@ from lineament.data.images import write_image
 from lineament.data.sample import FaceSample
 from lineament.methods.dve.evaluate import PreparedFace
 from lineament.methods.dve.frame import Frame, sample_box
+from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.metrics.correspondence import dense_match_grid
 from lineament.report.figures import draw_grid
-
-if TYPE_CHECKING:
-    from lineament.methods.dve.landmarks import LandmarkPredictor
 
 
 def descriptor_colours(features: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,15 +15,12 @@ from lineament.errors import DataError, UsageError
 from lineament.faces import boxes
 from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
-from lineament.methods.dve.frame import cut, jittered_box, sample_box
+from lineament.methods.dve.frame import Frame, cut, jittered_box, sample_box
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.regressor import to_pixels
 from lineament.methods.dve.shape import ShapeRegressor, spread_of
 from lineament.metrics.card import MetricCard
 from lineament.metrics.landmark import area_under_curve, errors_per_point, failure_rate, normalised_errors
-
-if TYPE_CHECKING:
-    from lineament.methods.dve.recipe_landmarks import LandmarkConfig
 
 # Boxes around the given one whose predictions are averaged: shifts in box sides, and a factor on the side.
 BOX_VIEWS = (
@@ -49,10 +46,34 @@ class Landmarks:
     spread: Tensor
 
 
+class PredictorConfig(Protocol):
+    """What a predictor needs to know of the recipe that fitted its networks."""
+
+    @property
+    def frame(self) -> Frame:
+        """The view of the network."""
+
+    @property
+    def scheme(self) -> str:
+        """Name of the landmark scheme."""
+
+    @property
+    def views(self) -> int:
+        """Boxes whose predictions are averaged."""
+
+    @property
+    def mirrored_look(self) -> bool:
+        """Average with the prediction for the mirrored picture."""
+
+    @property
+    def second_look(self) -> bool:
+        """Look again at the box that the first prediction suggests."""
+
+
 class LandmarkPredictor:
     """Landmarks for any face box in any photograph; answers in the photograph's own pixels."""
 
-    def __init__(self, config: LandmarkConfig, networks: dict[str, nn.Module]) -> None:
+    def __init__(self, config: PredictorConfig, networks: dict[str, nn.Module]) -> None:
         self.config = config
         self.frame = config.frame
         self.scheme: LandmarkScheme = scheme(config.scheme)

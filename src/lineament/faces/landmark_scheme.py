@@ -1,0 +1,72 @@
+"""What a landmark scheme is: names, mirror, parts, lines and conversions of the K points of a face."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+from lineament.errors import DataError, unknown_name
+
+
+def builtin_schemes() -> tuple[str, ...]:
+    """Names of the schemes that come with the package."""
+    return ("5", "19", "66", "68", "98")
+
+
+@dataclass(frozen=True)
+class Contour:
+    """Points to join by a line, in order.
+
+    Attributes:
+        name: What the line is.
+        indices: Landmark indices along it.
+        closed: Whether the last joins the first.
+    """
+
+    name: str
+    indices: tuple[int, ...]
+    closed: bool = False
+
+
+@dataclass(frozen=True)
+class LandmarkScheme:
+    """An ordered set of named face points.
+
+    Attributes:
+        name: Word by which the scheme is asked for.
+        names: ``K`` names, all different.
+        mirror: ``mirror[i]`` is the point that takes place ``i`` when the picture is flipped left to right.
+        parts: Groups of points by name (outline, brows, eyes ...), for per-part errors.
+        contours: Lines for drawing.
+        eyes: Points whose mean is the left and the right eye centre, or None.
+        inter_ocular: The two points whose distance normalises errors: the outer eye corners where there are any.
+        conversions: For a target scheme, the points to average for each of its points.
+        description: One line for lists.
+    """
+
+    name: str
+    names: tuple[str, ...]
+    mirror: tuple[int, ...]
+    parts: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    contours: tuple[Contour, ...] = ()
+    eyes: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+    inter_ocular: tuple[int, int] | None = None
+    conversions: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
+    description: str = ""
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Return the index of the point ``name``; raises ``UsageError`` naming the nearest one."""
+        if name not in self.names:
+            raise unknown_name(f"point of scheme {self.name}", name, self.names)
+        return self.names.index(name)
+
+    def check(self, points: Tensor) -> None:
+        """Raise ``DataError`` unless ``points`` is ``[..., K, 2]`` (or more than two columns)."""
+        if points.ndim < 2 or points.shape[-2] != len(self) or points.shape[-1] < 2:
+            raise DataError(
+                f"scheme {self.name} has {len(self)} points, but the landmarks have shape {tuple(points.shape)}."
+            )
