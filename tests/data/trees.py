@@ -82,19 +82,21 @@ def make_300w(root: Path, per_part: int = 2) -> dict[str, np.ndarray]:
     return written
 
 
-def make_aflw_m(root: Path) -> tuple[np.ndarray, np.ndarray]:
-    """AFLW_M: 4 training crops and 1 of the test set in the csv, 3 test pictures; points with the first pixel at 1."""
+def make_aflw_m(root: Path, count: int = 4) -> tuple[np.ndarray, np.ndarray]:
+    """AFLW_M: training crops and 1 of the test set in the csv, 3 test pictures; points with the first pixel at 1."""
     rng = np.random.default_rng(3)
-    train = rng.uniform(1, 150, (5, 5, 2)).round(2)
+    train = rng.uniform(1, 150, (count + 1, 5, 2)).round(2)
     test = rng.uniform(1, 150, (3, 5, 2)).round(2)
     (root / "aflw_cropped").mkdir(parents=True)
     with (root / "aflw_cropped" / "facedata_cropped.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         points = [f"p{i}{axis}" for i in range(1, 6) for axis in "xy"]
         writer.writerow(["image_file", "crop_file", "face_id", "set", *points, "yaw"])
-        for i in range(5):
+        for i in range(count + 1):
             name = f"image{20000 + i}.jpg"
-            writer.writerow([name, f"crop{i}.jpg", 100 + i, 1 if i < 4 else 2, *train[i].reshape(-1), 0.1])
+            writer.writerow(
+                [name, f"crop{i}.jpg", 100 + i, 1 if i < count else 2, *train[i].reshape(-1), 0.1]
+            )
             save_picture(root / "aflw_cropped" / f"crop{i}.jpg", 150, 150, i)
     lines = []
     for i in range(3):

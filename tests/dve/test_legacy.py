@@ -28,8 +28,9 @@ from lineament.interop.torch_file import TorchFile, read_torch_file
 from lineament.methods import register_all
 from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.methods.dve.legacy import read_legacy
-from lineament.methods.dve.legacy_config import read_config, shown, whole_view
+from lineament.methods.dve.legacy_config import read_config, shown
 from lineament.methods.dve.model import SmallNet, build_backbone
+from lineament.methods.dve.protocol import whole_view
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.training.imported import ImportedModel

@@ -97,6 +97,7 @@ def train(
         LineamentError: If the folder is in use, a loss is not finite, the data cannot be read, the disk is full ...
     """
     options = options or LoopOptions()
+    source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
     made = None
     if fabric.global_rank == 0:
@@ -143,6 +144,7 @@ def resume(
     recipe = recipe or run.build_recipe()
     if source is None:
         source, validation = reopen_sources(run)
+    source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
     with reproducible(fabric.device):
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)

@@ -103,6 +103,10 @@ class Recipe(ABC, Generic[C]):
         """Build learning-rate schedules by name; each is stepped once after every optimiser step of the loop."""
         return {}
 
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """Choose what of the given data is trained on, for example a few labelled samples; all of it by default."""
+        return source
+
     @abstractmethod
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Turn a sample into plain tensors, drawing all augmentation from ``generator``."""

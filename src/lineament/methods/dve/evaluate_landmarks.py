@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSource
 from lineament.errors import UsageError
+from lineament.faces.schemes import convert_points
 from lineament.methods.dve.frame import Frame
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.protocol import get_protocol, plain_view, published_face
@@ -22,7 +23,11 @@ BATCH = 32
 
 @torch.no_grad()
 def published_landmark_errors(
-    networks: dict[str, nn.Module], source: FaceSource, frame: Frame, indices: Iterable[int] | None = None
+    networks: dict[str, nn.Module],
+    source: FaceSource,
+    frame: Frame,
+    indices: Iterable[int] | None = None,
+    layout: str | None = None,
 ) -> Tensor:
     """Mean error of every picture, in distances between its labelled eye points.
 
@@ -34,12 +39,13 @@ def published_landmark_errors(
         source: Whole pictures with as many landmarks as the protocol has.
         frame: Size, crop and protocol.
         indices: Which samples; all when None.
+        layout: Scheme of the predictions where it is another than that of the labels; they are converted.
 
     Returns:
         ``[N]``.
 
     Raises:
-        UsageError: If the frame names no protocol.
+        UsageError: If the frame names no protocol, or the predictions cannot be converted.
         DataError: If a picture or its labels are not what the protocol needs.
     """
     if not frame.protocol:
@@ -52,23 +58,30 @@ def published_landmark_errors(
     device = next(descriptor.buffers()).device
     errors = []
     for start in range(0, len(chosen), BATCH):
-        faces = [
-            published_face(source[index], frame.protocol, frame.size)
-            for index in chosen[start : start + BATCH]
-        ]
+        samples = [source[index] for index in chosen[start : start + BATCH]]
+        faces = [published_face(sample, frame.protocol, frame.size) for sample in samples]
         views = [plain_view(face, frame.crop) for face in faces]
         images = torch.stack([image for image, _ in views])
         truth = to_unit(torch.stack([points for _, points in views]), frame.seen, frame.seen)
         predicted = regressor(describe(descriptor, images.to(device)))[0].cpu()
+        if layout is not None:
+            rows = zip(predicted, samples, strict=True)
+            predicted = torch.stack(
+                [convert_points(row, layout, sample.scheme or layout) for row, sample in rows]
+            )
         errors.append(normalised_errors(predicted, truth, inter_ocular(truth, eyes)))
     return torch.cat(errors)
 
 
 def published_landmark_card(
-    networks: dict[str, nn.Module], source: FaceSource, frame: Frame, indices: Iterable[int] | None = None
+    networks: dict[str, nn.Module],
+    source: FaceSource,
+    frame: Frame,
+    indices: Iterable[int] | None = None,
+    layout: str | None = None,
 ) -> MetricCard:
     """Card of :func:`published_landmark_errors`: the mean over points and pictures in %."""
-    errors = published_landmark_errors(networks, source, frame, indices)
+    errors = published_landmark_errors(networks, source, frame, indices, layout)
     left, right = get_protocol(frame.protocol).eyes
     return MetricCard(
         name="landmark error, published protocol",

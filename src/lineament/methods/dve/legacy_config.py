@@ -6,11 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from lineament.errors import CheckpointError
-from lineament.faces.crops import named_crop
 from lineament.interop.restricted_pickle import Inert
+from lineament.methods.dve.protocol import published_place
 
 # Classes of the old code -> published preprocessing (`protocol.PROTOCOLS`).
 DATASETS = {
@@ -24,8 +22,6 @@ DATASETS = {
 EXCHANGED = {"dense_correlation_loss": False, "dense_correlation_loss_dve": True}
 # Size and crop of the published runs, where a config does not tell.
 PUBLISHED_FRAME = {"smallnet": (100, 15), "hourglass": (136, 20)}
-# The 300-W window in its own pixels: its side, the width of the box, and how far its centre lies above the box's.
-WINDOW_300W, BOX_300W, ABOVE_300W = 100.0, 52.0, 2.0
 MISSING = object()
 
 
@@ -127,26 +123,8 @@ def frame_fields(config: LegacyConfig, kind: str) -> dict[str, Any]:
         raise CheckpointError(
             f"its config cuts {crop} pixels off each side of {size}, which leaves nothing to see"
         )
-    view, shift = whole_view(DATASETS.get(str(config.get("dataset.type")), "celeba"))
-    return {
-        "image_size": size,
-        "crop": crop,
-        "view": round(view * seen / size, 6),
-        "view_shift": round(shift, 6),
-    }
-
-
-def whole_view(protocol: str) -> tuple[float, float]:
-    """The uncut square of a protocol around the face box of a photograph: its side and how far below, in box sides.
-
-    AFLW's crops have no known relation to a box; they are taken to be like CelebA's.
-    """
-    if protocol == "300w":
-        return WINDOW_300W / BOX_300W, -ABOVE_300W / BOX_300W
-    box = torch.tensor([-0.5, -0.5, 99.5, 99.5], dtype=torch.float64)
-    crop = named_crop("dve-celeba", box=box, size=100, trim=False)
-    _, y0, _, y1 = crop.inverse().apply_box(box).tolist()
-    return (y1 - y0) / 100, ((y0 + y1) / 2 - 49.5) / 100
+    view, shift = published_place(DATASETS.get(str(config.get("dataset.type")), "celeba"), size, crop)
+    return {"image_size": size, "crop": crop, "view": view, "view_shift": shift}
 
 
 def training_fields(config: LegacyConfig) -> dict[str, Any]:

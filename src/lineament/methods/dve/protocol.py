@@ -8,8 +8,10 @@ the published loaders did: resizing goes through an 8-bit picture, and warped pi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
+from typing import overload
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import Tensor
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, unknown_name
+from lineament.faces.crops import named_crop
 from lineament.methods.dve import protocol_300w
 from lineament.methods.dve.frame import PreparedFace
 from lineament.methods.dve.protocol_300w import from_picture, to_picture
@@ -112,10 +115,34 @@ def published_face(sample: FaceSample, protocol: str, size: int) -> PreparedFace
     return get_protocol(protocol).prepare(sample, size)
 
 
+class PublishedFaces(Sequence[PreparedFace]):
+    """Samples of a source, prepared in the published way when they are asked for."""
+
+    def __init__(self, source: FaceSource, protocol: str, size: int, indices: Sequence[int]) -> None:
+        self.source = source
+        self.protocol = protocol
+        self.size = size
+        self.indices = indices
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    @overload
+    def __getitem__(self, index: int) -> PreparedFace: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[PreparedFace]: ...
+
+    def __getitem__(self, index: int | slice) -> PreparedFace | list[PreparedFace]:
+        if isinstance(index, slice):
+            return [self[i] for i in range(len(self))[index]]
+        return published_face(self.source[self.indices[index]], self.protocol, self.size)
+
+
 def published_faces(
     source: FaceSource, protocol: str, size: int, indices: Iterable[int] | None = None
-) -> list[PreparedFace]:
-    """Prepare samples of a source in the published way.
+) -> PublishedFaces:
+    """Prepare samples of a source in the published way, one at a time as they are asked for.
 
     Args:
         source: Whole pictures with landmarks.
@@ -124,10 +151,11 @@ def published_faces(
         indices: Which samples; all when None.
 
     Raises:
-        DataError: If a sample lacks landmarks or its picture is not of the form the protocol needs.
+        UsageError: If the protocol is unknown.
+        DataError: While reading, if a sample lacks landmarks or its picture is not of the form the protocol needs.
     """
-    chosen = range(len(source)) if indices is None else indices
-    return [published_face(source[index], protocol, size) for index in chosen]
+    get_protocol(protocol)
+    return PublishedFaces(source, protocol, size, range(len(source)) if indices is None else list(indices))
 
 
 def plain_view(face: PreparedFace, crop: int) -> tuple[Tensor, Tensor]:
@@ -178,6 +206,37 @@ def annotation_picks(total: int, count: int, seed: int) -> np.ndarray:
 def annotation_epoch(total: int, count: int, seed: int) -> np.ndarray:
     """The samples of one published epoch: the picks repeated until they are about as many as the whole set."""
     return np.tile(annotation_picks(total, count, seed), total // count)
+
+
+def whole_view(protocol: str) -> tuple[float, float]:
+    """The uncut square of a protocol around the face box of a photograph: its side and how far below, in box sides.
+
+    AFLW's crops have no known relation to a box; they are taken to be like CelebA's.
+    """
+    get_protocol(protocol)
+    if protocol.startswith("300w"):
+        box_width = protocol_300w.BOX_WIDTH
+        return protocol_300w.WINDOW / box_width, (protocol_300w.LEFT - protocol_300w.ABOVE) / box_width
+    box = torch.tensor([-0.5, -0.5, 99.5, 99.5], dtype=torch.float64)
+    crop = named_crop("dve-celeba", box=box, size=100, trim=False)
+    _, y0, _, y1 = crop.inverse().apply_box(box).tolist()
+    return (y1 - y0) / 100, ((y0 + y1) / 2 - 49.5) / 100
+
+
+@lru_cache(maxsize=16)
+def published_place(protocol: str, size: int, crop: int) -> tuple[float, float]:
+    """Where a network trained under a protocol looks on photographs from elsewhere.
+
+    Args:
+        protocol: One of :data:`PROTOCOLS`.
+        size: Side in pixels before the crop.
+        crop: Pixels cut off each side.
+
+    Returns:
+        ``view`` and ``view_shift`` of a :class:`~lineament.methods.dve.frame.Frame`.
+    """
+    side, shift = whole_view(protocol)
+    return round(side * (size - 2 * crop) / size, 6), round(shift, 6)
 
 
 def _landmarks(sample: FaceSample, count: int) -> Tensor:

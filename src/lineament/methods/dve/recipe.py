@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -11,15 +11,19 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
-from lineament.methods.dve.frame import Frame, cut, jittered_box
+from lineament.methods.dve.faithful import faithful_pair
+from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.loss import descriptor_loss
-from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
-from lineament.methods.dve.protocol import published_face
+from lineament.methods.dve.model import STRIDE, build_backbone, describe
+from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.schedule import StepDecay, step_factor
+from lineament.methods.dve.variants import register_variant
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
-from lineament.training.registry import register_recipe
+
+# Passes through CelebA of the published runs.
+PUBLISHED_EPOCHS = 100
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class DveConfig(RecipeConfig):
     view_shift: float = 0.0
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
+    # Make views as the published loaders did, one by one: 8 bits, JPEG noise, colour jitter, colour noise. Slower.
+    faithful: bool = False
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
     # Probability of mirroring the picture.
@@ -110,7 +116,10 @@ class DveConfig(RecipeConfig):
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        return Frame(self.image_size, self.crop, self.view, self.view_shift, self.protocol)
+        place = (self.view, self.view_shift)
+        if self.protocol:
+            place = published_place(self.protocol, self.image_size, self.crop)
+        return Frame(self.image_size, self.crop, *place, self.protocol)
 
     @property
     def warp_spread(self) -> WarpSpread:
@@ -243,6 +252,10 @@ class DveRecipe(Recipe[DveConfig]):
         else:
             box = jittered_box(sample, generator, c.box_jitter)
             image = cut(sample.image, frame.whole(box), frame.size)
+        if c.faithful:
+            return faithful_pair(
+                PreparedFace(sample.id, image, torch.zeros(0, 2)), c.crop, c.warp_spread, generator
+            )
         if c.mirror and float(torch.rand([], generator=generator)) < c.mirror:
             image = image.flip(-1)
         item = {
@@ -261,6 +274,8 @@ class DveRecipe(Recipe[DveConfig]):
 
     def views(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Warp a batch: interleaved views ``[2B, 3, h, w]`` in 0..1 and the grid ``[B, h, w, 2]`` between them."""
+        if "views" in batch:
+            return batch["views"].flatten(0, 1), batch["grid"]
         pair = warp_pair(batch["image"], batch["weights1"], batch["weights2"], self.config.crop)
         views = torch.stack([pair.first, pair.second], dim=1).flatten(0, 1)
         noise = batch["noise"].flatten(0, 1) if "noise" in batch else None
@@ -276,7 +291,7 @@ class DveRecipe(Recipe[DveConfig]):
         """
         c = self.config
         views, grid = self.views(batch)
-        features = network(normalise_images(views))
+        features = describe(network, views)
         dense_share = c.dense_share if (c.exchange if exchange is None else exchange) else 1.0
         loss = features.new_zeros((), dtype=torch.float32)
         with torch.autocast(features.device.type, enabled=False):
@@ -309,7 +324,13 @@ class DveRecipe(Recipe[DveConfig]):
         network = networks["descriptor"]
         if len(faces) < 2:
             return {}
-        same, other = matching_cards(lambda x: describe(network, x), faces, self.config.frame, source)
+        same, other = matching_cards(
+            lambda x: describe(network, x),
+            faces,
+            self.config.frame,
+            source,
+            eight_bit=bool(self.config.protocol),
+        )
         return {"matching_same_px": same.value, "matching_other_px": other.value}
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
@@ -323,31 +344,29 @@ class DveRecipe(Recipe[DveConfig]):
 
 
 def _variant(backbone: str, channels: int, exchange: bool, **changed: Any) -> None:
-    """Register one cell of the published grid: a config with other defaults and a recipe that names it."""
-    name = f"dve-{backbone}-{channels}d" + ("" if exchange else "-dense")
-    title = "".join(part.capitalize() for part in name.split("-"))
-    changed = {"backbone": backbone, "channels": channels, "exchange": exchange, **changed}
-    config = make_dataclass(
-        f"{title}Config",
-        [(key, DveConfig.__annotations__[key], value) for key, value in changed.items()],
-        bases=(DveConfig,),
-        frozen=True,
-        namespace={"__doc__": DveConfig.__doc__, "__module__": __name__},
-    )
+    """Register one cell of the published grid."""
     words = "" if exchange else " without exchange (the paper's baseline)"
     tiny = DveRecipe.presets["tiny"]
     # The hourglass halves its input five times.
     presets = {**DveRecipe.presets, "tiny": {**tiny, "crop": 2} if backbone == "hourglass" else tiny}
-    members = {
-        "name": name,
-        "config_class": config,
-        "presets": presets,
-        "summary": f"{channels}-d descriptors from unlabelled faces, {backbone}{words}",
-        "__doc__": DveRecipe.__doc__,
-        "__module__": __name__,
+    epoch = changed.get("steps_per_epoch", DveConfig.steps_per_epoch)
+    presets["published"] = {
+        "protocol": "celeba",
+        "faithful": True,
+        "schedule": "published",
+        "steps": PUBLISHED_EPOCHS * epoch,
     }
-    # Worker processes find the classes by module and name.
-    globals().update({config.__name__: config, title: register_recipe(type(title, (DveRecipe,), members))})
+    register_variant(
+        DveRecipe,
+        f"dve-{backbone}-{channels}d" + ("" if exchange else "-dense"),
+        f"{channels}-d descriptors from unlabelled faces, {backbone}{words}",
+        presets,
+        globals(),
+        backbone=backbone,
+        channels=channels,
+        exchange=exchange,
+        **changed,
+    )
 
 
 for _channels in (3, 16, 32, 64):

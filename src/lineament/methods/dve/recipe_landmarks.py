@@ -9,22 +9,25 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
-from lineament.errors import DataError, UsageError
+from lineament.errors import DataError
 from lineament.faces.schemes import convert_points, mirror_points, mirror_values, scheme
-from lineament.methods.dve.frame import Frame, cut, jittered_box
+from lineament.methods.dve.annotations import COPY, LimitedAnnotations
+from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
+from lineament.methods.dve.faithful import faithful_labelled
+from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.model import build_backbone, describe_frozen
-from lineament.methods.dve.protocol import published_face
+from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
+from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
 from lineament.training.registry import register_recipe
-from lineament.training.run import open_run
 
-# The word for a base network with random weights, for tests and as a baseline.
-RANDOM_BASE = "random"
+FROM_BASE = ("backbone", "channels", "luma", "image_size", "crop", "view", "view_shift")
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,14 @@ class LandmarkConfig(RecipeConfig):
     learning_rate: float = 1e-3
     # Published: weight decay.
     weight_decay: float = 5e-4
+    # Published: learning rate over time, constant or the published steps with their delay of one epoch.
+    schedule: Literal["constant", "published"] = "constant"
+    # Epochs after which the published schedule multiplies the rate by 0.1.
+    milestones: tuple[int, ...] = (100, 250)
+    # Steps that make one epoch of the published schedule.
+    steps_per_epoch: int = 593
+    # Labelled pictures to use, drawn from the data by the seed as the published runs drew theirs; 0 uses all.
+    annotations: int = 0
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
     # Deviation of the warp's shift, in half picture sides.
@@ -90,33 +101,30 @@ class LandmarkConfig(RecipeConfig):
     luma: bool = False
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
+    # Make views as the published loaders did: 8 bits, points snapped to pixels, one lasting warp per repeated label.
+    faithful: bool = False
 
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        return Frame(self.image_size, self.crop, self.view, self.view_shift, self.protocol)
+        place = (self.view, self.view_shift)
+        if self.protocol:
+            place = published_place(self.protocol, self.image_size, self.crop)
+        return Frame(self.image_size, self.crop, *place, self.protocol)
+
+    @property
+    def warp_spread(self) -> WarpSpread:
+        """Deviations of the warp."""
+        return WarpSpread(self.warp_kernel, 0.0, self.warp_translation, self.warp_scale, self.warp_rotation)
 
 
-def resolve_base(config: LandmarkConfig) -> LandmarkConfig:
+def resolve_base(config: LandmarkConfig, recipe: str) -> LandmarkConfig:
     """Fill in what the base run decides; a config that is filled in already is returned as it is.
 
     Raises:
         UsageError: If no base is given, or it is not a run of dense descriptors.
     """
-    if config.channels:
-        return config
-    if not config.base:
-        raise UsageError("dve-landmarks needs the descriptors to build on: give --base RUN.")
-    if config.base == RANDOM_BASE:
-        return replace(config, backbone="smallnet", channels=16, image_size=100, crop=15, view=1.2)
-    run = open_run(config.base)
-    if run.method != "dve" or "exchange" not in run.config:
-        raise UsageError(
-            f"the base run {config.base} holds {run.recipe}, not dense descriptors: give a run of dve-smallnet-16d "
-            "or its siblings."
-        )
-    keys = ("backbone", "channels", "image_size", "crop", "view", "view_shift", "luma")
-    return replace(config, **{key: run.config[key] for key in keys if key in run.config})
+    return config if config.channels else replace(config, **base_fields(config.base, recipe, FROM_BASE))
 
 
 @register_recipe
@@ -150,7 +158,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
 
     def __init__(self, config: LandmarkConfig) -> None:
         fresh = not config.channels
-        super().__init__(resolve_base(config))
+        super().__init__(resolve_base(config, self.name))
         # A resumed or loaded run gets its descriptor weights from its own checkpoint: the base may be gone by then.
         self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
         self.layout = scheme(config.scheme)
@@ -160,8 +168,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         c = self.config
         descriptor: nn.Module = build_backbone(c.backbone, c.channels, luma=c.luma)
         if self._weights_from:
-            trained = open_run(self._weights_from).load_networks()["descriptor"]
-            descriptor.load_state_dict(trained.state_dict())
+            load_base(descriptor, self._weights_from)
         descriptor.requires_grad_(False)
         regressor: nn.Module
         if c.fit == "shape":
@@ -184,6 +191,21 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             )
         }
 
+    def schedules(
+        self, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """The published steps where they are asked for."""
+        c = self.config
+        if c.schedule == "constant" or not optimisers:
+            return {}
+        factor = step_factor(StepDecay(c.milestones), c.steps_per_epoch, off_by_one=True)
+        return {"regressor": torch.optim.lr_scheduler.LambdaLR(optimisers["regressor"], factor)}
+
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """All of the source, or the few labels of a limited-annotation run, repeated as published."""
+        c = self.config
+        return LimitedAnnotations(source, c.annotations, c.seed) if c.annotations else source
+
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop around the jittered box; draw one warp and one look."""
         c = self.config
@@ -203,7 +225,13 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         same = sample.scheme == self.layout.name and sample.visibility is not None
         visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
         assert visible is not None
-        spread = WarpSpread(c.warp_kernel, 0.0, c.warp_translation, c.warp_scale, c.warp_rotation)
+        if c.faithful:
+            if COPY in sample.meta:
+                # The published runs warped every copy once, when they cached its descriptors.
+                generator = sample_generator(c.seed, 0, sample.meta[COPY])
+            face = PreparedFace(sample.id, image, points)
+            seen, points = faithful_labelled(face, c.crop, c.warp_spread, generator)
+            return {"seen": seen, "points": points, "visible": torch.ones(len(points), dtype=torch.bool)}
         # The published protocols never mirror.
         if c.mirror and not frame.protocol and float(torch.rand([], generator=generator)) < c.mirror:
             image = image.flip(-1)
@@ -214,7 +242,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             "image": image,
             "points": points,
             "visible": visible.bool(),
-            "weights": random_weights(spread, generator),
+            "weights": random_weights(c.warp_spread, generator),
             "look": look,
         }
 
@@ -226,6 +254,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             pixel; and which of them can be seen ``[B, K]``.
         """
         frame = self.config.frame
+        if "seen" in batch:
+            return batch["seen"], to_unit(batch["points"], frame.seen, frame.seen), batch["visible"]
         grid = warp_grid(batch["weights"], frame.size, frame.size)
         cut_off = slice(frame.crop, frame.size - frame.crop)
         images = resample(batch["image"], grid)[..., cut_off, cut_off]
@@ -259,7 +289,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
 
         indices = range(min(64, len(source)))
         if self.config.protocol:
-            card = published_landmark_card(networks, source, self.config.frame, indices)
+            card = published_landmark_card(networks, source, self.config.frame, indices, self.layout.name)
             return {"landmark_error_percent": card.value}
         predictor = LandmarkPredictor(self.config, networks)
         cards = landmark_cards(predictor, source, indices, box_jitter=self.config.box_jitter)
