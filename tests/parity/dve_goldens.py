@@ -12,11 +12,20 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 
+def golden_folder(goldens: Path) -> Path:
+    """Folder of this method's recorded files; ``--goldens`` may name it or the folder above."""
+    return goldens / "dve" if (goldens / "dve").is_dir() else goldens
+
+
 def golden_files(goldens: Path, pattern: str) -> list[dict[str, Tensor]]:
-    """All recorded files of ``goldens/dve`` that match; skips where the set holds none."""
-    files = sorted((goldens / "dve").glob(f"{pattern}.safetensors"))
+    """All recorded files of this method that match; skips where the set holds none.
+
+    Patterns are written out in the tests, not put together: ``test_dve_goldens.py`` looks for them.
+    """
+    folder = golden_folder(goldens)
+    files = sorted(folder.glob(f"{pattern}.safetensors"))
     if not files:
-        pytest.skip(f"no {pattern}.safetensors in {goldens / 'dve'}")
+        pytest.skip(f"no {pattern}.safetensors in {folder}")
     return [load_file(file) for file in files]
 
 

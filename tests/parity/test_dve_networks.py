@@ -69,9 +69,9 @@ def test_smallnet_takes_the_reference_state(goldens: Path):
 
 
 def test_hourglass_equals_the_reference(goldens: Path):
-    for kind in ("bn", "gn"):
-        for golden in golden_files(goldens, f"hourglass_*d_{kind}"):
-            group = kind == "gn"
+    for recorded in ("hourglass_*d_bn", "hourglass_*d_gn"):
+        for golden in golden_files(goldens, recorded):
+            group = recorded.endswith("gn")
             network = Hourglass(int(golden["channels"]), group_norm=group, scaled_norm_output=group)
             assert sum(p.numel() for p in network.parameters()) == int(golden["n_params"])
             fill_with_recipe_weights(network, int(golden["recipe_seed"]), HOURGLASS_GAIN)

@@ -77,10 +77,11 @@ def test_celeba_pairs_equal_the_reference(goldens: Path):
 
 
 @pytest.mark.parametrize(
-    ("recorded", "resize"), [("legacy_nearest", "nearest"), ("modern_bicubic", "bicubic")]
+    ("recorded", "resize"),
+    [("300w_item_legacy_nearest", "nearest"), ("300w_item_modern_bicubic", "bicubic")],
 )
 def test_300w_items_equal_the_reference(goldens: Path, recorded: str, resize: str):
-    for golden in golden_files(goldens, f"300w_item_{recorded}"):
+    for golden in golden_files(goldens, recorded):
         # The readers count pixels from 0.
         sample = as_sample(golden["image_hwc_uint8"], golden["landmarks_raw"] - 1)
         sample.box = (golden["bbox_xyxy"] + torch.tensor([-1.5, -1.5, -0.5, -0.5]).double()).float()
@@ -134,9 +135,10 @@ def test_limited_annotations_are_the_published_ones(goldens: Path):
             assert set(epoch.tolist()) == set(picks.tolist())
 
 
-@pytest.mark.parametrize("backbone", ["smallnet", "hourglass"])
-def test_matching_evaluation_equals_the_reference(goldens: Path, backbone: str):
-    for golden in golden_files(goldens, f"eval_matching_{backbone}"):
+@pytest.mark.parametrize("recorded", ["eval_matching_smallnet", "eval_matching_hourglass"])
+def test_matching_evaluation_equals_the_reference(goldens: Path, recorded: str):
+    backbone = recorded.removeprefix("eval_matching_")
+    for golden in golden_files(goldens, recorded):
         network = build_backbone(backbone, int(golden["channels"]))
         gain = SMALLNET_GAIN if backbone == "smallnet" else HOURGLASS_GAIN
         fill_with_recipe_weights(network, int(golden["recipe_seed"]), gain)
