@@ -307,11 +307,14 @@ def _fabrec_box_region(request: CropRequest, growth: float) -> tuple[int, int, i
 def _fabrec_landmark_region(request: CropRequest) -> tuple[int, int, int, int]:
     points = request.points("68")
     eyes, chin = points[[36, 39, 42, 45]].mean(0), points[8]  # the reference takes the eye corners only
-    height = float(points[:, 1].max() - points[:, 1].min())
-    top, bottom = (
-        int(float(points[:, 1].min()) - 0.25 * height),
-        int(float(points[:, 1].max()) + 0.15 * height),
-    )
+    # The extent is that of all labelled points; the reference marks missing ones by an x of zero.
+    assert request.landmarks is not None
+    ys = request.landmarks[request.landmarks[:, 0] > 0][:, 1]
+    if not len(ys):
+        raise DataError("crop 'fabrec' needs landmarks inside the picture: all lie left of it.")
+    highest, lowest = float(ys.min()), float(ys.max())
+    height = lowest - highest
+    top, bottom = int(highest - 0.25 * height), int(lowest + 0.15 * height)
     x = float(eyes[0] + 0.25 * (chin[0] - eyes[0]))
     half = 0.5 * math.sqrt(2.0) * (bottom - top)
     y = 0.5 * (top + bottom)

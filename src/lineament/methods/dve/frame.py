@@ -7,10 +7,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lineament.data.sample import FaceSample
+from lineament.data.face_box import jittered_box, sample_box
 from lineament.faces import boxes
 from lineament.faces.resample import crop_image
 from lineament.geometry.similarity import Similarity
+
+__all__ = ["Frame", "PreparedFace", "cut", "jittered_box", "sample_box"]
 
 
 @dataclass(frozen=True)
@@ -65,22 +67,6 @@ class PreparedFace:
     id: str
     image: Tensor
     points: Tensor
-
-
-def sample_box(sample: FaceSample) -> Tensor:
-    """Face box ``[4]`` of a sample: its own, else the one around its landmarks, else the whole picture."""
-    if sample.box is not None:
-        return boxes.check_box(sample.box)
-    if sample.landmarks is not None:
-        return boxes.box_from_landmarks(sample.landmarks.double())
-    height, width = sample.image.shape[-2:]
-    return torch.tensor([-0.5, -0.5, width - 0.5, height - 0.5], dtype=torch.float64)
-
-
-def jittered_box(sample: FaceSample, generator: torch.Generator, amount: float) -> Tensor:
-    """The sample's box moved and scaled by up to ``amount`` of its side."""
-    box = sample_box(sample)
-    return boxes.jitter(box, generator, shift=amount, scale=amount) if amount else box
 
 
 def cut(image: Tensor, transform: Similarity, side: int) -> Tensor:

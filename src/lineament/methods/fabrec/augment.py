@@ -1,0 +1,164 @@
+"""Random moves of training pictures: the published levels of augmentation, and the matrix behind them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.errors import UsageError
+from lineament.faces.schemes import LandmarkScheme
+
+
+@dataclass(frozen=True)
+class MoveSpread:
+    """Ranges of a random move; each value is drawn uniformly.
+
+    Attributes:
+        rotation: Largest angle in degrees, either way.
+        translation: Largest shift as a share of the picture's side, rounded to whole pixels.
+        scale: Least and greatest factor, drawn for each axis.
+        shear: Largest shear in degrees, either way.
+    """
+
+    rotation: float = 0.0
+    translation: float = 0.0
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+
+
+# The published levels (--daug); 4 was used for the autoencoder, 6 for the paper's landmarks.
+LEVELS = (
+    MoveSpread(),
+    MoveSpread(3, 0.025, (0.975, 1.025), 0),
+    MoveSpread(3, 0.035, (0.970, 1.030), 2),
+    MoveSpread(20, 0.035, (0.970, 1.030), 0),
+    MoveSpread(45, 0.035, (0.940, 1.030), 5),
+    MoveSpread(60, 0.035, (0.940, 1.030), 5),
+    MoveSpread(30, 0.040, (0.940, 1.050), 5),
+    MoveSpread(0, 0.040, (0.940, 1.050), 5),
+)
+
+
+@dataclass(frozen=True)
+class Move:
+    """One drawn move.
+
+    Attributes:
+        mirror: Whether the picture is flipped first.
+        angle: Radians, clockwise in the picture.
+        shift: Pixels right and down.
+        scale: Factors of x and y.
+        shear: Radians.
+    """
+
+    mirror: bool = False
+    angle: float = 0.0
+    shift: tuple[float, float] = (0.0, 0.0)
+    scale: tuple[float, float] = (1.0, 1.0)
+    shear: float = 0.0
+
+
+def level(number: int) -> MoveSpread:
+    """The published level ``number``.
+
+    Raises:
+        UsageError: If there is none.
+    """
+    if not 0 <= number < len(LEVELS):
+        raise UsageError(f"augmentation has the levels 0 to {len(LEVELS) - 1}, not {number}.")
+    return LEVELS[number]
+
+
+def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror: bool = True) -> Move:
+    """Draw a move for a picture of ``side`` pixels, in the published order of draws.
+
+    Args:
+        spread: Ranges.
+        side: Side of the picture that is moved.
+        generator: Source of all draws.
+        mirror: Whether half of the pictures are flipped.
+    """
+    flip, angle, right, down, sx, sy, shear = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
+    low, high = spread.scale
+    reach = spread.translation * side
+    return Move(
+        mirror and flip < 0.5,
+        math.radians(spread.rotation * (2 * angle - 1)),
+        (-float(round(reach * (2 * right - 1))), -float(round(reach * (2 * down - 1)))),
+        (low + (high - low) * sx, low + (high - low) * sy),
+        math.radians(spread.shear * (2 * shear - 1)),
+    )
+
+
+def move_matrix(move: Move, side: int, released: bool = False) -> Tensor:
+    """Matrix ``[3, 3]`` float64 from old to new pixels, about the point (side / 2, side / 2).
+
+    Args:
+        move: What was drawn; mirroring is not part of the matrix.
+        side: Side of the picture.
+        released: Shear as scikit-image had it when the code was released: there the y axis got no longer, while now it
+            is stretched by 1 / cos(shear), 0.4 % at 5 degrees.
+    """
+    (sx, sy), (tx, ty) = move.scale, move.shift
+    stretch = 1.0 if released else 1.0 / math.cos(move.shear)
+    turned = move.angle + move.shear
+    inner = torch.tensor(
+        [
+            [sx * math.cos(move.angle), -sy * math.sin(turned) * stretch, tx],
+            [sx * math.sin(move.angle), sy * math.cos(turned) * stretch, ty],
+            [0.0, 0.0, 1.0],
+        ],
+        dtype=torch.float64,
+    )
+    centre = torch.eye(3, dtype=torch.float64)
+    centre[:2, 2] = side / 2
+    back = torch.eye(3, dtype=torch.float64)
+    back[:2, 2] = -side / 2
+    return centre @ inner @ back
+
+
+def move_image(image: Tensor, matrix: Tensor, size: int | None = None, offset: int = 0) -> Tensor:
+    """Resample a picture under a matrix, bicubically, black outside.
+
+    Args:
+        image: ``[C, H, W]``.
+        matrix: ``[3, 3]`` from pixels of ``image`` to pixels of the result.
+        size: Side of the result; that of the picture when None.
+        offset: Pixels by which a window of the result is moved right and down; with ``size`` this cuts the centre out.
+
+    Returns:
+        ``[C, size, size]``, not clipped: bicubic weights overshoot at edges.
+    """
+    height, width = image.shape[-2:]
+    side = height if size is None else size
+    inverse = torch.linalg.inv(matrix)
+    places = torch.arange(side, dtype=torch.float64) + offset
+    y, x = torch.meshgrid(places, places, indexing="ij")
+    source = torch.stack([x, y], -1) @ inverse[:2, :2].T + inverse[:2, 2]  # [side, side, 2]
+    grid = (2 * source + 1) / source.new_tensor([width, height]) - 1
+    return F.grid_sample(
+        image[None], grid[None].to(image), mode="bicubic", padding_mode="zeros", align_corners=False
+    )[0]
+
+
+def move_points(points: Tensor, matrix: Tensor) -> Tensor:
+    """Points ``[..., 2]`` under the matrix."""
+    return points @ matrix[:2, :2].to(points).T + matrix[:2, 2].to(points)
+
+
+def published_mirror(points: Tensor, layout: LandmarkScheme, width: int) -> Tensor:
+    """Landmarks of the flipped picture as published: x becomes W - x where x > 0, without the half pixel.
+
+    Args:
+        points: ``[..., K, 2]`` pixels.
+        layout: Scheme that says which points change sides.
+        width: Width of the picture.
+    """
+    layout.check(points)
+    swapped = points[..., list(layout.mirror), :]
+    x = torch.where(swapped[..., :1] > 0, width - swapped[..., :1], swapped[..., :1])
+    return torch.cat([x, swapped[..., 1:]], -1)

@@ -1,0 +1,217 @@
+"""From a photograph to what the networks see: the published crop pixel for pixel, and one without its flaws.
+
+Both take a region sqrt(2) larger than the picture, so that a turned picture has no empty corners, move it, and keep the
+centre. Published: the region is cut at whole pixels and resized bicubically to 8 bits, without a filter against
+aliasing, then moved bicubically. Exact: the photograph is resampled once, through the product of all transforms.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.data.face_box import sample_box
+from lineament.data.sample import FaceSample
+from lineament.errors import UsageError
+from lineament.faces.crops import named_crop, published_points
+from lineament.faces.resample import crop_image
+from lineament.faces.schemes import LandmarkScheme
+from lineament.geometry.similarity import Similarity
+from lineament.methods.fabrec.augment import (
+    Move,
+    move_image,
+    move_matrix,
+    move_points,
+    published_mirror,
+)
+
+Style = Literal["published", "exact"]
+Border = Literal["black", "edge", "mirror"]
+
+
+def region_side(size: int) -> int:
+    """Side of the region that is moved before the inner ``size`` pixels are kept."""
+    return math.ceil(size * math.sqrt(2.0))
+
+
+def region_offset(size: int) -> int:
+    """Pixels cut off the left and the top of the region."""
+    return int((region_side(size) - size) / 2)
+
+
+def cut_region(image: Tensor, crop: Similarity, side: int, border: Border = "black") -> Tensor:
+    """Cut an axis-aligned region as published.
+
+    Args:
+        image: ``[3, H, W]`` in 0..1.
+        crop: From the photograph to the region; its corners lie on whole pixels.
+        side: Side of the region in pixels.
+        border: What lies outside the photograph: black, its edge repeated, or its mirror image under a box blur of a
+            fifth of its height.
+
+    Returns:
+        ``[3, side, side]`` in 0..1, rounded to 8 bits.
+    """
+    height, width = image.shape[-2:]
+    edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
+    left, top, right, bottom = (round(edge + 0.5) for edge in crop.inverse().apply_box(edges).tolist())
+    rows, columns = torch.arange(top, bottom), torch.arange(left, right)
+    if border == "mirror":
+        source = _mirrored(image, rows, columns)
+    else:
+        source = image[:, rows.clamp(0, height - 1)][:, :, columns.clamp(0, width - 1)]
+    if border == "black":
+        inside = _within(rows, height)[:, None] & _within(columns, width)[None]
+        source = source * inside
+    resized = F.interpolate(source[None], (side, side), mode="bicubic", align_corners=False)[0]
+    return _eight_bits(resized)
+
+
+def _within(places: Tensor, length: int) -> Tensor:
+    return (places >= 0) & (places < length)
+
+
+def _mirrored(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
+    """The region with the blurred mirror image around the photograph."""
+    height, width = image.shape[-2:]
+    blur = int(0.2 * height)
+    # As wide as the blur reaches: an even box has one pixel more on the upper left.
+    before, after = blur // 2, blur - 1 - blur // 2
+
+    def reflected(places: Tensor, length: int) -> Tensor:
+        reach = torch.arange(int(places[0]) - before, int(places[-1]) + after + 1)
+        # The published picture is padded by one copy on each side, whose end is reflected again by the blur.
+        reach = torch.where(reach < -length, -2 * length - reach, reach)
+        reach = torch.where(reach >= 2 * length, 2 * (2 * length - 1) - reach, reach)
+        folded = reach % (2 * length)
+        return torch.where(folded < length, folded, 2 * length - 1 - folded)
+
+    around = image[:, reflected(rows, height)][:, :, reflected(columns, width)]
+    blurred = _eight_bits(F.avg_pool2d(around[None].double(), blur, stride=1)[0]).to(image.dtype)
+    inside = _within(rows, height)[:, None] & _within(columns, width)[None]
+    plain = image[:, rows.clamp(0, height - 1)][:, :, columns.clamp(0, width - 1)]
+    return torch.where(inside, plain, blurred)
+
+
+def _eight_bits(image: Tensor) -> Tensor:
+    return (image * 255).round().clamp(0, 255) / 255
+
+
+@dataclass(frozen=True)
+class View:
+    """Which square of a photograph the networks see.
+
+    Attributes:
+        size: Side in pixels of what they see.
+        crop: ``box`` cuts by the face box; ``landmarks`` by the landmarks where a sample has more than five, else by
+            the box.
+        margins: What a box is grown by, above and below, in shares of its height.
+        style: ``exact`` or ``published``.
+    """
+
+    size: int
+    crop: Literal["box", "landmarks"] = "box"
+    margins: tuple[float, float] = (0.05, 0.10)
+    style: Style = "exact"
+
+    def region(self, sample: FaceSample) -> Similarity:
+        """Photograph to the region that is moved."""
+        points = sample.landmarks if self.crop == "landmarks" else None
+        if points is not None and len(points) > 5:
+            return named_crop("fabrec", landmarks=points, scheme=sample.scheme, size=self.size, trim=False)
+        return self.region_of_box(sample_box(sample), (sample.image.shape[-2], sample.image.shape[-1]))
+
+    def region_of_box(self, box: Tensor, image_size: tuple[int, int]) -> Similarity:
+        """Photograph of height and width ``image_size`` to the region around a box ``[4]``."""
+        return named_crop(
+            "fabrec", box=box, image_size=image_size, size=self.size, margins=self.margins, trim=False
+        )
+
+    def inner(self, region: Similarity) -> Similarity:
+        """Photograph to the picture that is seen, from the transform to the region."""
+        offset = -float(region_offset(self.size))
+        return region.then(Similarity.from_parameters(translation=(offset, offset)))
+
+    def picture(self, image: Tensor, region: Similarity, move: Move | None = None) -> Tensor:
+        """Cut the picture ``[3, size, size]`` in 0..1 out of a photograph ``[3, H, W]``."""
+        side, offset = region_side(self.size), region_offset(self.size)
+        if self.style == "exact":
+            crop = self.inner(region if move is None else _moved(region, move, side))
+            return crop_image(image, crop, self.size).clamp(0, 1)
+        cut = cut_region(image, region, side)
+        if move is None:
+            return cut[:, offset : offset + self.size, offset : offset + self.size]
+        cut = cut.flip(-1) if move.mirror else cut
+        if move == Move(mirror=move.mirror):
+            return cut[:, offset : offset + self.size, offset : offset + self.size]
+        return _eight_bits(move_image(cut, move_matrix(move, side), self.size, offset))
+
+    def points(
+        self, points: Tensor, layout: LandmarkScheme, region: Similarity, move: Move | None = None
+    ) -> Tensor:
+        """Landmarks ``[K, 2]`` of the photograph in pixels of the picture."""
+        side, offset = region_side(self.size), region_offset(self.size)
+        if self.style == "exact":
+            if move is None:
+                return self.inner(region).apply(points)
+            kept = points[..., list(layout.mirror), :] if move.mirror else points
+            return self.inner(_moved(region, move, side)).apply(kept)
+        placed = published_points(points, region)
+        if move is not None:
+            placed = published_mirror(placed, layout, side) if move.mirror else placed
+            placed = move_points(placed, move_matrix(move, side))
+        # The published centre crop puts every negative coordinate on the border.
+        return (placed - offset).clamp(min=0)
+
+
+def _moved(region: Similarity, move: Move, side: int) -> Similarity:
+    matrix = move_matrix(move, side)
+    if move.mirror:
+        flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
+        flip[0, 2] = side - 1
+        matrix = matrix @ flip
+    return region.then(Similarity(matrix[:2]))
+
+
+def level_eyes(image: Tensor, points: Tensor, layout: LandmarkScheme) -> tuple[Tensor, Tensor]:
+    """Turn a photograph about the middle of the face until the line through the eyes is level (``--align``).
+
+    The middle lies a quarter of the way from the eye corners to the chin. The published turn of profiles, whose eyes
+    lie closer together than a fifth of the face's height, follows the nose instead and is not offered.
+
+    Args:
+        image: ``[3, H, W]`` in 0..1.
+        points: ``[K, 2]`` pixels, in scheme 68 or 98.
+        layout: That scheme.
+
+    Returns:
+        The turned photograph of the same size, black where nothing was, and the turned points.
+
+    Raises:
+        UsageError: If the scheme has no eye corners and chin, or the face is a profile.
+    """
+    corners = {"68": ((36, 39), (42, 45), 8), "98": ((60, 64), (68, 72), 16)}
+    if layout.name not in corners:
+        raise UsageError(f"levelling the eyes needs scheme 68 or 98, not {layout.name}.")
+    left, right, chin = corners[layout.name]
+    exact = points.double()
+    left_eye, right_eye = exact[list(left)].mean(0), exact[list(right)].mean(0)
+    across = right_eye - left_eye
+    if float(across.norm()) < 0.2 * float(exact[:, 1].max() - exact[:, 1].min()):
+        raise UsageError("the face is seen from the side: its eyes cannot be levelled, crop it without.")
+    eyes = 0.5 * (left_eye + right_eye)
+    centre = eyes + 0.25 * (exact[chin] - eyes)
+    angle = -math.atan2(float(across[1]), float(across[0]))
+    turn = torch.eye(3, dtype=torch.float64)
+    turn[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    turn[:2, 2] = centre - turn[:2, :2] @ centre
+    height, width = image.shape[-2:]
+    square = max(height, width)
+    padded = F.pad(image, (0, square - width, 0, square - height))
+    turned = _eight_bits(move_image(padded, turn))[:, :height, :width]
+    return turned, move_points(exact, turn).to(points)

@@ -1,0 +1,204 @@
+"""Pictures of what the autoencoder and the landmark head have learnt, each with its numbers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw
+from torch import Tensor, nn
+
+from lineament.data.face_box import sample_box
+from lineament.data.files import write_text
+from lineament.data.images import write_image
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.faces.schemes import LandmarkScheme
+from lineament.methods.fabrec.crop import View
+from lineament.methods.fabrec.evaluate import (
+    pixel_error,
+    prepare_pictures,
+    reconstruct_pictures,
+    similarity,
+)
+from lineament.methods.fabrec.loss import WINDOW, contrast_structure
+from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_pictures
+
+if TYPE_CHECKING:
+    from lineament.methods.fabrec.landmarks import LandmarkPredictor
+
+# Faces in a figure, steps of an interpolation, white pixels between tiles.
+FACES, STEPS, GAP = 8, 8, 2
+# Least side of a tile: smaller pictures are enlarged so that numbers can be read on them.
+TILE = 128
+# Opacity of heatmaps over a picture; confidence from which a landmark is drawn in full.
+OPACITY = 0.45
+
+
+def tile_pictures(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Lay pictures ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
+    padded = [torch.cat([F.pad(tile, (0, GAP, 0, GAP), value=1.0) for tile in row], dim=2) for row in rows]
+    return torch.cat(padded, dim=1)
+
+
+def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
+    """A picture at whole multiples of its size until it is at least ``side`` wide."""
+    factor = -(-side // picture.shape[-1])
+    return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else picture
+
+
+def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
+    """Write lines into the lower left corner, dark under light so that they show on any ground."""
+    canvas = Image.fromarray(_bytes(picture))
+    pen = ImageDraw.Draw(canvas)
+    top = canvas.height - 11 * len(lines) - 2
+    for number, line in enumerate(lines):
+        place = (3, top + 11 * number)
+        pen.text(place, line, fill=(255, 255, 0), stroke_width=1, stroke_fill=(0, 0, 0))
+    return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1).float() / 255
+
+
+def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
+    """A map ``[h, w]`` in the colours of a matplotlib map: ``[3, h, w]``."""
+    scaled = ((values - low) / (high - low)).clamp(0, 1)
+    colours = matplotlib.colormaps[name](scaled.numpy())[..., :3]
+    return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1).float()
+
+
+def heatmap_overlay(picture: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
+    """All heatmaps over a picture: picture + opacity * inferno(max_k h^3), as published.
+
+    Args:
+        picture: ``[3, S, S]`` in 0..1.
+        heatmaps: ``[K, h, h]`` raw.
+        opacity: Weight of the colours.
+    """
+    collapsed = heatmaps.amax(0).clamp(0, 1)
+    large = F.interpolate(collapsed[None, None], picture.shape[-2:], mode="bicubic", align_corners=False)
+    colours = coloured(large[0, 0].clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
+    return (picture + opacity * colours).clamp(0, 1)
+
+
+def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
+    """Draw contours and points ``[K, 2]`` into a picture ``[3, h, w]``."""
+    canvas = Image.fromarray(_bytes(picture))
+    pen = ImageDraw.Draw(canvas)
+    radius = max(1.0, picture.shape[-1] / 120)
+    places = [tuple(point) for point in points.tolist()]
+    for contour in layout.contours:
+        line = [places[index] for index in contour.indices]
+        pen.line(line + line[:1] if contour.closed else line, fill=(64, 200, 255), width=1)
+    for x, y in places:
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
+    return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1).float() / 255
+
+
+def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+    """Inputs over reconstructions with 1 - SSIM above the pixel error, and these numbers."""
+    numbers = [
+        {"ssim_error": 1 - similarity(a, b), "pixel_error": pixel_error(a, b)}
+        for a, b in zip(pictures, made, strict=True)
+    ]
+    labelled = [
+        with_text(enlarged(tile), [f"{each['ssim_error']:.2f}", f"{each['pixel_error']:.1f}"])
+        for tile, each in zip(made, numbers, strict=True)
+    ]
+    return tile_pictures([[enlarged(tile) for tile in pictures], labelled]), numbers
+
+
+def error_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+    """Inputs, reconstructions, and the structural error at every pixel (0 to 2 in viridis; black border unknown)."""
+    maps = 1 - contrast_structure(normalise_images(pictures), normalise_images(made)).mean(1)
+    border = WINDOW // 2
+    shown, numbers = [], []
+    for a, b, error in zip(pictures, made, maps, strict=True):
+        tile = F.pad(coloured(error, "viridis", 0.0, 2.0), [border] * 4)
+        numbers.append({"structural_error": float(error.mean()), "pixel_error": pixel_error(a, b)})
+        texts = [f"{numbers[-1]['structural_error']:.2f}", f"{numbers[-1]['pixel_error']:.1f}"]
+        shown.append(with_text(enlarged(tile), texts))
+    rows = [[enlarged(t) for t in pictures], [enlarged(t) for t in made], shown]
+    return tile_pictures(rows), numbers
+
+
+@torch.no_grad()
+def autoencoder_figures(
+    networks: dict[str, nn.Module], source: FaceSource, view: View, code: int, folder: Path
+) -> list[Path]:
+    """Reconstructions, structural errors, random samples, interpolations; each a PNG with its numbers as JSON."""
+    pictures, names = prepare_pictures(source, view, range(min(FACES, len(source))))
+    made = reconstruct_pictures(networks, pictures)
+    device = next(networks["decoder"].buffers()).device
+    codes = networks["encoder"](normalise_images(pictures.to(device)))
+    # Drawn on the CPU, so that every figure of a run shows the same codes on any device.
+    drawn = torch.randn(2 * FACES, code, generator=torch.Generator().manual_seed(0)).to(device)
+    halfway = 0.5 * (codes + drawn[: len(codes)])
+    samples = _decode(networks, torch.cat([drawn[:FACES], halfway]))
+    lines = [interpolate_codes(codes[k], codes[-1], STEPS) for k in range(min(2, len(codes)))]
+    between = _decode(networks, torch.cat(lines)).split(STEPS)
+    sheets: dict[str, tuple[Tensor, Any]] = {}
+    sheet, numbers = reconstruction_sheet(pictures, made)
+    sheets["reconstructions"] = sheet, {"names": names, "tiles": numbers}
+    sheet, numbers = error_sheet(pictures, made)
+    sheets["structural-errors"] = sheet, {"names": names, "tiles": numbers, "colours": "0 to 2"}
+    tiles = [enlarged(tile) for tile in samples]
+    rows = [tiles[:FACES], tiles[FACES:] + [torch.ones_like(tiles[0])] * (FACES - len(halfway))]
+    sheets["samples"] = (
+        tile_pictures(rows),
+        {"rows": ["normal codes", "half way to normal codes"], "of": names},
+    )
+    rows = [[enlarged(tile) for tile in row] for row in between]
+    sheets["interpolations"] = tile_pictures(rows), {"from": names[: len(rows)], "to": names[-1]}
+    return [_write(folder / f"{name}.png", *content) for name, content in sheets.items()]
+
+
+def five_tiles(predictor: LandmarkPredictor, sample: FaceSample) -> list[Tensor]:
+    """Input, reconstruction, heatmaps over the input, landmarks in the reconstruction, landmarks in the input."""
+    return five_tiles_of(predictor, sample.image, sample_box(sample))
+
+
+def five_tiles_of(predictor: LandmarkPredictor, image: Tensor, box: Tensor) -> list[Tensor]:
+    """:func:`five_tiles` of the face in a box ``[4]`` of a photograph ``[3, H, W]``."""
+    look = predictor.look(image, box)
+    large = [enlarged(look.image), enlarged(look.reconstruction)]
+    factor = large[0].shape[-1] / look.image.shape[-1]
+    points = (look.points + 0.5) * factor - 0.5
+    return [
+        *large,
+        heatmap_overlay(large[0], look.heatmaps),
+        with_landmarks(large[1], points, predictor.scheme),
+        with_landmarks(large[0], points, predictor.scheme),
+    ]
+
+
+def landmark_figures(predictor: LandmarkPredictor, source: FaceSource, folder: Path) -> list[Path]:
+    """Five tiles for each of a few faces."""
+    samples = [source[index] for index in range(min(6, len(source)))]
+    rows = [five_tiles(predictor, sample) for sample in samples]
+    columns = ["input", "reconstruction", "heatmaps", "landmarks in reconstruction", "landmarks in input"]
+    found = [predictor(sample.image, sample_box(sample)) for sample in samples]
+    numbers = {
+        "columns": columns,
+        "faces": [sample.id for sample in samples],
+        "landmarks": [each.points.tolist() for each in found],
+        "confidence": [each.confidence.tolist() for each in found],
+    }
+    return [_write(folder / "five-tiles.png", tile_pictures(rows), numbers)]
+
+
+def _decode(networks: dict[str, nn.Module], codes: Tensor) -> Tensor:
+    return to_pictures(networks["decoder"](codes).image).cpu()
+
+
+def _bytes(picture: Tensor) -> np.ndarray:
+    return np.ascontiguousarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def _write(path: Path, sheet: Tensor, numbers: Any) -> Path:
+    write_image(path, sheet)
+    write_text(path.with_suffix(".json"), json.dumps(numbers, indent=1) + "\n")
+    return path

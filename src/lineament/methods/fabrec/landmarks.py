@@ -1,0 +1,119 @@
+"""Predicting landmarks in the pixels of a photograph."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+
+from lineament.faces import boxes
+from lineament.faces.schemes import LandmarkScheme, scheme
+from lineament.geometry.similarity import Similarity
+from lineament.methods.fabrec.crop import region_offset
+from lineament.methods.fabrec.heatmaps import Style, confidences, read_heatmaps
+from lineament.methods.fabrec.model import heatmaps_of, normalise_images, reconstruct, to_pictures
+
+if TYPE_CHECKING:
+    from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmarks of one face.
+
+    Attributes:
+        points: ``[K, 2]`` xy in pixels of the photograph.
+        confidence: ``[K]`` height of each heatmap's peak, in 0..1.
+    """
+
+    points: Tensor
+    confidence: Tensor
+
+
+@dataclass(frozen=True)
+class Look:
+    """Everything the model sees and says of one face, in pixels of its picture.
+
+    Attributes:
+        image: ``[3, S, S]`` in 0..1.
+        reconstruction: ``[3, S, S]`` in 0..1.
+        heatmaps: ``[K, h, h]`` raw.
+        points: ``[K, 2]``.
+    """
+
+    image: Tensor
+    reconstruction: Tensor
+    heatmaps: Tensor
+    points: Tensor
+
+
+class LandmarkPredictor:
+    """Landmarks for any face box in any photograph; answers in the photograph's own pixels.
+
+    Args:
+        config: Of a `fabrec-landmarks` recipe.
+        networks: Its networks.
+    """
+
+    def __init__(self, config: LandmarkConfig, networks: dict[str, nn.Module]) -> None:
+        self.config = config
+        self.view = config.view
+        self.scheme: LandmarkScheme = scheme(config.scheme)
+        self.networks = {name: networks[name].eval() for name in ("encoder", "decoder", "transfer")}
+
+    @torch.no_grad()
+    def __call__(self, image: Tensor, box: Tensor) -> Landmarks:
+        """Find the landmarks of one face.
+
+        Args:
+            image: ``[3, H, W]`` RGB in 0..1.
+            box: ``[4]`` face box in pixels.
+        """
+        crop = self.crop(image, box)
+        picture = self.view.picture(image, crop)
+        points, confidence = self.read(picture[None])
+        return Landmarks(self.to_photo(points[0], crop), confidence[0])
+
+    def crop(self, image: Tensor, box: Tensor) -> Similarity:
+        """Photograph to the region around a box, from which the picture is cut."""
+        return self.view.region_of_box(boxes.check_box(box), (image.shape[-2], image.shape[-1]))
+
+    def to_photo(self, points: Tensor, crop: Similarity) -> Tensor:
+        """Landmarks ``[K, 2]`` of the picture in pixels of the photograph."""
+        if self.view.style == "exact":
+            return self.view.inner(crop).inverse().apply(points)
+        # The published crop moves points without the half pixel, so they go back without it too.
+        scales = points.new_tensor(crop.axis_scales)
+        placed = points + region_offset(self.view.size) - 0.5 * (1.0 - scales)
+        return crop.inverse().apply(placed)
+
+    @torch.no_grad()
+    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks ``[B, K, 2]`` and confidences ``[B, K]`` of pictures ``[B, 3, S, S]`` in 0..1."""
+        c = self.config
+        device = next(self.networks["decoder"].buffers()).device
+        batch = normalise_images(pictures.to(device))
+        both = torch.cat([batch, batch.flip(-1)]) if c.mirrored_look else batch
+        heatmaps = heatmaps_of(self.networks, both).float()
+        sigma = c.sigma * heatmaps.shape[-1] / 128
+        if c.mirrored_look:
+            straight, mirrored = heatmaps.chunk(2)
+            heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
+        points = read_heatmaps(heatmaps, c.size, sigma, cast(Style, c.heatmaps))
+        return points.cpu(), confidences(heatmaps).cpu()
+
+    @torch.no_grad()
+    def look(self, image: Tensor, box: Tensor) -> Look:
+        """What the model makes of one face, for figures."""
+        picture = self.view.picture(image, self.crop(image, box))
+        device = next(self.networks["decoder"].buffers()).device
+        batch = normalise_images(picture[None].to(device))
+        points, _ = self.read(picture[None])
+        return Look(
+            picture,
+            to_pictures(reconstruct(self.networks, batch))[0].cpu(),
+            heatmaps_of(self.networks, batch)[0].cpu(),
+            points[0],
+        )

@@ -1,0 +1,137 @@
+"""Losses of 3FabRec (section 3 of the paper): pixels, structure, the two discriminators, heatmaps."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.errors import UsageError
+
+# Keeps logarithms of scores finite.
+EPSILON = 1e-8
+# Window of the structural term: side in pixels and deviation.
+WINDOW, WINDOW_SIGMA = 31, 1.5
+# Stabiliser of the structural term: (0.03 times the range of the values) squared.
+CONTRAST_CONSTANT = 0.03
+PIXEL_WEIGHT, STRUCTURE_WEIGHT = 1.0, 60.0
+HEATMAP_WEIGHT = 300.0
+
+# Range of the values in the structural term: "unit" takes 1; "published" takes 2 for a target that holds a value below
+# -0.5 (a nearly black pixel in its red channel) and 255 more than that for one above 128, as the published code does.
+Range = Literal["unit", "published"]
+
+
+def pixel_loss(target: Tensor, image: Tensor) -> Tensor:
+    """Mean absolute difference of pictures ``[B, 3, H, W]`` in steps of 8-bit pictures: 255 mean |X - X'|."""
+    return 255.0 * (target - image).abs().mean()
+
+
+@lru_cache(maxsize=8)
+def _window_matrix(length: int, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """Matrix ``[length, length - 30]`` whose columns hold the normalised Gaussian: a valid convolution as a product."""
+    offsets = torch.arange(WINDOW, dtype=torch.float64) - WINDOW // 2
+    window = torch.exp(-0.5 * (offsets / WINDOW_SIGMA) ** 2)
+    kept = length - WINDOW + 1
+    matrix = torch.zeros(length, kept, dtype=torch.float64)
+    for column in range(kept):
+        matrix[column : column + WINDOW, column] = window / window.sum()
+    return matrix.to(device, dtype)
+
+
+def window_means(values: Tensor) -> Tensor:
+    """Gaussian-weighted mean around every pixel that is at least 15 from the border.
+
+    The window is separable, so each axis is one matrix product, for all pictures and channels at once.
+
+    Args:
+        values: ``[..., H, W]``.
+
+    Returns:
+        ``[..., H - 30, W - 30]``.
+
+    Raises:
+        UsageError: If the picture is smaller than the window.
+    """
+    height, width = values.shape[-2:]
+    if min(height, width) < WINDOW:
+        raise UsageError(
+            f"the structural term needs pictures of {WINDOW} px and more, not {height} x {width}."
+        )
+    down = _window_matrix(height, values.device, values.dtype)
+    across = _window_matrix(width, values.device, values.dtype)
+    return down.T @ (values @ across)
+
+
+def value_ranges(targets: Tensor) -> Tensor:
+    """Range of the values of each target ``[B, 3, H, W]`` as the published code guesses it: ``[B, 1, 1, 1]``."""
+    highest, lowest = targets.amax((1, 2, 3), keepdim=True), targets.amin((1, 2, 3), keepdim=True)
+    upper = torch.where(highest > 128, 255.0, 1.0)
+    lower = torch.where(lowest < -0.5, -1.0, 0.0)
+    return (upper - lower).to(targets.dtype)
+
+
+def contrast_structure(targets: Tensor, images: Tensor, value_range: Range = "unit") -> Tensor:
+    """Contrast and structure of SSIM (Wang et al. 2004) without its luminance term.
+
+    ``(2 cov + c) / (var_x + var_y + c)`` with ``c = (0.03 L)^2``.
+
+    Args:
+        targets: ``[B, 3, H, W]``.
+        images: ``[B, 3, H, W]``; gradients flow into these only.
+        value_range: What L is, see :data:`Range`.
+
+    Returns:
+        ``[B, 3, H - 30, W - 30]``, 1 where both agree.
+    """
+    with torch.no_grad():
+        mean_x, square_x = window_means(torch.stack([targets, targets * targets]))
+        variance_x = square_x - mean_x * mean_x
+        extent = value_ranges(targets) if value_range == "published" else targets.new_ones(())
+        constant = (CONTRAST_CONSTANT * extent) ** 2
+    mean_y, square_y, product = window_means(torch.stack([images, images * images, targets * images]))
+    covariance = product - mean_x * mean_y
+    variance_y = square_y - mean_y * mean_y
+    return (2 * covariance + constant) / (variance_x + variance_y + constant)
+
+
+def structural_loss(targets: Tensor, images: Tensor, value_range: Range = "unit") -> Tensor:
+    """One minus the mean of :func:`contrast_structure`, in float32 whatever the networks compute in."""
+    with torch.autocast(images.device.type, enabled=False):
+        return 1.0 - contrast_structure(targets.float(), images.float(), value_range).mean()
+
+
+def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
+    """Loss of a discriminator from its scores in 0..1: -mean [log(real) + log(1 - fake)]."""
+    return -(torch.log(real + EPSILON) + torch.log(1 - fake + EPSILON)).mean()
+
+
+def deception_loss(fake: Tensor) -> Tensor:
+    """Loss of what a discriminator judges, from the scores in 0..1 it got: -mean log(fake)."""
+    return -torch.log(fake + EPSILON).mean()
+
+
+def reconstruction_loss(pixels: Tensor, structure: Tensor | None) -> Tensor:
+    """Pixel loss alone, or its half and half of the weighted structural loss."""
+    if structure is None:
+        return PIXEL_WEIGHT * pixels
+    return 0.5 * PIXEL_WEIGHT * pixels + 0.5 * STRUCTURE_WEIGHT * structure
+
+
+def heatmap_loss(heatmaps: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """300 times the mean squared difference of heatmaps ``[B, K, h, w]``.
+
+    Args:
+        heatmaps: Raw predictions.
+        targets: The same shape.
+        known: ``[B, K]`` bool: landmarks that are False are left out; all count when None.
+    """
+    if known is None:
+        return HEATMAP_WEIGHT * F.mse_loss(heatmaps, targets)
+    each = (heatmaps - targets).square().mean((2, 3))
+    kept = known.to(each.dtype)
+    # Where a landmark is unknown its target is zero, never NaN, so the product is safe.
+    return HEATMAP_WEIGHT * (each * kept).sum() / kept.sum().clamp(min=1)

@@ -1,0 +1,240 @@
+"""Training of the autoencoder from unlabelled faces: the recipe `fabrec-ae`, in three stages or in one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import UsageError
+from lineament.methods.fabrec.augment import draw_move, level
+from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, code_noise, settle, take_weights
+from lineament.methods.fabrec.crop import region_side
+from lineament.methods.fabrec.loss import (
+    Range,
+    deception_loss,
+    discriminator_loss,
+    pixel_loss,
+    reconstruction_loss,
+    structural_loss,
+)
+from lineament.methods.fabrec.model import normalise_images
+from lineament.training.recipe import Batch, Recipe, Update
+from lineament.training.registry import register_recipe
+
+# Steps between two updates of the code discriminator, and between two code losses of the encoder (published).
+CODE_DISCRIMINATOR_EVERY, CODE_LOSS_EVERY = 4, 2
+# Weight of generated faces in the losses of the image discriminator where they take part.
+MIX_SHARE = 0.25
+
+NETWORKS = ("encoder", "decoder", "code_discriminator", "image_discriminator")
+
+
+@dataclass(frozen=True)
+class AutoencoderConfig(FabrecConfig):
+    """What can be set when training the autoencoder; the defaults are the published third stage, all losses on."""
+
+    # Faces of one step.
+    batch_size: int = 50
+    steps: int = 43000
+    checkpoint_every: int = 1000
+    # Steps at the beginning without the image discriminator; a negative number leaves it out altogether.
+    gan_from: int = 0
+    # Steps at the beginning without the structural loss; a negative number leaves it out altogether.
+    structure_from: int = 0
+    # Let the image discriminator also judge faces decoded from mixtures of two codes.
+    mixes: bool = False
+    # Learning rate of Adam for encoder, decoder and code discriminator.
+    learning_rate: float = 2e-5
+    # Learning rate of the image discriminator.
+    discriminator_rate: float = 1e-5
+    # First decay of Adam (its second is 0.999).
+    beta: float = 0.0
+    # Steps between two updates of the image discriminator.
+    discriminator_every: int = 2
+    # Steps after which the published counters of updates begin again; 0 never begins again.
+    steps_per_epoch: int = 0
+    # Range of the values in the structural loss: unit, or published (guessed from the darkest pixel).
+    value_range: str = "unit"
+    # Published level of random moves, 0 to 7.
+    augmentation: int = 4
+    # Mirror half of the pictures.
+    mirror: bool = True
+    # Pictures used by an evaluation during training.
+    evaluate_count: int = 64
+
+
+class Progress(nn.Module):
+    """Counts steps in a buffer, so that a resumed run knows where it was."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+
+    count: Tensor
+
+    def forward(self) -> int:
+        """Return how many steps there were before, and count this one."""
+        before = int(self.count)
+        self.count += 1
+        return before
+
+
+_PUBLISHED = {"resampling": "published", "value_range": "published", "size": 256}
+
+
+@register_recipe
+class AutoencoderRecipe(Recipe[AutoencoderConfig]):
+    """An adversarial autoencoder of faces, learnt without labels."""
+
+    name = "fabrec-ae"
+    method = "fabrec"
+    summary = "adversarial autoencoder of unlabelled faces (3FabRec)"
+    config_class = AutoencoderConfig
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {"size": 64, "width": 4, "code": 8, "steps": 2, "batch_size": 2, "evaluate_count": 2},
+        # The published schedule, an epoch of 42836 steps each; --base names the run of the stage before.
+        "stage1": {**_PUBLISHED, "gan_from": -1, "structure_from": -1, "steps": 42836},
+        "stage2": {**_PUBLISHED, "size": 0, "structure_from": -1, "steps": 42836},
+        "stage3": {**_PUBLISHED, "size": 0, "steps": 42836},
+        # Under an hour on two cores: thin networks, all three stages in one run, faster rates.
+        "small": {
+            "size": 64,
+            "width": 16,
+            "code": 64,
+            "batch_size": 16,
+            "steps": 6000,
+            "gan_from": 4000,
+            "structure_from": 1000,
+            "learning_rate": 5e-4,
+            "discriminator_rate": 1e-4,
+            "beta": 0.5,
+            "augmentation": 3,
+            "figures_every": 2000,
+            "evaluate_every": 1000,
+        },
+    }
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        fresh = not config.settled
+        super().__init__(settle(config))
+        self._weights_from = config.base if fresh and config.base not in ("", RANDOM_BASE) else ""
+        self.spread = level(config.augmentation)
+        if config.value_range not in ("unit", "published"):
+            raise UsageError(f"value_range is unit or published, not {config.value_range!r}.")
+
+    @property
+    def judged(self) -> bool:
+        """Whether the image discriminator takes part at any time."""
+        return self.config.gan_from >= 0
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Encoder, decoder, both discriminators, and a counter of steps."""
+        networks = self.config.layout.autoencoder()
+        if self._weights_from:
+            take_weights(networks, self._weights_from, NETWORKS)
+        networks["image_discriminator"].requires_grad_(self.judged)
+        return {**networks, "progress": Progress()}
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """One Adam for each network."""
+        c = self.config
+        rates = dict.fromkeys(NETWORKS, c.learning_rate) | {"image_discriminator": c.discriminator_rate}
+        names = NETWORKS if self.judged else NETWORKS[:-1]
+        return {
+            name: torch.optim.Adam(networks[name].parameters(), lr=rates[name], betas=(c.beta, 0.999))
+            for name in names
+        }
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Crop and move one face; draw the normal code that its own is compared with."""
+        c = self.config
+        view = c.view
+        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        image = view.picture(sample.image, view.region(sample), move)
+        return {"image": normalise_images(image), "noise": code_noise(c.code, generator)}
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step in the published order: code discriminator, image discriminator, then encoder and decoder."""
+        c = self.config
+        done = networks["progress"]()
+        turn = done % c.steps_per_epoch if c.steps_per_epoch else done
+        judge_images = self.judged and done >= c.gan_from * c.accumulate
+        structural = 0 <= c.structure_from * c.accumulate <= done
+        update.zero()
+        images: Tensor = batch["image"]
+        codes = networks["encoder"](images)
+        values: dict[str, Tensor] = {}
+        judge = networks["code_discriminator"]
+        if turn % CODE_DISCRIMINATOR_EVERY == 0:
+            loss = discriminator_loss(judge(batch["noise"]), judge(codes.detach()))
+            update.backward(loss, "code_discriminator")
+            update.step("code_discriminator")
+            values["code_discriminator"] = loss
+        # The published code runs this loss backward by itself; gradients add up, so one pass with the others does.
+        code_loss = deception_loss(judge(codes)) if turn % CODE_LOSS_EVERY == 0 else None
+        decoded: Tensor = networks["decoder"](codes).image
+        pixels = pixel_loss(images, decoded)
+        structure = structural_loss(images, decoded, cast(Range, c.value_range)) if structural else None
+        loss = reconstruction_loss(pixels, structure)
+        if judge_images:
+            mixed = networks["decoder"](mix_codes(codes.detach())).image if c.mixes else None
+            if turn % c.discriminator_every == 0:
+                values["image_discriminator"] = self._judge(networks, images, decoded, mixed, update)
+            deception = deception_loss(networks["image_discriminator"](decoded))
+            if mixed is not None:
+                other = deception_loss(networks["image_discriminator"](mixed))
+                deception = (1 - MIX_SHARE) * deception + MIX_SHARE * other
+            loss = loss + deception
+            values["deception"] = deception
+        values |= {"loss": loss, "pixels": pixels}
+        if structure is not None:
+            values["structure"] = structure
+        if code_loss is not None:
+            values["code"] = code_loss
+            loss = loss + code_loss
+        update.backward(loss, "encoder", "decoder")
+        update.step("encoder", "decoder")
+        return {key: value.detach() for key, value in values.items()}
+
+    def _judge(
+        self,
+        networks: dict[str, nn.Module],
+        images: Tensor,
+        decoded: Tensor,
+        mixed: Tensor | None,
+        update: Update,
+    ) -> Tensor:
+        """Update the image discriminator."""
+        judge = networks["image_discriminator"]
+        real = judge(images)
+        loss = discriminator_loss(real, judge(decoded.detach()))
+        if mixed is not None:
+            other = discriminator_loss(real, judge(mixed.detach()))
+            loss = (1 - MIX_SHARE) * loss + MIX_SHARE * other
+        update.backward(loss, "image_discriminator")
+        update.step("image_discriminator")
+        return loss
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Pixel error (0 to 255) and 1 - SSIM of reconstructions of validation faces."""
+        from lineament.methods.fabrec.evaluate import reconstruction_errors
+
+        count = min(len(source), self.config.evaluate_count)
+        return reconstruction_errors(networks, source, self.config.view, range(count))
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Reconstructions, random samples, interpolations, maps of the structural error."""
+        from lineament.methods.fabrec.figures import autoencoder_figures
+
+        return autoencoder_figures(networks, source, self.config.view, self.config.code, folder)
+
+
+def mix_codes(codes: Tensor) -> Tensor:
+    """Random points on the lines between each code of a batch ``[B, code]`` and another of it."""
+    other = codes[torch.randperm(len(codes), device=codes.device)]
+    return codes + (other - codes) * torch.rand(len(codes), 1, device=codes.device, dtype=codes.dtype)

@@ -1,0 +1,174 @@
+"""Landmarks from a handful of labels on a trained autoencoder: the recipe `fabrec-landmarks`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError, UsageError
+from lineament.faces.schemes import convert_points, mirror_values, scheme
+from lineament.methods.fabrec.augment import draw_move, level
+from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, settle, take_weights
+from lineament.methods.fabrec.crop import region_side
+from lineament.methods.fabrec.heatmaps import SIGMA, Style, draw_heatmaps
+from lineament.methods.fabrec.loss import heatmap_loss
+from lineament.methods.fabrec.model import normalise_images
+from lineament.training.recipe import Batch, Recipe, Update
+from lineament.training.registry import register_recipe
+
+
+@dataclass(frozen=True)
+class LandmarkConfig(FabrecConfig):
+    """What can be set when learning landmarks; sizes and networks are taken over from the base run."""
+
+    # Faces of one step; fewer labels than that are repeated, each time moved anew.
+    batch_size: int = 10
+    steps: int = 2000
+    checkpoint_every: int = 500
+    # Landmark scheme to learn; labels are converted to it where they can be.
+    scheme: str = "68"
+    # Tune the encoder too; with fewer than 50 labels this gains little and may overfit.
+    tune_encoder: bool = False
+    # Learning rate of the transfer layers.
+    learning_rate: float = 1e-3
+    # Learning rate of the encoder.
+    encoder_rate: float = 2e-5
+    # Deviation of the target heatmaps in pixels of a 128 px heatmap.
+    sigma: float = SIGMA
+    # Heatmaps: exact (drawn and read below a pixel), or published.
+    heatmaps: str = "exact"
+    # Published level of random moves, 0 to 7; 6 is that of the paper.
+    augmentation: int = 6
+    # Mirror half of the pictures; landmarks change sides as the scheme says.
+    mirror: bool = True
+    # Average with the prediction for the mirrored picture.
+    mirrored_look: bool = True
+    # Labelled faces used by an evaluation during training.
+    evaluate_count: int = 64
+
+
+@register_recipe
+class LandmarkRecipe(Recipe[LandmarkConfig]):
+    """Interleaved transfer layers on a frozen decoder."""
+
+    name = "fabrec-landmarks"
+    method = "fabrec"
+    summary = "landmark heatmaps from a few labels on a trained autoencoder (--base RUN)"
+    config_class = LandmarkConfig
+    best_metric = "landmark_error_percent"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "base": RANDOM_BASE,
+            "size": 64,
+            "width": 4,
+            "code": 8,
+            "steps": 2,
+            "batch_size": 2,
+            "evaluate_count": 2,
+        },
+        # As published: whole-pixel heatmaps, no mirrored look, batches of 40, flips as the only augmentation.
+        "faithful": {
+            "heatmaps": "published",
+            "resampling": "published",
+            "mirrored_look": False,
+            "batch_size": 40,
+            "augmentation": 0,
+        },
+    }
+
+    def __init__(self, config: LandmarkConfig) -> None:
+        fresh = not config.settled
+        if not config.base:
+            raise UsageError("fabrec-landmarks needs the autoencoder to build on: give --base RUN.")
+        super().__init__(settle(config))
+        self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
+        self.spread = level(config.augmentation)
+        self.landmarks = scheme(config.scheme)
+        if config.heatmaps not in ("exact", "published"):
+            raise UsageError(f"heatmaps is exact or published, not {config.heatmaps!r}.")
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Encoder, frozen decoder, and the transfer layers."""
+        c = self.config
+        parts = c.layout.autoencoder()
+        networks: dict[str, nn.Module] = {
+            "encoder": parts["encoder"],
+            "decoder": parts["decoder"],
+            "transfer": c.layout.transfer(len(self.landmarks)),
+        }
+        if self._weights_from:
+            take_weights(networks, self._weights_from, networks)
+        networks["decoder"].requires_grad_(False)
+        networks["encoder"].requires_grad_(c.tune_encoder)
+        return networks
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Adam for the transfer layers, and a slower one for a tuned encoder."""
+        c = self.config
+        optimisers: dict[str, torch.optim.Optimizer] = {
+            "transfer": torch.optim.Adam(networks["transfer"].parameters(), lr=c.learning_rate)
+        }
+        if c.tune_encoder:
+            optimisers["encoder"] = torch.optim.Adam(networks["encoder"].parameters(), lr=c.encoder_rate)
+        return optimisers
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Crop and move one labelled face."""
+        c = self.config
+        if sample.landmarks is None or sample.scheme is None:
+            raise DataError(
+                f"{sample.id} has no landmarks: fabrec-landmarks learns from labelled faces only."
+            )
+        points = convert_points(sample.landmarks.double(), sample.scheme, self.landmarks)
+        view = c.view
+        region = view.region(sample)
+        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        image = view.picture(sample.image, region, move)
+        placed = view.points(points, self.landmarks, region, move)
+        known = torch.isfinite(placed).all(-1)
+        if sample.scheme == self.landmarks.name and sample.visibility is not None and c.heatmaps == "exact":
+            seen = sample.visibility
+            known &= mirror_values(seen, self.landmarks) if move.mirror else seen
+        return {"image": normalise_images(image), "points": placed.float(), "known": known}
+
+    def targets(self, points: Tensor) -> Tensor:
+        """Target heatmaps ``[B, K, h, h]`` of landmarks ``[B, K, 2]`` in pixels of the picture."""
+        c = self.config
+        side = c.layout.heatmap
+        return draw_heatmaps(points, c.size, side, c.sigma * side / 128, cast(Style, c.heatmaps))
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step; all normalisation uses its running statistics, as published."""
+        c = self.config
+        networks["encoder"].eval()
+        networks["decoder"].eval()
+        images: Tensor = batch["image"]
+        with torch.set_grad_enabled(c.tune_encoder):
+            x1 = networks["decoder"](networks["encoder"](images), picture=False).x1
+        heatmaps = networks["transfer"](x1, networks["decoder"])
+        known = batch["known"] if c.heatmaps == "exact" else None
+        loss = heatmap_loss(heatmaps, self.targets(batch["points"]), known)
+        update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
+        return {"loss": loss.detach()}
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Landmark error in % of the inter-ocular distance on validation faces, cropped by their boxes."""
+        from lineament.methods.fabrec.landmarks import LandmarkPredictor
+        from lineament.report.landmark_scores import score_landmarks
+
+        predictor = LandmarkPredictor(self.config, networks)
+        count = min(len(source), self.config.evaluate_count)
+        scores = score_landmarks(predictor, source, range(count))
+        return {} if scores is None else {"landmark_error_percent": 100 * scores.mean}
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Five tiles per face: input, reconstruction, heatmaps, landmarks in both."""
+        from lineament.methods.fabrec.figures import landmark_figures
+        from lineament.methods.fabrec.landmarks import LandmarkPredictor
+
+        return landmark_figures(LandmarkPredictor(self.config, networks), source, folder)

@@ -1,0 +1,41 @@
+"""LMH, the interleaved transfer layers: landmarks read out of a frozen decoder (section 3.2 of the paper)."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from lineament.methods.fabrec.decoder import Decoder
+
+
+class TransferLayers(nn.Module):
+    """One 3x3 convolution after each of the decoder's stages, and one heatmap per landmark at the end.
+
+    Args:
+        landmarks: Number of landmarks.
+        width: Channels of the decoder's last stage.
+        stages: Decoder stages that are used: four, from 8 to 64 px, so that heatmaps are 128 px wide; the 64 px decoder
+            has only three.
+    """
+
+    def __init__(self, landmarks: int, width: int = 64, stages: int = 4) -> None:
+        super().__init__()
+        self.count = stages
+        self.lin = nn.ConvTranspose2d(width, landmarks, 4, 2, 1, bias=False)
+        channels = [4 * width, 2 * width, width, width][:stages]
+        for number, depth in enumerate(channels, start=1):
+            self.add_module(f"t{number}", nn.Conv2d(depth, depth, 3, 1, 1, bias=False))
+
+    def forward(self, x1: Tensor, decoder: Decoder) -> Tensor:
+        """Heatmaps of a batch.
+
+        Args:
+            x1: ``[B, 4 width, 8, 8]`` the first stage of ``decoder``.
+            decoder: Its further stages are run between the transfer layers.
+
+        Returns:
+            ``[B, K, side, side]`` raw scores, 1 at a landmark; ``side`` is 128, for 64 px pictures 64.
+        """
+        x = self.t1(x1)
+        for number in range(2, self.count + 1):
+            x = getattr(self, f"t{number}")(decoder.layer(number)(x))
+        return self.lin(x)
