@@ -81,12 +81,23 @@ def test_hourglass_equals_the_reference(goldens: Path):
             torch.testing.assert_close(outputs["output"], golden["output_eval"], rtol=0, atol=1e-4 * scale)
             assert_stages_equal(golden, outputs)
             if "output_train" in golden:
-                network.train()
-                with torch.no_grad():
-                    trained = network(golden["input"])
-                scale = float(golden["output_train"].abs().max())
-                # One image: the deepest batch norm sees nine values; float32 itself is off by 2e-4 of float64 here.
-                torch.testing.assert_close(trained, golden["output_train"], rtol=0, atol=5e-4 * scale)
+                check_training_output(network.train(), golden)
+
+
+def check_training_output(network: nn.Module, golden: dict[str, Tensor]) -> None:
+    """Compare a forward pass with batch statistics.
+
+    From one picture the deepest normalisation takes its statistics of nine values, and 1e-4 of the largest output is
+    below what float32 can hold: the recorded output is 1.6e-4 from our float64 one (root mean square 3.4e-5), and
+    rounding each convolution of a float64 pass at random to 24 bits moves it by 1.2e-4 to 1.3e-4.
+    """
+    expected = golden["output_train"].double()
+    scale = float(expected.abs().max())
+    for dtype, largest, typical in ((torch.float32, 4e-4, 1e-4), (torch.float64, 3e-4, 6e-5)):
+        with torch.no_grad():
+            error = (network.to(dtype)(golden["input"].to(dtype)).double() - expected) / scale
+        assert float(error.abs().max()) < largest
+        assert float(error.square().mean().sqrt()) < typical
 
 
 def make_regressor(golden: dict[str, Tensor]) -> LandmarkRegressor:
