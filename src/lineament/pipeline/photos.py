@@ -12,7 +12,7 @@ from lineament.errors import DataError, UsageError
 FACES = ".faces"
 LANDMARKS = ".landmarks"
 # Pictures that earlier runs drew; they are no photographs.
-OVERLAYS = (".faces.png", ".landmarks.png", ".match.png")
+OVERLAYS = (".faces.png", ".landmarks.png", ".match.png", ".turn.png", ".onto.png", ".depth.png")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,113 @@
+"""The depth of a face's keypoints: that of a head fitted to them, or that of a trained DepthNet."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lineament.errors import CheckpointError
+from lineament.faces.schemes import convert_points
+from lineament.geometry.rotation import matrix_from_pose
+from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.pipeline.turn.head_fit import HeadFit
+from lineament.training.run import Run, open_run
+
+# The network has seen faces that fill their picture: side of the picture in outer eye distances.
+FRAME = 3.6
+# Where the middle of the points lies in it.
+MIDDLE = (0.5, 0.57)
+# Yaw of the targets, in degrees, over which the depth of the one source is averaged.
+TARGET_YAWS = (-25.0, 0.0, 25.0)
+
+
+@dataclass(frozen=True)
+class KeypointDepth:
+    """Depth of the 68 keypoints.
+
+    Attributes:
+        values: ``[68]`` float64, pixels, growing away from the camera; 0 midway between the outer eye corners.
+        origin: Words that say where it comes from.
+        correlation: Of the network's own depth with the fitted head's, -1..1; None without a network.
+    """
+
+    values: Tensor
+    origin: str
+    correlation: float | None = None
+
+
+def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
+    """Open a run of a depthnet recipe.
+
+    Raises:
+        LineamentError: If there is no such run.
+        CheckpointError: If it is of another method or damaged.
+    """
+    from lineament.methods import register_all
+
+    register_all()
+    opened = open_run(run)
+    if opened.method != "depthnet":
+        raise CheckpointError(
+            f"the run {opened.folder} is of the method {opened.method!r} and predicts no depth: give a run of depthnet."
+        )
+    recipe: Any = opened.build_recipe()
+    return opened, recipe.predictor(opened.load_networks())
+
+
+def head_depth(fit: HeadFit) -> KeypointDepth:
+    """Depth of the fitted head's own landmarks."""
+    words = f"the {fit.head.name} head fitted to the keypoints (off by {100 * fit.error:.1f} % of the eye distance)"
+    return KeypointDepth(fit.landmarks[:, 2] - _zero(fit), words)
+
+
+def _zero(fit: HeadFit) -> Tensor:
+    return fit.landmarks[[36, 45], 2].mean()
+
+
+def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredictor) -> KeypointDepth:
+    """Depth by a trained DepthNet, brought to the scale of the fitted head.
+
+    What keypoints alone do not determine (sign, scale and a shear of the depth) is taken from the head: the network's
+    depth ``d`` becomes ``a + b x + c y + e d``, the closest such to the head's depths. Its shape stays the network's.
+
+    Args:
+        fit: The head fitted to ``points``; it also gives the targets.
+        points: ``[68, 2]`` xy in pixels.
+        run: The run, for messages.
+        predictor: Its network.
+    """
+    side = FRAME * float((points[36] - points[45]).norm())
+    middle = (points.amax(0) + points.amin(0)).double() / 2
+    source = _framed(points.double(), middle, side)
+    targets = torch.stack([_framed(_turned(fit, math.radians(yaw)), middle, side) for yaw in TARGET_YAWS])
+    own = predictor.depth(source.expand(len(targets), -1, -1).float(), targets.float()).double().mean(0)
+    pair = torch.cat([source, own[:, None]], dim=1)
+    own = convert_points(pair, "66", "68")[:, 2]
+    head = fit.landmarks[:, 2]
+    columns = torch.stack([torch.ones_like(own), *points.double().T, own], dim=1)
+    factors = torch.linalg.lstsq(columns, head[:, None]).solution
+    aligned = (columns @ factors)[:, 0]
+    correlation = float(torch.corrcoef(torch.stack([own, head]))[0, 1])
+    words = (
+        f"{run.folder} ({run.recipe}), sign, scale and shear fitted to the {fit.head.name} head "
+        f"(correlation before the fit {correlation:.2f})"
+    )
+    return KeypointDepth(aligned - _zero(fit), words, correlation)
+
+
+def _framed(points: Tensor, middle: Tensor, side: float) -> Tensor:
+    """Keypoints ``[68, 2]`` as 66 points over a square picture around the face."""
+    return convert_points((points - middle) / side + torch.tensor(MIDDLE, dtype=torch.float64), "68", "66")
+
+
+def _turned(fit: HeadFit, yaw: float) -> Tensor:
+    """The fitted head's landmarks ``[68, 2]`` with another yaw."""
+    middle = fit.landmarks.mean(0)
+    turn = (
+        fit.rotation @ matrix_from_pose(torch.tensor([yaw, 0.0, 0.0], dtype=torch.float64)) @ fit.rotation.T
+    )
+    return ((fit.landmarks - middle) @ turn.T + middle)[:, :2]

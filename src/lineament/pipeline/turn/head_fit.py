@@ -1,0 +1,146 @@
+"""Fits a head model to 68 landmarks of one picture: pose, size, identity and expression, seen from far away."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from scipy.optimize import lsq_linear
+from torch import Tensor
+
+from lineament.data.synthetic.head.model import HeadModel
+from lineament.errors import DataError
+from lineament.geometry.affine_fit import fit_affine
+from lineament.geometry.rotation import pose_from_matrix
+
+ROUNDS = 6
+# Landmark error in shares of the inter-ocular distance at which a coefficient of one standard deviation is worth it.
+NOISE = 0.02
+# An activation of one is a whole expression: rarer than one standard deviation of identity.
+EXPRESSION_PRIOR = 2.0
+# The outline of the cheeks is where the head turns away from the camera, not a fixed point of the skin.
+OUTLINE_WEIGHT = 0.4
+OUTLINE = tuple(range(17))
+
+
+@dataclass(frozen=True)
+class HeadFit:
+    """A head placed over a picture under scaled orthographic projection.
+
+    Attributes:
+        head: The model.
+        vertices: ``[V, 3]`` float64: x and y in pixels of the picture, z in pixels too, growing away from the camera.
+        landmarks: ``[68, 3]`` the model's landmarks in the same frame.
+        rotation: ``[3, 3]`` head frame to camera frame.
+        scale: Pixels per millimetre of the model.
+        error: Mean distance between the model's landmarks and the given ones, in shares of the inter-ocular distance.
+    """
+
+    head: HeadModel
+    vertices: Tensor
+    landmarks: Tensor
+    rotation: Tensor
+    scale: float
+    error: float
+
+    @property
+    def pose(self) -> Tensor:
+        """``[3]`` yaw, pitch, roll in radians."""
+        return pose_from_matrix(self.rotation)
+
+
+def fit_head(head: HeadModel, points: Tensor) -> HeadFit:
+    """Fit a head to landmarks.
+
+    Alternates between the camera (affine fit, made a scaled rotation) and a ridge fit of the coefficients, with
+    activations of expressions kept in 0..1.
+
+    Args:
+        head: The model.
+        points: ``[68, 2]`` xy in pixels.
+
+    Raises:
+        DataError: If the points coincide or lie on a line, or no pose explains them.
+    """
+    target = points.detach().double().numpy()
+    distance = float(np.linalg.norm(target[36] - target[45]))
+    if not (np.isfinite(target).all() and distance > 1):
+        raise DataError("the outer eye corners lie within one pixel of each other: no head can be fitted.")
+    basis = _landmark_basis(head)  # [1 + M, 68, 3]
+    weights = np.ones(68)
+    weights[list(OUTLINE)] = OUTLINE_WEIGHT
+    coefficients = np.zeros(len(basis) - 1)
+    for _ in range(ROUNDS):
+        shape = basis[0] + np.tensordot(coefficients, basis[1:], 1)
+        scale, rotation, shift = _camera(shape, target, weights)
+        coefficients = _coefficients(basis, head, target, weights, scale, rotation, shift, distance)
+    count = len(head.identity)
+    vertices = head.vertices(
+        coefficients[None, :count].astype(np.float32), coefficients[None, count:].astype(np.float32)
+    )
+    scale, rotation, shift = _camera(head.landmarks(vertices)[0].astype(np.float64), target, weights)
+    placed = scale * vertices[0].astype(np.float64) @ rotation.T + np.append(shift, 0.0)
+    found = head.landmarks(placed[None])[0]
+    error = float(np.linalg.norm(found[:, :2] - target, axis=1).mean()) / distance
+    return HeadFit(
+        head,
+        torch.from_numpy(placed),
+        torch.from_numpy(found.astype(np.float64)),
+        torch.from_numpy(rotation),
+        float(scale),
+        error,
+    )
+
+
+def _landmark_basis(head: HeadModel) -> np.ndarray:
+    """Neutral landmarks, then their change with each coefficient: ``[1 + I + E, 68, 3]`` float64."""
+    blocks = [head.neutral[None], head.identity, head.expression]
+    return np.concatenate([head.landmarks(block) for block in blocks]).astype(np.float64)
+
+
+def _camera(
+    shape: np.ndarray, target: np.ndarray, weights: np.ndarray
+) -> tuple[float, np.ndarray, np.ndarray]:
+    """Scale, rotation and shift of the scaled orthographic camera that sees ``shape`` at ``target``."""
+    # Points of the outline count less; a fit without weights knows only how often a point comes.
+    repeated = np.repeat(np.arange(len(shape)), np.round(weights / OUTLINE_WEIGHT * 2).astype(int))
+    matrix = fit_affine(
+        torch.from_numpy(shape[None, repeated, :2]),
+        torch.from_numpy(shape[None, repeated, 2]),
+        torch.from_numpy(target[None, repeated]),
+    )[0].numpy()
+    left, values, right = np.linalg.svd(matrix[:, :3], full_matrices=False)
+    if not values.min() > 1e-6:
+        raise DataError("the keypoints lie on one line: no head can be fitted to them.")
+    two = left @ right  # nearest pair of orthonormal rows
+    rotation = np.vstack([two, np.cross(two[0], two[1])])
+    scale = float(values.mean())
+    seen = scale * shape @ rotation[:2].T
+    shift = np.average(target - seen, axis=0, weights=weights)
+    return scale, rotation, shift
+
+
+def _coefficients(
+    basis: np.ndarray,
+    head: HeadModel,
+    target: np.ndarray,
+    weights: np.ndarray,
+    scale: float,
+    rotation: np.ndarray,
+    shift: np.ndarray,
+    distance: float,
+) -> np.ndarray:
+    """Ridge fit of identity and expression under a given camera, activations in 0..1."""
+    seen = scale * basis @ rotation[:2].T  # [1 + M, 68, 2]
+    root = np.sqrt(weights)[:, None] / (NOISE * distance)
+    wanted = ((target - shift - seen[0]) * root).ravel()
+    effects = (seen[1:] * root).reshape(len(basis) - 1, -1).T
+    count, expressions = len(head.identity), len(head.expression)
+    prior = np.concatenate([np.ones(count), np.full(expressions, EXPRESSION_PRIOR)])
+    system = np.vstack([effects, np.diag(prior)])
+    right = np.concatenate([wanted, np.zeros(len(prior))])
+    low = np.concatenate([np.full(count, -3.0), np.zeros(expressions)])
+    high = np.concatenate([np.full(count, 3.0), np.ones(expressions)])
+    solution: np.ndarray = lsq_linear(system, right, (low, high + 1e-9), method="bvls").x
+    return solution

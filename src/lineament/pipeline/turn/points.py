@@ -1,0 +1,156 @@
+"""Where the 68 keypoints of a face come from: a file, a landmark model, or a head put on a detector's five points."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from scipy.optimize import least_squares
+from torch import Tensor
+
+from lineament.data.synthetic.head.model import HeadModel
+from lineament.errors import DataError, UsageError
+from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
+from lineament.faces.keypoints import FaceLabel, read_keypoints
+from lineament.faces.schemes import convert_points
+from lineament.geometry.rotation import matrix_from_pose
+from lineament.pipeline.load import LandmarkModel
+
+# Radians of pitch and yaw that are taken for one standard deviation where five points hardly tell.
+EXPECTED_YAW, EXPECTED_PITCH = 0.5, 0.12
+# Smaller faces show nothing when turned.
+SMALLEST = 12.0
+
+
+@dataclass(frozen=True)
+class FacePoints:
+    """Keypoints of one face.
+
+    Attributes:
+        points: ``[68, 2]`` float32 xy in pixels.
+        origin: Words that say where they come from.
+    """
+
+    points: Tensor
+    origin: str
+
+
+def points_from_file(path: Path, name: str, size: tuple[int, int]) -> FacePoints:
+    """Read the keypoints of a picture from a label file (json, csv, pts).
+
+    Args:
+        path: The file; of several faces the largest of the picture is taken.
+        name: Name of the picture; a file that names other pictures only is refused.
+        size: Width and height of the picture.
+
+    Raises:
+        DataError: If it cannot be read, holds no face of the picture, lacks points, or they lie outside.
+    """
+    labels = read_keypoints(path)
+    marked = [face for face in labels.faces if face.landmarks is not None]
+    if not marked or labels.scheme is None:
+        raise DataError(f"{path} holds no keypoints.")
+    named = [face for face in marked if not face.image or Path(face.image).name == Path(name).name]
+    if not named and len(marked) > 1:
+        raise DataError(f"{path} holds {len(marked)} faces, but none of {Path(name).name}.")
+    face = max(named or marked, key=_extent)
+    assert face.landmarks is not None
+    try:
+        points = convert_points(face.landmarks, labels.scheme, "68")
+    except UsageError as error:
+        raise DataError(
+            f"{path}: 68 points are needed, or such as can be turned into them: {error}"
+        ) from error
+    check_points(points, size, str(path))
+    return FacePoints(points.float(), f"read from {path}")
+
+
+def _extent(face: FaceLabel) -> float:
+    assert face.landmarks is not None
+    return float((face.landmarks.amax(0) - face.landmarks.amin(0)).prod())
+
+
+def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:
+    """Refuse keypoints of which a third or more lie outside of the picture, or that are too close to each other.
+
+    Raises:
+        DataError: In these cases.
+    """
+    width, height = size
+    inside = (points >= -0.5).all(-1) & (points[:, 0] <= width - 0.5) & (points[:, 1] <= height - 0.5)
+    outside = int((~inside).sum())
+    if 3 * outside >= len(points):
+        raise DataError(
+            f"{what}: {outside} of {len(points)} keypoints lie outside the picture of {width} x {height} pixels: "
+            "are they of another picture or size?"
+        )
+    if float((points[36] - points[45]).norm()) < SMALLEST:
+        raise DataError(f"{what}: the eyes lie less than {SMALLEST:g} pixels apart: choose a larger picture.")
+
+
+def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
+    """Find the main face of a photo ``[3, H, W]``.
+
+    Raises:
+        DataError: If there is none.
+    """
+    face = main_face(detect_faces(image, make_detector(detector), min_score=0.7)[0])
+    if face is None:
+        raise DataError(
+            f"{name}: no face was found in it: choose a picture in which it is larger or less turned, "
+            "or give its keypoints with --keypoints."
+        )
+    return face
+
+
+def points_from_model(model: LandmarkModel, image: Tensor, name: str) -> FacePoints:
+    """Keypoints by one of our landmark models.
+
+    Raises:
+        DataError: If there is no face, or the model's scheme cannot become 68 points.
+    """
+    found = model.face(image, find_face(image, name)).landmarks
+    try:
+        points = convert_points(found, model.predictor.scheme, "68")
+    except UsageError as error:
+        raise DataError(f"the landmarks of {model.run.folder} cannot be used here: {error}") from error
+    check_points(points, (image.shape[2], image.shape[1]), name)
+    return FacePoints(points.float(), f"found by {model.run.folder}")
+
+
+def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:
+    """Place a mean head on the detector's five points and take its landmarks; good to some 5 % of the eye distance.
+
+    Raises:
+        DataError: If there is no face, or the detector gave no points.
+    """
+    face = find_face(image, name)
+    if face.points is None:
+        raise DataError(f"{name}: the detector found a face but no points in it: give --keypoints.")
+    points = place_mean_head(head, face.points)
+    check_points(points, (image.shape[2], image.shape[1]), name)
+    return FacePoints(points, f"those of the {head.name} head, placed on the detector's five points")
+
+
+def place_mean_head(head: HeadModel, five: Tensor) -> Tensor:
+    """Project the mean head's 68 landmarks so that its five points come close to ``five`` ``[5, 2]``."""
+    shape = {name: head.landmarks(head.neutral[None], name)[0].astype(np.float64) for name in ("5", "68")}
+    target = five.detach().double().numpy()
+    size = float(np.linalg.norm(target[1] - target[0]))
+    across = target[1] - target[0]
+    roll = float(np.arctan2(across[1], across[0]))
+    scale = size / float(np.linalg.norm(shape["5"][1] - shape["5"][0]))
+
+    def project(values: np.ndarray, points: np.ndarray) -> np.ndarray:
+        rotation = matrix_from_pose(torch.from_numpy(values[:3])).numpy()
+        seen: np.ndarray = np.exp(values[3]) * scale * points @ rotation[:2].T + values[4:6] * size
+        return seen
+
+    def error(values: np.ndarray) -> np.ndarray:
+        off = (project(values, shape["5"]) - target).ravel() / (0.03 * size)
+        return np.concatenate([off, [values[0] / EXPECTED_YAW, values[1] / EXPECTED_PITCH]])
+
+    start = np.array([0.0, 0.0, roll, 0.0, *(target[:2].mean(0) / size)])
+    return torch.from_numpy(project(least_squares(error, start).x, shape["68"])).float()

@@ -1,0 +1,77 @@
+"""The part of a photograph that is shown, resampled once to the size of the result."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from lineament.faces.resample import crop_image
+from lineament.geometry.similarity import Similarity
+from lineament.pipeline.turn.render import Window
+
+# Side of the shown square (with hair and collar, or the face alone) and width of the margin around it, in outer eye
+# distances.
+HEAD_SIDE, FACE_SIDE = 4.4, 3.0
+MARGIN = 1.2
+# A small face is enlarged by no more than this.
+MOST_ENLARGED = 2.0
+
+
+@dataclass(frozen=True)
+class View:
+    """A resampled part of a photograph.
+
+    Attributes:
+        picture: ``[3, H, W]`` the part with a margin around it.
+        window: What of ``picture`` is shown.
+        to_view: Pixels of the photograph to pixels of ``picture``.
+    """
+
+    picture: Tensor
+    window: Window
+    to_view: Similarity
+
+    @property
+    def shown(self) -> Tensor:
+        """``[3, h, w]`` what is shown, unturned."""
+        top, left = int(self.window.top), int(self.window.left)
+        return self.picture[:, top : top + self.window.height, left : left + self.window.width]
+
+
+def head_view(
+    image: Tensor, points: Tensor, size: int, *, whole: bool = False, side: float = HEAD_SIDE
+) -> View:
+    """Choose the view of a face.
+
+    Args:
+        image: ``[3, H, W]`` photograph.
+        points: ``[68, 2]`` keypoints in its pixels.
+        size: Longer side of the view in pixels.
+        whole: Show the whole photograph instead of a square around the head.
+        side: Side of that square in outer eye distances.
+    """
+    height, width = image.shape[1:]
+    unit = float((points[36] - points[45]).norm())
+    if whole:
+        left, top, across, down = -0.5, -0.5, float(width), float(height)
+    else:
+        middle = points[27:31].double().mean(0)
+        across, down = min(side * unit, float(width)), min(side * unit, float(height))
+        left = min(max(float(middle[0]) - across / 2, -0.5), width - 0.5 - across)
+        top = min(max(float(middle[1]) - down / 2, -0.5), height - 0.5 - down)
+    scale = min(size / max(across, down), MOST_ENLARGED)
+    shown = round(across * scale), round(down * scale)
+    margin = round(MARGIN * unit * scale)
+    to_view = Similarity(
+        torch.tensor(
+            [
+                [scale, 0.0, -0.5 - left * scale + margin],
+                [0.0, scale, -0.5 - top * scale + margin],
+            ],
+            dtype=torch.float64,
+        )
+    )
+    picture = crop_image(image, to_view, (shown[1] + 2 * margin, shown[0] + 2 * margin), fill="edge")
+    return View(picture.clamp(0, 1), Window(margin, margin, *shown), to_view)

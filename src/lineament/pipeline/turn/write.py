@@ -1,0 +1,110 @@
+"""Writes turned faces: a strip of pictures, a video or an animation, with its numbers beside it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import imageio.v2 as imageio
+import numpy as np
+import torch
+from PIL import Image, PngImagePlugin
+from torch import Tensor
+
+from lineament.data.files import replacing, write_text
+from lineament.errors import UsageError
+
+KINDS = {".png": "strip", ".mp4": "video", ".gif": "animation"}
+FRAMES_PER_SECOND = 24
+# Written into every picture: whoever finds it can know that it is none.
+NOTE = "Made by lineament turn: a photograph turned by computation, not a photograph."
+
+
+def kind_of(path: Path) -> str:
+    """Return ``strip``, ``video`` or ``animation`` for the ending of a file.
+
+    Raises:
+        UsageError: If it is none of .png, .mp4, .gif.
+    """
+    if path.suffix.lower() not in KINDS:
+        raise UsageError(
+            f"{path}: turned faces are written as .png, .mp4 or .gif, not as {path.suffix or 'no ending'}."
+        )
+    return KINDS[path.suffix.lower()]
+
+
+def to_bytes(picture: Tensor) -> np.ndarray:
+    """``[3, H, W]`` in 0..1 as ``[H, W, 3]`` uint8."""
+    pixels = (picture.clamp(0, 1) * 255).round().byte()
+    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
+
+
+def strip_of(pictures: Sequence[Tensor], gap: int = 4) -> Tensor:
+    """Pictures ``[3, h, w]`` side by side with white gaps."""
+    height = pictures[0].shape[1]
+    parts: list[Tensor] = []
+    for picture in pictures:
+        parts += [picture, torch.ones(3, height, gap)]
+    return torch.cat(parts[:-1], dim=2)
+
+
+def write_pictures(path: Path, pictures: Iterable[Tensor]) -> None:
+    """Write pictures ``[3, h, w]`` as the ending of the file says; it is complete or absent."""
+    kind = kind_of(path)
+    if kind == "strip":
+        write_png(path, strip_of(list(pictures)))
+        return
+    with replacing(path) as temporary:
+        if kind == "animation":
+            _write_gif(temporary, pictures)
+        else:
+            _write_video(temporary, pictures)
+
+
+def write_png(path: Path, picture: Tensor) -> None:
+    """Write one picture ``[3, h, w]`` with a note that it is computed."""
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Comment", NOTE)
+    with replacing(path) as temporary:
+        Image.fromarray(to_bytes(picture)).save(temporary, "PNG", pnginfo=note)
+
+
+def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
+    frames = [
+        Image.fromarray(to_bytes(picture)).quantize(128, dither=Image.Dither.NONE) for picture in pictures
+    ]
+    frames[0].save(
+        path,
+        "GIF",
+        save_all=True,
+        append_images=frames[1:],
+        duration=round(1000 / FRAMES_PER_SECOND),
+        loop=0,
+        comment=NOTE.encode(),
+    )
+
+
+def _write_video(path: Path, pictures: Iterable[Tensor]) -> None:
+    options = ["-metadata", f"comment={NOTE}"]
+    opened: Any = imageio.get_writer(
+        path,
+        format="FFMPEG",
+        mode="I",
+        fps=FRAMES_PER_SECOND,
+        codec="libx264",
+        quality=8,
+        macro_block_size=None,
+        output_params=options,
+    )
+    with opened as writer:
+        for picture in pictures:
+            pixels = to_bytes(picture)
+            # The codec halves the colours' resolution: sides must be even.
+            writer.append_data(pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2])
+
+
+def write_numbers(path: Path, numbers: dict[str, Any]) -> None:
+    """Write the numbers of a result beside it."""
+    write_text(path, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")
