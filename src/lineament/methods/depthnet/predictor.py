@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
-from lineament.methods.depthnet.model import Solve, check_keypoints, find_affine, predict_depth
+from lineament.methods.depthnet.model import Solve, check_keypoints, find_affine
 
 POINTS_SCHEME = "66"
 
@@ -38,7 +38,10 @@ class DepthPredictor:
 
     Attributes:
         scheme: The landmark scheme of the keypoints.
+        single: Whether the depth does not depend on the target.
     """
+
+    single = False
 
     def __init__(self, network: nn.Module, solve: Solve = "fixed", sigma: float = 0.0) -> None:
         self.network = network.eval()
@@ -49,7 +52,7 @@ class DepthPredictor:
     @torch.no_grad()
     def depth(self, source: Tensor, target: Tensor) -> Tensor:
         """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
-        return predict_depth(self.network, source, target)
+        return self._predict(source, target)[0]
 
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> DepthFit:
@@ -58,10 +61,14 @@ class DepthPredictor:
         Raises:
             UsageError: If the number of keypoints is not the network's.
         """
+        depth, learnt = self._predict(source, target)
+        return DepthFit(
+            depth, find_affine(self.solve, source, depth, target, sigma=self.sigma, learnt=learnt)
+        )
+
+    def _predict(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         check_keypoints(self.network, source, target)
-        depth, learnt = self.network(source, target)
-        affine = find_affine(self.solve, source, depth, target, sigma=self.sigma, learnt=learnt)
-        return DepthFit(depth, affine)
+        return self.network(source, target)
 
     def normalise(self, points: Tensor, size: tuple[int, int], which: str | LandmarkScheme) -> Tensor:
         """Keypoints as the network takes them.

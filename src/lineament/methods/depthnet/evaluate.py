@@ -1,0 +1,177 @@
+"""Scores over all ordered pairs of faces: DepthCorr and keypoint error (Moniz et al., section 4).
+
+Every face is a source once for each other face as target. Pairs are scored a source at a time and only sums are kept
+(and one error a pair), so that four million pairs need no more memory than the network and a few layers' outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
+from lineament.errors import DataError
+from lineament.methods.depthnet.folded import FoldedNetwork
+from lineament.methods.depthnet.model import Solve, find_affine, transfer
+from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.metrics.depth import PearsonSums
+
+# Target faces scored at a time.
+CHUNK = 2048
+
+# Depths [n, K] of one source given a slice of the targets, and predicted affine maps or None.
+PairDepths = Callable[[int, slice], tuple[Tensor, Tensor | None]]
+
+
+class Dump(Protocol):
+    """Takes the depths of one source face as they come."""
+
+    def __call__(self, source: int, targets: slice, depth: Tensor) -> None:
+        """Keep depths ``[n, K]`` of ``source`` given ``targets``."""
+        ...
+
+
+@dataclass(frozen=True)
+class PairScores:
+    """Sums over the ordered pairs of N faces; pairs of a face with itself are left out.
+
+    Attributes:
+        groups: Orientation of each face, ``[N]`` int64 into ``names``.
+        names: Words for the groups; a single ``all`` where orientations are not known.
+        correlations: Sums for each group of sources and of targets; None where depths are not known.
+        errors: ``[N, N]`` float32, row source, column target: mean squared error of the coordinates; NaN on the
+            diagonal.
+    """
+
+    groups: Tensor
+    names: tuple[str, ...]
+    correlations: list[list[PearsonSums]] | None
+    errors: Tensor
+
+    def depth_corr(self, source: str | None = None, target: str | None = None) -> float:
+        """DepthCorr over the pairs of a group of sources and one of targets; None is all of them."""
+        return float(self.correlation_per_keypoint(source, target).abs().sum())
+
+    def correlation_per_keypoint(self, source: str | None = None, target: str | None = None) -> Tensor:
+        """Signed correlation of each keypoint, ``[K]`` float64."""
+        if self.correlations is None:
+            raise DataError("DepthCorr needs faces with known depths.")
+        total = PearsonSums(self.correlations[0][0].mean.shape[1])
+        for row in self._chosen(source):
+            for column in self._chosen(target):
+                total.merge(self.correlations[row][column])
+        return total.correlations()
+
+    def keypoint_error(self, source: str | None = None, target: str | None = None) -> tuple[float, float]:
+        """Mean and population deviation of the keypoint error over the pairs."""
+        errors = self.pair_errors(source, target).double()
+        return float(errors.mean()), float(errors.std(correction=0))
+
+    def pair_errors(self, source: str | None = None, target: str | None = None) -> Tensor:
+        """Error of each pair of the groups, in one row."""
+        rows = torch.isin(self.groups, torch.tensor(self._chosen(source)))
+        columns = torch.isin(self.groups, torch.tensor(self._chosen(target)))
+        part = self.errors[rows][:, columns].flatten()
+        return part[~part.isnan()]
+
+    def _chosen(self, name: str | None) -> list[int]:
+        return list(range(len(self.names))) if name is None else [self.names.index(name)]
+
+
+def pair_depths(predictor: DepthPredictor, faces: KeypointSet) -> PairDepths:
+    """Depths that a predictor gives for the pairs of some faces."""
+    if predictor.single:
+        return given_depths(predictor.depth(faces.keypoints, faces.keypoints))
+    return FoldedNetwork(predictor.network, faces.keypoints)
+
+
+def given_depths(depth: Tensor) -> PairDepths:
+    """Depths ``[N, K]`` that do not depend on the target: the truth, or another tool's."""
+    return lambda source, targets: (depth[source].expand(targets.stop - targets.start, -1), None)
+
+
+@torch.no_grad()
+def score_pairs(predictor: DepthPredictor, faces: KeypointSet, *, dump: Dump | None = None) -> PairScores:
+    """Score a predictor over all ordered pairs of some faces.
+
+    Args:
+        predictor: The model.
+        faces: At least two.
+        dump: Takes all predicted depths.
+
+    Raises:
+        DataError: If there are fewer than two faces.
+    """
+    return score_depths(pair_depths(predictor, faces), faces, predictor.solve, predictor.sigma, dump=dump)
+
+
+@torch.no_grad()
+def score_true_depth(faces: KeypointSet, predictor: DepthPredictor | None = None) -> PairScores:
+    """Keypoint errors with the true depth in place of the predicted one: what no model of the source alone can beat.
+
+    A predictor with a learnt affine map keeps its own map; the depth alone is exchanged.
+    """
+    if faces.depth is None:
+        raise DataError("the error with true depth needs faces with known depths.")
+    true = given_depths(faces.depth)
+    if predictor is None:
+        return score_depths(true, faces)
+    if predictor.solve != "learnt":
+        return score_depths(true, faces, predictor.solve, predictor.sigma)
+    predicted = pair_depths(predictor, faces)
+    return score_depths(lambda i, part: (true(i, part)[0], predicted(i, part)[1]), faces, "learnt")
+
+
+@torch.no_grad()
+def score_depths(
+    depths: PairDepths,
+    faces: KeypointSet,
+    solve: Solve = "fixed",
+    sigma: float = 0.0,
+    *,
+    dump: Dump | None = None,
+) -> PairScores:
+    """Score depths from any source; see :func:`score_pairs`."""
+    count = len(faces)
+    if count < 2:
+        raise DataError(f"pairs need two faces or more, not {count}.")
+    groups, names = _groups(faces)
+    members = [torch.nonzero(groups == number).flatten() for number in range(len(names))]
+    points = faces.keypoints.shape[1]
+    sums = [[PearsonSums(points) for _ in names] for _ in names]
+    errors = torch.empty(count, count)
+    for source in range(count):
+        kept = []
+        for start in range(0, count, CHUNK):
+            targets = slice(start, min(start + CHUNK, count))
+            depth, learnt = depths(source, targets)
+            target = faces.keypoints[targets]
+            own = faces.keypoints[source].expand_as(target)
+            matrix = find_affine(solve, own, depth, target, sigma=sigma, learnt=learnt)
+            errors[source, targets] = (transfer(matrix, own, depth) - target).square().mean((1, 2))
+            if dump is not None:
+                dump(source, targets, depth)
+            kept.append(depth)
+        if faces.depth is not None:
+            _correlate(sums[int(groups[source])], members, source, torch.cat(kept), faces.depth[source])
+    errors.fill_diagonal_(torch.nan)
+    return PairScores(groups, names, sums if faces.depth is not None else None, errors)
+
+
+def _correlate(
+    row: list[PearsonSums], members: list[Tensor], source: int, predicted: Tensor, true: Tensor
+) -> None:
+    """Add the pairs of one source to the sums of its row, one for each group of targets."""
+    for sums, targets in zip(row, members, strict=True):
+        chosen = targets[targets != source]
+        sums.add(predicted[chosen], true.expand(len(chosen), -1))
+
+
+def _groups(faces: KeypointSet) -> tuple[Tensor, tuple[str, ...]]:
+    if faces.orientations is None:
+        return torch.zeros(len(faces), dtype=torch.long), ("all",)
+    return torch.tensor([ORIENTATIONS.index(word) for word in faces.orientations]), ORIENTATIONS

@@ -1,0 +1,280 @@
+"""Training of DepthNets on pairs of unrelated faces: the published experiments under their names.
+
+The name tells the experiment: ``sd5`` is the network, ``nogan`` or ``wgan.dnorm0.1`` the critic and the weight of its
+penalty, ``learnm`` a predicted affine map, ``sigma`` the damping of the closed form. The runs with ``sigma0.05`` are
+the oldest and solve with the faulty columns of their time; ``fixm`` marks the later ones without that fault.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, make_dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.keypoint_depth import collect, keypoint_record
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError, UsageError
+from lineament.methods.depthnet.evaluate import score_pairs
+from lineament.methods.depthnet.loss import critic_loss, generator_loss, gradient_penalty, keypoint_loss
+from lineament.methods.depthnet.model import (
+    CRITIC_WIDTHS,
+    WIDTHS,
+    Critic,
+    Solve,
+    build_network,
+    critic_input,
+    find_affine,
+    transfer,
+)
+from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.registry import register_recipe
+
+# 100 epochs of 3DFAW's 13,671 training faces in batches of 32 pairs.
+PUBLISHED_STEPS = 42_800
+
+
+@dataclass(frozen=True)
+class DepthNetConfig(RecipeConfig):
+    """What can be set when training a DepthNet; the defaults are those of the published runs."""
+
+    # Faces of one step: the first half are sources, the second half their targets.
+    batch_size: int = 64
+    steps: int = PUBLISHED_STEPS
+    # How the affine map is found: fixed (closed form), detached (no gradient through its depths), damped (Tikhonov),
+    # legacy (damped, with the columns of the oldest runs), learnt (predicted).
+    solve: Solve = "fixed"
+    # Damping of the ways damped and legacy.
+    sigma: float = 0.0
+    # Train a critic on the depths; the training faces must then have depths.
+    critic: bool = False
+    # Weight of the critic's gradient penalty; 0 leaves it out.
+    penalty: float = 0.0
+    # Weight of the keypoint loss beside the critic's.
+    keypoint_weight: float = 1.0
+    # Absolute instead of squared keypoint errors.
+    absolute: bool = False
+    # Steps between two uses of the critic's loss by the network.
+    critic_every: int = 1
+    # Units of the network's hidden layers.
+    widths: tuple[int, ...] = WIDTHS
+    # Units of the critic's hidden layers.
+    critic_widths: tuple[int, ...] = CRITIC_WIDTHS
+    # Learning rate of Adam, for the network and the critic.
+    learning_rate: float = 2e-4
+    # Weight decay, for the network and the critic.
+    weight_decay: float = 0.0
+    # Faces used by an evaluation during training; all their ordered pairs are scored.
+    evaluate_count: int = 225
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` where fields contradict each other."""
+        if self.batch_size % 2 or self.batch_size < 4:
+            raise UsageError(
+                f"a batch holds sources and targets: give an even batch size of 4 or more, not {self.batch_size}."
+            )
+        if (self.solve in ("damped", "legacy")) != (self.sigma > 0):
+            raise UsageError(
+                f"sigma belongs to solve damped and legacy: solve {self.solve} and sigma {self.sigma:g} do not fit."
+            )
+        if not self.critic and (self.penalty or self.keypoint_weight != 1):
+            raise UsageError("penalty and keypoint-weight need a critic: leave them out, or give --critic.")
+
+
+def published_adam(network: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
+    """Adam with the betas of the published runs (0.5 and 0.999)."""
+    trained = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    return torch.optim.Adam(
+        trained, lr=learning_rate, betas=(0.5, 0.999), weight_decay=weight_decay, fused=True
+    )
+
+
+def split_pairs(batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Source and target keypoints ``[B, K, 2]`` and the sources' true depths ``[B, K]`` of a batch of 2 B faces."""
+    source, target = batch["keypoints"].chunk(2)
+    depth = batch["depth"].chunk(2)[0] if "depth" in batch else None
+    return source, target, depth
+
+
+class DepthNetRecipe(Recipe[DepthNetConfig]):
+    """Depth of a face's keypoints, learnt by carrying them over to another face's."""
+
+    method = "depthnet"
+    config_class = DepthNetConfig
+    default_data: ClassVar[str] = "synthetic-keypoints"
+    presets: ClassVar[dict[str, dict[str, Any]]] = {
+        "tiny": {
+            "steps": 2,
+            "batch_size": 16,
+            "widths": (16, 8),
+            "critic_widths": (16, 8),
+            "evaluate_count": 6,
+        },
+        # A minute or two on one core.
+        "quick": {"steps": 3000},
+    }
+
+    def networks(self) -> dict[str, nn.Module]:
+        """The network ``generator`` and, with a critic, ``critic``."""
+        c = self.config
+        networks: dict[str, nn.Module] = {"generator": build_network(c.solve, widths=c.widths)}
+        if c.critic:
+            critic = Critic(widths=c.critic_widths)
+            # It cancels from the difference of two scores: without decay it would never move.
+            critic.disc[-1].bias.requires_grad_(c.weight_decay > 0)
+            networks["critic"] = critic
+        return networks
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """The published Adam for each network."""
+        c = self.config
+        return {
+            name: published_adam(network, c.learning_rate, c.weight_decay)
+            for name, network in networks.items()
+        }
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Keypoints and, for a critic, depths."""
+        keypoints, depth = keypoint_record(sample)
+        if not self.config.critic:
+            return {"keypoints": keypoints}
+        if depth is None:
+            raise DataError(
+                f"{sample.id} has no depths, which a critic needs: train on 3dfaw-keypoints or synthetic-keypoints, or "
+                "take a recipe without one (nogan)."
+            )
+        return {"keypoints": keypoints, "depth": depth}
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+        """One step of the network, then of the critic, then of the critic's penalty, in the published order."""
+        c = self.config
+        source, target, real_depth = split_pairs(batch)
+        network = networks["generator"]
+        # Its batch norms count the steps, and the checkpoint keeps them.
+        done = _steps_done(network) // c.accumulate if c.critic_every > 1 else 0
+        depth, learnt = network(source, target)
+        matrix = find_affine(c.solve, source, depth, target, sigma=c.sigma, learnt=learnt)
+        keypoint = keypoint_loss(transfer(matrix, source, depth), target, absolute=c.absolute)
+        loss = c.keypoint_weight * keypoint
+        values = {"keypoint": keypoint}
+        if c.critic:
+            # Scored in every step: the critic's batch norms follow these scores too.
+            values["adversarial"] = generator_loss(networks["critic"](critic_input(depth, source)))
+            if done % c.critic_every == 0:
+                loss = loss + values["adversarial"]
+        update(loss, "generator")
+        if c.critic:
+            assert real_depth is not None
+            values |= self._critic_step(networks["critic"], source, real_depth, depth.detach(), update)
+        return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
+
+    def _critic_step(
+        self, critic: nn.Module, source: Tensor, real_depth: Tensor, fake_depth: Tensor, update: Update
+    ) -> dict[str, Tensor]:
+        real = critic_input(real_depth, source)
+        # Two passes and not one over both: each has batch norms of its own.
+        real_score = critic(real)
+        fake_score = critic(critic_input(fake_depth, source))
+        difference = critic_loss(real_score, fake_score)
+        update(difference, "critic")
+        values = {"critic": difference, "critic_real": real_score.mean(), "critic_fake": fake_score.mean()}
+        if self.config.penalty:
+            penalty = gradient_penalty(critic, real)
+            update(self.config.penalty * penalty, "critic")
+            values["penalty"] = penalty
+        return values
+
+    def predictor(self, networks: dict[str, nn.Module]) -> DepthPredictor:
+        """Networks of this recipe as a predictor."""
+        return DepthPredictor(networks["generator"], self.config.solve, self.config.sigma)
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Keypoint error and, where depths are known, DepthCorr, over all ordered pairs."""
+        faces = collect(source, self.config.evaluate_count)
+        if len(faces) < 2:
+            return {}
+        scores = score_pairs(self.predictor(networks), faces)
+        measured = {"keypoint_error": scores.keypoint_error()[0]}
+        if faces.depth is not None:
+            measured["depth_corr"] = scores.depth_corr()
+        return measured
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """True against predicted depth of a few faces; keypoint errors."""
+        from lineament.methods.depthnet.figures import training_figures
+
+        faces = collect(source, self.config.evaluate_count)
+        if faces.depth is None or len(faces) < 2:
+            return []
+        return training_figures(self.predictor(networks), faces, folder)
+
+
+def _steps_done(network: nn.Module) -> int:
+    counter = next(module for module in network.modules() if isinstance(module, nn.BatchNorm1d))
+    assert counter.num_batches_tracked is not None
+    return int(counter.num_batches_tracked)
+
+
+def variant(
+    name: str, summary: str, base: type[Recipe[Any]], module: str, **changed: Any
+) -> tuple[type, type[Recipe[Any]]]:
+    """Make and register a recipe that differs from ``base`` in the defaults of its config alone.
+
+    Returns:
+        The config and the recipe class; the module must keep both under their own names.
+    """
+    title = "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
+    parent: Any = base.config_class
+    hints = {
+        key: hint
+        for cls in reversed(parent.__mro__)
+        for key, hint in getattr(cls, "__annotations__", {}).items()
+    }
+    config = make_dataclass(
+        f"{title}Config",
+        [(key, hints[key], value) for key, value in changed.items()],
+        bases=(parent,),
+        frozen=True,
+        namespace={"__doc__": parent.__doc__, "__module__": module},
+    )
+    members = {
+        "name": name,
+        "config_class": config,
+        "summary": summary,
+        "__doc__": base.__doc__,
+        "__module__": module,
+    }
+    return config, register_recipe(type(title, (base,), members))
+
+
+_EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
+    "nogan.sigma0.05": (
+        "closed form as in the oldest runs (the paper's baseline)",
+        {"solve": "legacy", "sigma": 0.05},
+    ),
+    "nogan.learnm": ("the network predicts the affine map too", {"solve": "learnt"}),
+    "wgan.dnorm0.1.sigma0.05": (
+        "closed form as in the oldest runs, with a critic",
+        {"solve": "legacy", "sigma": 0.05, "critic": True, "penalty": 0.1},
+    ),
+    "wgan.dnorm0.1.learnm": (
+        "predicted affine map, with a critic",
+        {"solve": "learnt", "critic": True, "penalty": 0.1},
+    ),
+    "nogan.sigma0.fixm": ("closed form", {}),
+    "wgan.dnorm0.1.sigma0.fixm": ("closed form, with a critic", {"critic": True, "penalty": 0.1}),
+}
+
+for _name, (_words, _changed) in _EXPERIMENTS.items():
+    for _class in variant(
+        f"depthnet-exp1.lamb1.sd5.{_name}",
+        f"depth from keypoints: {_words}",
+        DepthNetRecipe,
+        __name__,
+        **_changed,
+    ):
+        # Worker processes find the classes by module and name.
+        globals()[_class.__name__] = _class
