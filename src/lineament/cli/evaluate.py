@@ -1,4 +1,4 @@
-"""`lineament evaluate`: scores a run, or a file of predictions, on labelled data."""
+"""`lineament evaluate`: scores a run, a file of predictions or features, or a function, on labelled data."""
 
 from __future__ import annotations
 
@@ -13,26 +13,40 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Score a run, or a file of predicted landmarks, on labelled data; prints metric cards.
+    """Score a run, or somebody else's landmarks or dense features, on labelled data; prints metric cards.
 
-    Writes the cards as json: into RUN/evaluations, or to --out. Example:
-    `lineament evaluate runs/dve-landmarks --data mafl:/data/celeba --protocol landmarks`.
+    Writes the cards as json: into RUN/evaluations, or to --out. Several runs that differ in their seed give the mean
+    and the deviation over the seeds. Data sets with a published preprocessing (celeba, mafl, 300w, aflw-m, aflw-r) are
+    cut by it. Examples: `lineament evaluate runs/faces --data mafl:/data/celeba?split=test --protocol matching`,
+    `lineament evaluate my_package.features:describe --data mafl:/data/celeba?split=test --protocol matching`.
     """
 
-    # Run directory, or a label file (json, csv) with predictions by picture name (landmarks protocol only).
-    subject: Positional[Path]
+    # What is scored: run directories (several: seeds of one configuration); a label file (json, csv) of predicted
+    # landmarks; dense features in an .npz, .safetensors or folder of .npy; or package.module:function.
+    subject: Positional[tuple[str, ...]]
     # Labelled data: a folder, NAME:FOLDER, or NAME?option=value (see `lineament data list`).
     data: str
     # landmarks: error of the landmarks; matching: error of matched landmarks between warps and identities.
     protocol: Literal["landmarks", "matching"] = "landmarks"
+    # How faces are cut: auto (as published where the data set has a published way, else box), box, or the name of a
+    # published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic).
+    crops: str = "auto"
     # Use only the first so many samples; 0 uses all.
     count: int = 0
     # Landmark scheme to compare in; the labels' own when not given.
     scheme: str | None = None
     # What errors are divided by: inter-ocular, inter-pupil, box, diagonal.
     normaliser: str = "inter-ocular"
-    # Move and scale each face box by up to this share of its side (landmarks protocol).
+    # Move and scale each face box by up to this share of its side (landmarks protocol, faces cut by the box).
     box_jitter: float = 0.0
+    # Features from elsewhere: side in pixels of the pictures before the crop.
+    image_size: int = 100
+    # Features from elsewhere: pixels cut off each side.
+    crop: int = 15
+    # Write the pictures of the matching evaluation into this folder, for a program that will describe them.
+    pictures_out: Path | None = None
+    # Write the features of the matching evaluation: .npz, .safetensors, or a folder.
+    features_out: Path | None = None
     # Seed of everything random in the protocol.
     seed: int = 0
     # File for the cards.
@@ -47,24 +61,43 @@ def main(arguments: list[str]) -> int:
     from lineament.data.registry import open_data
     from lineament.errors import UsageError
     from lineament.metrics.card import write_cards
-    from lineament.pipeline.evaluate import EvaluateOptions, default_card_path, evaluate
+    from lineament.pipeline.evaluate import (
+        EvaluateOptions,
+        default_card_path,
+        evaluate,
+        evaluate_seeds,
+        write_matching_pictures,
+    )
 
     if command.count < 0 or not 0 <= command.box_jitter < 1:
         raise UsageError("--count is at least 0 and --box-jitter in 0..1.")
     options = EvaluateOptions(
-        command.protocol,
-        command.count,
-        command.scheme,
-        command.normaliser,
-        command.box_jitter,
-        command.seed,
-        command.device,
+        protocol=command.protocol,
+        count=command.count,
+        scheme=command.scheme,
+        normaliser=command.normaliser,
+        box_jitter=command.box_jitter,
+        seed=command.seed,
+        device=command.device,
+        crops=command.crops,
+        image_size=command.image_size,
+        crop=command.crop,
+        features_out=command.features_out,
+        pictures_out=command.pictures_out,
     )
     source = open_data(command.data)
-    cards = evaluate(command.subject, source, options)
+    if not command.subject:
+        print(f"wrote the pictures into {write_matching_pictures(source, options)}")
+        return 0
+    if len(command.subject) > 1:
+        cards = evaluate_seeds([Path(each) for each in command.subject], source, options)
+    else:
+        cards = evaluate(command.subject[0], source, options)
     path = command.out or default_card_path(command.subject, source, options)
     write_cards(cards, path)
     for card in cards:
         print(card.text())
+    for extra in filter(None, (command.pictures_out, command.features_out)):
+        print(f"wrote {extra}")
     print(f"wrote {path}")
     return 0

@@ -15,8 +15,11 @@ class Command:
     """Match points of one face on to another, or on to all faces of a folder, through dense descriptors.
 
     Writes A-B.match.json (points in pixels of both photographs) and a picture: lines between matched points, the
-    descriptors as colours, and A in the geometry of B. Points come from --points, else they are the model's landmarks,
-    else a grid. Example: `lineament match anna.jpg ben.jpg --model runs/dve-smallnet-16d`.
+    descriptors as colours, and A in the geometry of B. For a folder also A-FOLDER.matches.json and .csv with all points
+    and a contact sheet .png: under every face its descriptors as colours and A in its geometry. Points come from
+    --points, else they are the model's landmarks, else a grid. Examples:
+    `lineament match anna.jpg ben.jpg --model runs/faces`,
+    `lineament match anna.jpg photos/ --points "212,180 268,181" --model runs/faces`.
     """
 
     # Photograph that holds the points.
@@ -25,8 +28,8 @@ class Command:
     b: Positional[Path]
     # Run directory of descriptors or landmarks.
     model: Path
-    # Label file (json, csv, pts) with the points, in pixels of A.
-    points: Path | None = None
+    # The points in pixels of A: "x,y x,y ...", or a label file (json, csv, pts).
+    points: str | None = None
     # Folder for the results; beside A when not given.
     out: Path | None = None
     # Where the model runs: cpu or cuda.
@@ -47,20 +50,23 @@ def main(arguments: list[str]) -> int:
         points_to_match,
         refuse_existing,
         result_stem,
+        table_stem,
         view_face,
         write_match,
     )
+    from lineament.pipeline.match_many import write_matches
 
     targets = list_images(command.b)
     stems = [result_stem(command.a, target, command.out) for target in targets]
-    for stem in stems:
+    table = table_stem(command.a, command.b, command.out) if command.b.is_dir() else None
+    for stem in [*stems, *([table] if table else [])]:
         refuse_existing(stem, command.overwrite)
     first = read_image(command.a)
     model = load(command.model, command.device)
     face = find_face(model, first, str(command.a))
     points, names = points_to_match(model, first, face, command.points)
     source = view_face(model, first, face.box, command.a.name)
-    failed = []
+    failed, matches = [], []
     for target, stem in zip(targets, stems, strict=True):
         try:
             image = read_image(target)
@@ -70,8 +76,12 @@ def main(arguments: list[str]) -> int:
                 raise
             failed.append(str(error))
             continue
-        written = write_match(match_faces(model, source, other, points, names), stem)
+        match = match_faces(model, source, other, points, names)
+        matches.append(match)
+        written = write_match(match, stem)
         print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")
     for reason in failed:
         print(f"left out: {reason}")
-    return 0 if len(failed) < len(targets) else 1
+    if table and matches:
+        print(f"{len(matches)} faces: wrote {', '.join(str(path) for path in write_matches(matches, table))}")
+    return 0 if matches else 1

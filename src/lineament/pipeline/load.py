@@ -78,7 +78,8 @@ class DescriptorModel:
     Attributes:
         run: The run it was loaded from.
         frame: The view of its network.
-        network: The descriptor network.
+        networks: All networks of the run by name.
+        network: The descriptor network among them.
         detector: Finds faces in photographs.
     """
 
@@ -87,8 +88,8 @@ class DescriptorModel:
         self.device = torch.device(device)
         recipe: Any = run.build_recipe()
         self.frame: Frame = recipe.config.frame
-        self._networks = {name: network.to(self.device) for name, network in run.load_networks().items()}
-        self.network = self._networks["descriptor"].eval()
+        self.networks = {name: network.to(self.device) for name, network in run.load_networks().items()}
+        self.network = self.networks["descriptor"].eval()
         self.detector = make_detector(detector)
 
     def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
@@ -125,7 +126,7 @@ class LandmarkModel(DescriptorModel):
     def __init__(self, run: Run, device: str = "cpu", detector: str = "mtcnn") -> None:
         super().__init__(run, device, detector)
         recipe: Any = run.build_recipe()
-        self.predictor = LandmarkPredictor(recipe.config, self._networks)
+        self.predictor = LandmarkPredictor(recipe.config, self.networks)
         self.scheme = self.predictor.scheme
 
     def __call__(
@@ -191,7 +192,8 @@ def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> De
         )
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"the device {device!r} is not there: use cpu, or cuda on a machine that has it.")
-    model = LandmarkModel if opened.recipe == "dve-landmarks" else DescriptorModel
+    # The published regressors have recipes of their own: dve-landmarks-mafl and so on.
+    model = LandmarkModel if opened.recipe.startswith("dve-landmarks") else DescriptorModel
     return model(opened, device, detector)
 
 

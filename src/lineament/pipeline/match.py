@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -19,12 +18,14 @@ from lineament.data.files import replacing, write_text
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.keypoints import read_keypoints
+from lineament.geometry.similarity import Similarity
 from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
+from lineament.methods.dve.frame import cut
 from lineament.metrics.correspondence import match_points_softly
 from lineament.pipeline.load import DescriptorModel, LandmarkModel
 
 # Side of a face in the overlay, in pixels.
-PANEL = 384
+PANEL = 320
 # Points per side of the grid that is matched where neither landmarks nor a file of points are at hand.
 GRID = 9
 
@@ -36,6 +37,7 @@ class FaceView:
     Attributes:
         name: Name of the photograph.
         picture: ``[3, s, s]`` what the network sees.
+        shown: ``[3, S, S]`` uint8, the same part of the photograph at a resolution to look at.
         box: ``[4]`` face box in pixels of the photograph.
         features: ``[C, h, w]`` descriptors.
         to_view: Photo pixels -> pixels of ``picture``.
@@ -43,6 +45,7 @@ class FaceView:
 
     name: str
     picture: Tensor
+    shown: Tensor
     box: Tensor
     features: Tensor
     to_view: Any
@@ -94,7 +97,10 @@ class FaceMatch:
 def view_face(model: DescriptorModel, image: Tensor, box: Tensor, name: str = "") -> FaceView:
     """Crop and describe the face in ``box`` of a photo ``[3, H, W]``."""
     transform = model.frame.view_of(box.double())
-    return FaceView(name, model.view(image, box), box, model.describe(image, box), transform)
+    seen = model.frame.seen
+    enlarged = transform.then(Similarity.resize((seen, seen), (PANEL, PANEL)))
+    shown = (cut(image, enlarged, PANEL).clamp(0, 1) * 255).round().byte()
+    return FaceView(name, model.view(image, box), shown, box, model.describe(image, box), transform)
 
 
 def find_face(model: DescriptorModel, image: Tensor, name: str) -> Detection:
@@ -133,16 +139,29 @@ def match_faces(
 
 
 def points_to_match(
-    model: DescriptorModel, image: Tensor, face: Detection, given: Path | None
+    model: DescriptorModel, image: Tensor, face: Detection, given: str | Path | None
 ) -> tuple[Tensor, tuple[str, ...]]:
-    """Points of photo A: from a file, else the model's landmarks, else a grid over the face.
+    """Points of photo A: written out or from a file, else the model's landmarks, else a grid over the face.
+
+    Args:
+        model: Any model with descriptors.
+        image: ``[3, H, W]`` photo A.
+        face: Its face.
+        given: Pixels as ``"120,80 164.5,82"``, or a label file.
 
     Returns:
         ``[K, 2]`` pixels and their names.
 
     Raises:
-        DataError: If the file cannot be read or holds no points.
+        DataError: If the file cannot be read or holds no points, or a point lies outside the photo.
     """
+    if given is not None and (written := written_points(str(given))) is not None:
+        height, width = image.shape[1:]
+        inside = (written >= -0.5) & (written <= written.new_tensor([width - 0.5, height - 0.5]))
+        if not bool(inside.all()):
+            x, y = written[~inside.all(1)][0].tolist()
+            raise DataError(f"the point {x:g},{y:g} lies outside the photo of {width}x{height} pixels.")
+        return written, ()
     if given is not None:
         labels = read_keypoints(given, allow_missing=True)
         known = [label.landmarks for label in labels.faces if label.landmarks is not None]
@@ -160,34 +179,54 @@ def points_to_match(
     return torch.stack([xs, ys], dim=-1).view(-1, 2), ()
 
 
+def written_points(text: str) -> Tensor | None:
+    """Points ``[K, 2]`` written as ``"x,y x,y ..."``; None where the text is something else."""
+    pairs = [word.split(",") for word in text.replace(";", " ").split()]
+    try:
+        values = [[float(x), float(y)] for x, y in pairs]
+    except ValueError:
+        return None
+    return torch.tensor(values) if values else None
+
+
+def point_colours(count: int) -> list[tuple[int, int, int]]:
+    """Colours around the circle, one per point."""
+    colours = []
+    for index in range(count):
+        red, green, blue = colorsys.hsv_to_rgb(index / max(1, count), 0.9, 1.0)
+        colours.append((round(255 * red), round(255 * green), round(255 * blue)))
+    return colours
+
+
+def as_image(picture: Tensor) -> Image.Image:
+    """``[3, H, W]``, uint8 or in 0..1 -> 8-bit picture."""
+    values = picture if picture.dtype == torch.uint8 else (picture.clamp(0, 1) * 255).round().byte()
+    pixels = values.permute(1, 2, 0).cpu().numpy()
+    return Image.fromarray(np.ascontiguousarray(pixels))
+
+
 def match_sheet(match: FaceMatch) -> Image.Image:
     """Draw both faces with lines between matched points; below, descriptors as colours, and A warped on to B."""
     a, b = match.a, match.b
-    size = (PANEL, PANEL)
-    top = torch.cat([_enlarged(a.picture, size), _enlarged(b.picture, size)], dim=2)
+    shown = [view.shown / 255 for view in (a, b)]
+    top = torch.cat(shown, dim=2)
     colours = descriptor_colours(torch.stack([a.features, b.features]))
-    warped = warp_onto(a.picture, a.features, b.features)
     gap = 2
-    row = picture_grid([[colours[0], colours[1], warped, b.picture]], (2 * PANEL - 3 * gap) // 4, gap)
+    side = (2 * PANEL - 3 * gap) // 4
+    warped = warp_onto(shown[0], a.features, b.features, side)
+    row = picture_grid([[colours[0], colours[1], warped, shown[1]]], side, gap)
     bottom = torch.ones(3, row.shape[1], 2 * PANEL)
     bottom[:, :, : row.shape[2]] = row
-    pixels = (torch.cat([top, bottom], dim=1).clamp(0, 1) * 255).byte().permute(1, 2, 0).numpy()
-    sheet = Image.fromarray(np.ascontiguousarray(pixels))
+    sheet = as_image(torch.cat([top, bottom], dim=1))
     pen = ImageDraw.Draw(sheet)
     scale = PANEL / a.picture.shape[-1]
     left = ((a.to_view.apply(match.points_a) + 0.5) * scale).tolist()
     right = ((b.to_view.apply(match.points_b) + 0.5) * scale).tolist()
-    for index, ((xa, ya), (xb, yb)) in enumerate(zip(left, right, strict=True)):
-        hue = colorsys.hsv_to_rgb(index / max(1, len(left)), 0.9, 1.0)
-        colour = tuple(round(255 * value) for value in hue)
+    for (xa, ya), (xb, yb), colour in zip(left, right, point_colours(len(left)), strict=True):
         pen.line([xa, ya, xb + PANEL, yb], fill=colour, width=1)
         for x, y in ((xa, ya), (xb + PANEL, yb)):
             pen.ellipse([x - 3, y - 3, x + 3, y + 3], fill=colour, outline=(0, 0, 0))
     return sheet
-
-
-def _enlarged(picture: Tensor, size: tuple[int, int]) -> Tensor:
-    return F.interpolate(picture[None], size, mode="bilinear", align_corners=False)[0]
 
 
 def write_match(match: FaceMatch, stem: Path) -> list[Path]:
@@ -202,6 +241,11 @@ def write_match(match: FaceMatch, stem: Path) -> list[Path]:
 def result_stem(a: Path, b: Path, out: Path | None) -> Path:
     """Where the result of matching photo A with photo B goes, without ending: beside A, or in ``out``."""
     return (out or a.parent) / f"{a.stem}-{b.stem}.match"
+
+
+def table_stem(a: Path, folder: Path, out: Path | None) -> Path:
+    """Where the tables and the sheet of a whole folder go, without ending."""
+    return (out or a.parent) / f"{a.stem}-{folder.name or 'folder'}.matches"
 
 
 def refuse_existing(stem: Path, overwrite: bool) -> None:

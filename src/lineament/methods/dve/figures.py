@@ -46,18 +46,22 @@ def descriptor_colours(features: Tensor) -> Tensor:
     return values.float().view(batch, height, width, 3).permute(0, 3, 1, 2)
 
 
-def warp_onto(image: Tensor, source: Tensor, target: Tensor) -> Tensor:
+def warp_onto(image: Tensor, source: Tensor, target: Tensor, side: int = 0) -> Tensor:
     """Render one face in the geometry of another through their descriptors.
 
     Args:
-        image: ``[3, H, W]`` picture of the source face.
+        image: ``[3, H, W]`` picture of the source face, of any resolution.
         source: ``[C, h, w]`` its descriptors.
         target: ``[C, h, w]`` descriptors of the face whose geometry is wanted.
+        side: Side of the answer in pixels, to which the matches are interpolated; 0 draws one pixel per match.
 
     Returns:
-        ``[3, 2 h, 2 w]`` in 0..1.
+        ``[3, 2 h, 2 w]``, or ``[3, side, side]``, in 0..1.
     """
     grid = dense_match_grid(source, target)
+    if side:
+        planes = grid.permute(0, 3, 1, 2)
+        grid = F.interpolate(planes, (side, side), mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
     return F.grid_sample(image[None], grid.to(image.dtype), align_corners=True)[0].clamp(0, 1)
 
 
