@@ -9,6 +9,7 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.model import SmallNet, build_backbone, describe, describe_frozen, normalise_images
 from lineament.methods.dve.regressor import LandmarkRegressor, soft_argmax, to_pixels, to_unit
+from lineament.methods.dve.unet import UNet
 
 
 @pytest.mark.parametrize(("channels", "count"), [(3, 334_875), (16, 338_216), (32, 342_328), (64, 350_552)])
@@ -27,6 +28,34 @@ def test_descriptors_lie_on_a_lattice_of_stride_two():
     images = torch.rand(2, 3, 70, 70)
     assert describe(SmallNet(16), images).shape == (2, 16, 35, 35)
     assert describe(SmallNet(3, max_pool=False), images[:, :, :20]).shape == (2, 3, 20, 70)
+
+
+@pytest.mark.parametrize("side", [32, 44, 64, 70])
+def test_the_unet_lies_on_the_same_lattice_as_smallnet(side: int):
+    images = torch.rand(2, 3, side, side)
+    assert (
+        describe(UNet(16), images).shape
+        == describe(SmallNet(16), images).shape
+        == (2, 16, side // 2, side // 2)
+    )
+
+
+def test_every_parameter_of_the_unet_gets_a_gradient():
+    network = UNet(8)
+    network(torch.rand(2, 3, 32, 32)).square().mean().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in network.parameters())
+
+
+def test_the_unet_follows_a_shift_of_the_picture():
+    # A shift by sixteen pixels, the coarsest step of the network, moves descriptors by eight lattice points.
+    network = UNet(8).eval()
+    wide = torch.rand(1, 3, 160, 160)
+    with torch.no_grad():
+        first, second = network(wide[..., :144, :144]), network(wide[..., 16:, 16:])
+    middle = slice(28, 44)
+    shifted = slice(20, 36)
+    away = (first[..., middle, middle] - second[..., middle, middle]).norm()
+    assert (first[..., middle, middle] - second[..., shifted, shifted]).norm() < 0.05 * away
 
 
 def test_smallnet_starts_with_zero_biases():

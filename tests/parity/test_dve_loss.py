@@ -137,7 +137,7 @@ def train_in_double(
 def test_normalised_training_departs_as_rounding_does(goldens: Path):
     # In float64 the first step agrees closely: the loss to 1e-7, norms of gradients to 2e-4. Later the recorded float32
     # losses differ by 5e-4 and 7e-3; so do float64 runs among themselves, by up to 4e-4 and 9e-3, once their
-    # descriptors are rounded like float32 ones. A plain N x N x C form of the loss in float32 departs alike (6e-4, 3e-3).
+    # descriptors are rounded like float32 ones. A plain N x N x C loss in float32 departs alike (6e-4, 3e-3).
     for golden in golden_files(goldens, "train_dvenorm"):
         exact, norms = train_in_double(golden)
         for name, norm in norms.items():

@@ -89,18 +89,25 @@ class LandmarkPredictor:
             box: ``[4]`` face box in pixels.
         """
         box = boxes.check_box(box)
+        best = self._look(image, box)
         if self.config.second_look and isinstance(self.regressor, ShapeRegressor):
-            box = self._usual_box(self._predict(image, [box])[0], box)
-        found = self._predict(
-            image, [self._moved(box, *view) for view in BOX_VIEWS[: max(1, self.config.views)]]
-        )
+            again = self._look(image, self._usual_box(best.points, box))
+            # A first look that went astray proposes a box in which the views disagree even more.
+            if float(again.spread.mean()) < float(best.spread.mean()):
+                best = again
+        return best
+
+    def _look(self, image: Tensor, box: Tensor) -> Landmarks:
+        """Mean prediction of several boxes around the given one."""
+        moved = [self._moved(box, *view) for view in BOX_VIEWS[: max(1, self.config.views)]]
+        found = self._predict(image, moved)
         mean = found.mean(0)
         side = float(boxes.size(box).max())
         return Landmarks(mean, (found - mean).norm(dim=-1).mean(0) / side)
 
     def _predict(self, image: Tensor, around: list[Tensor]) -> Tensor:
         """Landmarks ``[N, K, 2]`` in photo pixels from N boxes."""
-        device = next(self.descriptor.buffers()).device
+        device = next(self.descriptor.parameters()).device
         transforms = [self.frame.view_of(box) for box in around]
         pictures = torch.stack([cut(image, transform, self.frame.seen) for transform in transforms])
         unit = self.regressor(describe(self.descriptor, pictures.to(device)))[0].cpu()

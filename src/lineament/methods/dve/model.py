@@ -8,13 +8,15 @@ from torch import Tensor, nn
 from lineament.errors import unknown_name
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.look import to_grey
+from lineament.methods.dve.unet import UNet
 
 # Channel statistics of RGB faces in 0..1 that every published network was trained with.
 IMAGE_MEAN = (0.5084, 0.4224, 0.3769)
 IMAGE_STD = (0.2599, 0.2371, 0.2323)
 
-# The published runs use the first two; old checkpoints of the code also hold group normalisation and scaled output.
-BACKBONES = ("smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled")
+# The published runs use the first two; old checkpoints of the code also hold group normalisation and scaled output. The
+# last is not published.
+BACKBONES = ("smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled", "unet")
 
 # Pixels of the input per step of the descriptor lattice, for both published networks.
 STRIDE = 2
@@ -87,7 +89,7 @@ def grey_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, .
 
 
 def build_backbone(name: str, channels: int, *, luma: bool = False) -> nn.Module:
-    """Build a published network by name.
+    """Build a network by name.
 
     Args:
         name: One of :data:`BACKBONES`.
@@ -100,6 +102,8 @@ def build_backbone(name: str, channels: int, *, luma: bool = False) -> nn.Module
     network: nn.Module
     if name == "smallnet":
         network = SmallNet(channels)
+    elif name == "unet":
+        network = UNet(channels)
     elif name in BACKBONES:
         words = name.split("-")
         network = Hourglass(channels, group_norm="gn" in words, scaled_norm_output="scaled" in words)

@@ -15,7 +15,8 @@ from lineament.methods.dve.faithful import faithful_pair
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.loss import descriptor_loss
-from lineament.methods.dve.model import STRIDE, build_backbone, describe
+from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
+from lineament.methods.dve.optimiser import published_optimiser
 from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.variants import register_variant
@@ -33,10 +34,10 @@ class DveConfig(RecipeConfig):
     # Samples (pairs of views) of one step.
     batch_size: int = 32
     steps: int = 20000
-    # Network: smallnet, hourglass, or a form of the hourglass that only old checkpoints have.
-    backbone: Literal["smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled"] = (
-        "smallnet"
-    )
+    # Network: smallnet, hourglass, a form of the hourglass that only old checkpoints have, or the unpublished unet.
+    backbone: Literal[
+        "smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled", "unet"
+    ] = "smallnet"
     # Dimensions of a descriptor.
     channels: int = 16
     # Show the network only the luma of pictures: grey and colour pictures look alike to it.
@@ -98,14 +99,17 @@ class DveConfig(RecipeConfig):
     blur: float = 0.0
     # Largest deviation of pixel noise, in 0..1 units.
     noise: float = 0.0
-    # Learning rate of Adam (with AMSGrad).
+    # Optimiser: Adam with AMSGrad and a rate of its own for biases, as published, or AdamW.
+    optimiser: Literal["published", "adamw"] = "published"
+    # Learning rate.
     learning_rate: float = 1e-3
     # Learning rate of the biases of the convolutions; 0 uses the one above.
     bias_learning_rate: float = 1e-5
     # Weight decay.
     weight_decay: float = 0.0
-    # Learning rate over time: constant, cosine to zero, or the published steps with their delay of one epoch.
-    schedule: Literal["constant", "cosine", "published"] = "constant"
+    # Learning rate over time: constant, cosine to zero, one cycle (a tenth of the steps up, the rest down to zero), or
+    # the published steps with their delay of one epoch.
+    schedule: Literal["constant", "cosine", "one-cycle", "published"] = "constant"
     # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (70, 90)
     # Steps that make one epoch of the published schedule (about 162,500 CelebA pictures in batches of 32).
@@ -146,28 +150,6 @@ class DveConfig(RecipeConfig):
             self.blur,
             self.noise,
         )
-
-
-def published_optimiser(
-    network: nn.Module, learning_rate: float, bias_learning_rate: float = 0.0, weight_decay: float = 0.0
-) -> torch.optim.Adam:
-    """Adam with AMSGrad and, as in the published SmallNet runs, a rate of its own for the convolutions' biases.
-
-    Args:
-        network: Its parameters are optimised; the affine parameters of normalisation stay in the first group.
-        learning_rate: Rate of everything else.
-        bias_learning_rate: Rate of the convolutions' biases; 0 keeps them with the rest.
-        weight_decay: L2 factor.
-    """
-    biases = [m.bias for m in network.modules() if isinstance(m, nn.Conv2d) and m.bias is not None]
-    if not bias_learning_rate:
-        return torch.optim.Adam(
-            network.parameters(), lr=learning_rate, weight_decay=weight_decay, amsgrad=True
-        )
-    separate = {id(bias) for bias in biases}
-    others = [parameter for parameter in network.parameters() if id(parameter) not in separate]
-    groups: list[dict[str, Any]] = [{"params": others}, {"params": biases, "lr": bias_learning_rate}]
-    return torch.optim.Adam(groups, lr=learning_rate, weight_decay=weight_decay, amsgrad=True)
 
 
 class StepCounter(nn.Module):
@@ -222,8 +204,11 @@ class DveRecipe(Recipe[DveConfig]):
         return networks
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
-        """The published Adam."""
+        """The published Adam, or AdamW."""
         c = self.config
+        if c.optimiser == "adamw":
+            parameters = networks["descriptor"].parameters()
+            return {"descriptor": torch.optim.AdamW(parameters, c.learning_rate, weight_decay=c.weight_decay)}
         return {
             "descriptor": published_optimiser(
                 networks["descriptor"], c.learning_rate, c.bias_learning_rate, c.weight_decay
@@ -238,6 +223,11 @@ class DveRecipe(Recipe[DveConfig]):
         optimiser = optimisers["descriptor"]
         if c.schedule == "cosine":
             return {"descriptor": torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, c.steps))}
+        if c.schedule == "one-cycle":
+            cycle = torch.optim.lr_scheduler.OneCycleLR(
+                optimiser, c.learning_rate, max(2, c.steps), pct_start=0.1
+            )
+            return {"descriptor": cycle}
         if c.schedule == "published":
             factor = step_factor(StepDecay(c.milestones), c.steps_per_epoch, off_by_one=True)
             return {"descriptor": torch.optim.lr_scheduler.LambdaLR(optimiser, factor)}
@@ -291,7 +281,7 @@ class DveRecipe(Recipe[DveConfig]):
         """
         c = self.config
         views, grid = self.views(batch)
-        features = describe(network, views)
+        features = network(normalise_images(views))
         dense_share = c.dense_share if (c.exchange if exchange is None else exchange) else 1.0
         loss = features.new_zeros((), dtype=torch.float32)
         with torch.autocast(features.device.type, enabled=False):
