@@ -11,10 +11,26 @@ from lineament.data.synthetic.head.model import Floats, HeadModel
 
 # Mood -> (how often, {part of an expression's name: (least, most) activation}). Heads name the same thing differently.
 _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
-    "neutral": (0.26, {}),
-    "smile": (0.20, {"smile": (0.2, 0.9), "cheeksquint": (0.0, 0.5), "dimple": (0.0, 0.4)}),
+    "neutral": (0.20, {}),
+    "smile": (0.16, {"smile": (0.2, 0.9), "cheeksquint": (0.0, 0.5), "dimple": (0.0, 0.4)}),
+    # Into a camera people smile widely and show their teeth: in portraits the mouth is as wide as the eyes are apart,
+    # where a face at rest has four fifths of that.
+    "portrait": (
+        0.24,
+        {
+            "smile": (0.6, 1.0),
+            "mouthstretch": (0.0, 0.4),
+            "upperup": (0.2, 0.7),
+            "upperlipraise": (0.2, 0.7),
+            "dimple": (0.0, 0.5),
+            "cheeksquint": (0.0, 0.6),
+            "cheekraise": (0.0, 0.6),
+            "squint": (0.0, 0.4),
+            "jawopen": (0.0, 0.12),
+        },
+    ),
     "laugh": (
-        0.12,
+        0.10,
         {
             "smile": (0.5, 1.0),
             "jawopen": (0.1, 0.5),
@@ -24,7 +40,7 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     "talk": (
-        0.12,
+        0.09,
         {
             "jawopen": (0.05, 0.5),
             "funnel": (0.0, 0.5),
@@ -34,7 +50,7 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     "surprise": (
-        0.06,
+        0.05,
         {
             "jawopen": (0.2, 0.8),
             "browinnerup": (0.4, 1.0),
@@ -45,7 +61,7 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     "anger": (
-        0.06,
+        0.05,
         {
             "browdown": (0.4, 1.0),
             "sneer": (0.1, 0.7),
@@ -55,12 +71,12 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
         },
     ),
     "sadness": (
-        0.05,
+        0.04,
         {"browinnerup": (0.3, 0.9), "frown": (0.3, 0.9), "shruglower": (0.1, 0.6), "chinraise": (0.1, 0.6)},
     ),
-    "blink": (0.04, {"blink": (0.7, 1.0), "lidclose": (0.7, 1.0)}),
+    "blink": (0.03, {"blink": (0.7, 1.0), "lidclose": (0.7, 1.0)}),
     "pout": (0.04, {"pucker": (0.4, 1.0), "cheekpuff": (0.0, 0.5)}),
-    "mixture": (0.05, {}),
+    "mixture": (0.06, {}),
 }
 _GAZE_LIMIT = 0.45
 

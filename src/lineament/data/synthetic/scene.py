@@ -23,6 +23,10 @@ BOX_ABOVE_BROWS = 0.30
 """The face box reaches above the highest landmark by this share of the landmarks' height: face detectors include
 the middle of the forehead, which the 68 points do not."""
 
+NATURAL_NOD = math.radians(9.0)
+"""Mean pitch, radians. The head frame looks higher than people do: seen along its axis, the tip of the nose stands
+nearer to the eyes than in any portrait. A face that looks into the camera nods below that axis."""
+
 
 @dataclass(frozen=True)
 class SceneOptions:
@@ -170,6 +174,7 @@ def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
     # A bell around frontal with long flat shoulders: all turns up to the limit are seen often enough.
     unit = np.clip(np.where(rng.random(3) < 0.35, even, spread), -1.0, 1.0)
     pose = unit * np.array([options.max_yaw, options.max_pitch, options.max_roll])
+    pose[1] = min(pose[1] + min(NATURAL_NOD, options.max_pitch / 2), options.max_pitch)
     low, high = np.log(options.distance[0]), np.log(options.distance[1])
     shift = rng.normal(0.0, 1.0, 2) * options.jitter
     return View(
