@@ -47,39 +47,30 @@ class DemoPlan:
     labelled: int = 50
     test: int = 200
     size: int = 128
-    recipe: str = "dve-smallnet-64d"
+    recipe: str = "dve-modern"
     descriptors: dict[str, Any] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
 
 
-# Short training wants most of its steps without exchange: reconstructions from unformed descriptors teach little.
-_DESCRIPTORS = {
-    "batch_size": 8,
-    "image_size": 60,
-    "crop": 10,
-    "normalize": True,
-    "luma": True,
-    "mirror": 0.5,
-    "warmup": 0.8,
-    "dense_share": 0.7,
-    "learning_rate": 2e-3,
-    "schedule": "cosine",
-    "gamma": 0.4,
-    "light": 0.2,
-    "blur": 0.3,
-    "checkpoint_every": 500,
-}
 _TINY = {"steps": 8, "batch_size": 4, "image_size": 44, "crop": 6, "evaluate_every": 4, "evaluate_count": 4}
+# Sixteen looks at each labelled face pin the detectors down.
+_LANDMARKS = {"steps": 32}
+_TINY_LANDMARKS = {"steps": 4, "batch_size": 4}
 PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
         test=150,
-        descriptors={**_DESCRIPTORS, "steps": 900, "evaluate_every": 300},
-        landmarks={"steps": 30},
+        descriptors={"steps": 900, "evaluate_every": 300, "checkpoint_every": 300},
+        landmarks=_LANDMARKS,
     ),
-    "tiny": DemoPlan("builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks={"steps": 4, "batch_size": 4}),
-    "real": DemoPlan("ict", 1000, descriptors={**_DESCRIPTORS, "steps": 2000, "evaluate_every": 500}),
-    "real-tiny": DemoPlan("ict", 12, 8, 6, 64, descriptors=_TINY, landmarks={"steps": 4, "batch_size": 4}),
+    "tiny": DemoPlan("builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
+    "real": DemoPlan(
+        "ict",
+        1000,
+        descriptors={"steps": 1200, "evaluate_every": 400, "checkpoint_every": 400},
+        landmarks=_LANDMARKS,
+    ),
+    "real-tiny": DemoPlan("ict", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
 }
 
 
