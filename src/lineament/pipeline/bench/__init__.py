@@ -16,9 +16,12 @@ from lineament.errors import UsageError, unknown_name
 # Name -> (module in this folder, one line of help). Modules are imported only when their bench runs.
 BENCHES: dict[str, tuple[str, str]] = {
     "rasterize": ("rasterize", "draw a head mesh in three views of 96 x 96, forward and backward"),
+    "facewarp": ("facewarp", "warp one face of 80 x 80 and one of 512 x 512 over 107 triangles"),
     "synth": ("synth", "draw synthetic faces of 128 x 128"),
     "detect": ("detect", "find faces in photographs"),
+    "dve": ("dve", "a training step on dense descriptors, and pair warps with landmarks"),
     "exchange-loss": ("exchange_loss", "the descriptor exchange loss, forward and backward"),
+    "fabrec": ("fabrec", "3FabRec at 256 px: structural loss, a training step, landmarks"),
 }
 
 
