@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 
 import pytest
@@ -55,4 +56,11 @@ def test_the_bench_reports_floor_and_table(monkeypatch: pytest.MonkeyPatch):
     figures = bench.run(repeats=1)
     assert [row["points"] for row in figures["table"]] == [36, 144]
     assert figures["product_gflops"] > 1
+    assert all(row["share_of_floor"] > 0 for row in figures["table"])
     assert figures["forward_s"] + figures["backward_s"] == pytest.approx(figures["median_ms"] / 1e3, abs=2e-3)
+
+
+def test_growth_finds_the_exponent():
+    table = [{"points": n, "total_s": 3e-9 * n**2, "extra_mb": None} for n in (10, 40, 900)]
+    assert bench.growth(table, "total_s") == pytest.approx(2)
+    assert math.isnan(bench.growth(table, "extra_mb"))

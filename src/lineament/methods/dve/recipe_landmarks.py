@@ -15,8 +15,10 @@ from lineament.errors import DataError
 from lineament.faces.schemes import convert_points, mirror_points, mirror_values, scheme
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
+from lineament.methods.dve.evaluate_landmarks import published_landmark_card
 from lineament.methods.dve.faithful import faithful_labelled
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
+from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
 from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.model import build_backbone, describe_frozen
 from lineament.methods.dve.protocol import published_face, published_place
@@ -284,9 +286,6 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Landmark error in % of inter-ocular distance on up to 64 validation faces."""
-        from lineament.methods.dve.evaluate_landmarks import published_landmark_card
-        from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
-
         indices = range(min(64, len(source)))
         if self.config.protocol:
             card = published_landmark_card(networks, source, self.config.frame, indices, self.layout.name)
@@ -297,8 +296,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """Faces with predicted and true landmarks."""
-        from lineament.methods.dve.figures import landmark_figure
-        from lineament.methods.dve.landmarks import LandmarkPredictor
+        from lineament.methods.dve.figures import landmark_figure  # loads the plotting library
 
         predictor = LandmarkPredictor(self.config, networks)
         samples = [source[index] for index in range(min(8, len(source)))]

@@ -7,6 +7,7 @@ and 3.1 GB. A table over map sizes shows time growing as N^2 and memory as N.
 from __future__ import annotations
 
 import ctypes
+import math
 import sys
 import time
 from dataclasses import dataclass
@@ -22,8 +23,9 @@ from lineament.pipeline.bench.timing import Timing, measure, report
 CHANNELS = 64
 HEADLINE = (2, 48)  # pairs, side of the map
 SIDES = (24, 35, 48, 70, 96)
-# Least number of N x N x C products when scores are computed again in the backward pass: 3 forward, 8 backward.
-PRODUCTS = 11
+# N x N x C products that loss and gradients cannot do without: 3 and 6. (11 when the scores are computed again in a
+# backward pass; the Triton kernels do 14.)
+PRODUCTS = 9
 PUBLISHED_SECONDS, PUBLISHED_MEGABYTES = 4.27 + 12.05, 3118
 SLOW_SECONDS = 1.0  # cases slower than this are repeated twice only
 
@@ -111,6 +113,16 @@ def cost(pairs: int, side: int, *, device: str, repeats: int, normalize: bool, i
     return Cost(min(t[0] for t in times[1:]), min(t[1] for t in times[1:]), memory.megabytes)
 
 
+def growth(table: list[dict[str, Any]], key: str) -> float:
+    """Exponent p of ``value ~ N ** p`` by least squares on the logarithms of the rows that have the value."""
+    rows = [(math.log(row["points"]), math.log(row[key])) for row in table if row[key]]
+    if len(rows) < 2:
+        return math.nan
+    x, y = (torch.tensor(column, dtype=torch.float64) for column in zip(*rows, strict=True))
+    x, y = x - x.mean(), y - y.mean()
+    return float((x * y).sum() / x.square().sum())
+
+
 def product_speed(device: str, repeats: int) -> float:
     """Single-precision matrix-product speed, GFLOP/s by the clock that :func:`cost` uses, at 1024 (GPU: 8192) cubed."""
     size = 8192 if device.startswith("cuda") else 1024
@@ -130,10 +142,16 @@ def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
 
     Returns:
         Headline figures (``report`` form: median_ms and so on hold the least processor time of forward plus backward),
-        the machine's product speed, the floor it implies, and ``table`` with one row per map side (one pair).
+        the machine's product speed in this run, the floor it implies, ``table`` with one row per map side (one pair),
+        and the exponents by which time and memory grow with the number of points over the table.
     """
     cost(1, 8, device=device, repeats=1, normalize=True)  # compiles
     pairs, side = HEADLINE
+    speed = product_speed(device, repeats)
+
+    def floor_s(of: int, points: int) -> float:
+        return PRODUCTS * 2 * CHANNELS * of * points**2 / speed / 1e9
+
     headline = cost(pairs, side, device=device, repeats=repeats, normalize=True)
     raw = cost(pairs, side, device=device, repeats=repeats, normalize=False)
     table = []
@@ -145,13 +163,13 @@ def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
                 "points": each**2,
                 "forward_s": round(single.forward_s, 4),
                 "backward_s": round(single.backward_s, 4),
+                "total_s": round(single.total_s, 4),
                 "ns_per_point_pair": round(single.total_s / each**4 * 1e9, 2),
+                "share_of_floor": round(floor_s(1, each**2) / single.total_s, 3),
                 "extra_mb": None if single.extra_mb is None else round(single.extra_mb, 1),
             }
         )
     twin = cost(pairs, side, device=device, repeats=1, normalize=True, impl="reference")
-    speed = product_speed(device, repeats)
-    floor_s = PRODUCTS * 2 * CHANNELS * pairs * side**4 / speed / 1e9
     milliseconds = headline.total_s * 1e3
     return report(
         f"{pairs} pairs of {side} x {side} maps, {CHANNELS} channels, normalised, forward and backward",
@@ -166,7 +184,9 @@ def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
         published_code_extra_mb=PUBLISHED_MEGABYTES,
         times_faster_than_published=PUBLISHED_SECONDS / headline.total_s,
         product_gflops=speed,
-        floor_s=floor_s,
-        share_of_floor=floor_s / headline.total_s,
+        floor_s=floor_s(pairs, side**2),
+        share_of_floor=floor_s(pairs, side**2) / headline.total_s,
+        time_grows_as_points_to=growth(table, "total_s"),
+        memory_grows_as_points_to=growth(table, "extra_mb"),
         table=table,
     )
