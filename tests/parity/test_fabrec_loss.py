@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.parity.fabrec_goldens import as_image, as_input, recorded, same
+from tests.parity.fabrec_goldens import as_input, recorded, same
 from torch import Tensor
 
 from lineament.faces.schemes import scheme
@@ -69,8 +69,10 @@ def test_structural_term(goldens: Path):
         assert float(pixel_loss(x, y.detach())) == pytest.approx(float(golden["loss_recon"]), rel=1e-5)
         each = torch.stack([pixel_loss(a, b) for a, b in zip(x, y.detach(), strict=True)])
         torch.testing.assert_close(each, golden["loss_recon_none"], rtol=1e-5, atol=0)
-        pairs = zip(as_image(golden["x_u8"]), as_image(golden["y_u8"]), strict=True)
-        ssim = torch.tensor([similarity(a + 1e-4, b + 1e-4) for a, b in pairs], dtype=torch.float64)
+        pairs = zip(x, y.detach(), strict=True)
+        ssim = torch.tensor(
+            [similarity(to_pictures(a), to_pictures(b)) for a, b in pairs], dtype=torch.float64
+        )
         same(ssim, golden["skimage_ssim_u8"], 1e-5)
 
 

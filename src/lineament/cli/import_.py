@@ -17,9 +17,9 @@ class Command:
     The run loads like one trained here. Example: `lineament import dve checkpoint-epoch100.pth --run runs/published`.
     """
 
-    # Family of the checkpoint: dve (Descriptor Vector Exchange).
+    # Family of the checkpoint: dve (Descriptor Vector Exchange) or fabrec (3FabRec).
     family: tyro.conf.Positional[str]
-    # The .pth file.
+    # The .pth file; for fabrec the folder with saae.mdl and meta.json.
     file: tyro.conf.Positional[Path]
     # Run directory to make; runs/FAMILY-FILE when not given.
     run: Path | None = None

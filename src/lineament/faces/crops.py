@@ -292,13 +292,13 @@ def fabrec(request: CropRequest) -> Similarity:
 
 def _fabrec_box_region(request: CropRequest, growth: float) -> tuple[int, int, int, int]:
     # The reference's boxes count pixel corners from 0; ours count from the centre of the first pixel.
-    x0, y0, x1, y1 = (int(edge + 0.5) for edge in request.face_box("fabrec").tolist())
-    if (x1 - x0 < 10 or y1 - y0 < 10) and request.image_size is not None:
+    left, upper, right, lower = (edge + 0.5 for edge in request.face_box("fabrec").tolist())
+    if (int(right) - int(left) < 10 or int(lower) - int(upper) < 10) and request.image_size is not None:
         height, width = request.image_size
         return 0, 0, width - 1, height - 1
     top, bottom = request.options.get("margins", (0.05, 0.10))
-    tall = y1 - y0
-    y0, y1 = int(y0 - tall * top), int(y1 + tall * bottom)
+    tall = lower - upper
+    x0, y0, x1, y1 = int(left), int(upper - tall * top), int(right), int(lower + tall * bottom)
     half = 0.5 * growth * max(x1 - x0, y1 - y0)
     x, y = 0.5 * (x0 + x1), 0.5 * (y0 + y1)
     return int(x - half), int(y - half), int(x + half), int(y + half)

@@ -174,8 +174,9 @@ def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> De
         detector: Finds faces in photographs, ``mtcnn`` or ``lbp``.
 
     Returns:
-        For a run of ``dve-landmarks`` a :class:`LandmarkModel`, whose ``model("photo.jpg")[0].landmarks`` are in the
-        photograph's pixels; for descriptor runs a :class:`DescriptorModel`.
+        For a run of ``dve-landmarks`` or ``fabrec-landmarks`` a :class:`LandmarkModel`, whose
+        ``model("photo.jpg")[0].landmarks`` are in the photograph's pixels; for descriptor runs a
+        :class:`DescriptorModel`.
 
     Raises:
         LineamentError: If there is no such run.
@@ -186,12 +187,18 @@ def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> De
 
     register_all()
     opened = open_run(run)
-    if opened.method != "dve":
+    if opened.method not in ("dve", "fabrec"):
         raise CheckpointError(
-            f"the run {opened.folder} is of the method {opened.method!r}, which cannot do this: give a run of dve."
+            f"the run {opened.folder} is of the method {opened.method!r}, which cannot do this: give a run of dve "
+            "or fabrec."
         )
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"the device {device!r} is not there: use cpu, or cuda on a machine that has it.")
+    if opened.method == "fabrec":
+        # It builds on this module.
+        from lineament.pipeline.load_fabrec import FabrecModel
+
+        return FabrecModel(opened, device, detector)
     # The published regressors have recipes of their own: dve-landmarks-mafl and so on.
     model = LandmarkModel if opened.recipe.startswith("dve-landmarks") else DescriptorModel
     return model(opened, device, detector)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 import torch.nn.functional as F
@@ -27,7 +27,8 @@ class InverseBlock(nn.Module):
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, 2 H, 2 W]``."""
         side, norm = self.upsample
         # One transposed convolution for both paths is faster than two on the same input.
-        both = F.conv_transpose2d(x, torch.cat([self.conv1.weight, side.weight], 1), stride=2, padding=1)
+        weights = torch.cat([self.conv1.weight, cast(nn.ConvTranspose2d, side).weight], 1)
+        both = F.conv_transpose2d(x, weights, stride=2, padding=1)
         main, shortcut = both.chunk(2, dim=1)
         return F.relu(self.bn2(self.conv2(F.relu(self.bn1(main)))) + norm(shortcut))
 
@@ -72,8 +73,10 @@ class Decoder(nn.Module):
 
     def stages(self, code: Tensor, count: int | None = None) -> list[Tensor]:
         """Maps x0 (4 x 4), x1 (8 x 8), ... up to stage ``count``, by default all."""
-        x = self.fc(code)[:, :, None, None]
-        maps = [F.relu(self.bn1(self.conv1(x)))]
+        x = self.fc(code)
+        # On a single pixel a transposed convolution is a matrix product, which is several times faster on a CPU.
+        spread = (x @ self.conv1.weight.flatten(1)).view(len(x), -1, 4, 4)
+        maps = [F.relu(self.bn1(spread))]
         for number in range(1, (self.count if count is None else count) + 1):
             maps.append(self.layer(number)(maps[-1]))
         return maps

@@ -35,7 +35,8 @@ class TransferLayers(nn.Module):
         Returns:
             ``[B, K, side, side]`` raw scores, 1 at a landmark; ``side`` is 128, for 64 px pictures 64.
         """
-        x = self.t1(x1)
-        for number in range(2, self.count + 1):
-            x = getattr(self, f"t{number}")(decoder.layer(number)(x))
+        x = x1
+        for number in range(1, self.count + 1):
+            transfer: nn.Module = getattr(self, f"t{number}")
+            x = transfer(x if number == 1 else decoder.layer(number)(x))
         return self.lin(x)

@@ -1,0 +1,183 @@
+"""3FabRec at 256 px: structural loss, a training step of the third stage, landmarks; each beside its plain twin.
+
+The twins do the same work as the published program: dense windows picture by picture, one pass per loss and update,
+and landmarks after the whole picture was decoded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.methods.fabrec.heatmaps import read_heatmaps
+from lineament.methods.fabrec.loss import (
+    CONTRAST_CONSTANT,
+    WINDOW,
+    WINDOW_SIGMA,
+    deception_loss,
+    discriminator_loss,
+    pixel_loss,
+    reconstruction_loss,
+    structural_loss,
+    value_ranges,
+)
+from lineament.methods.fabrec.model import Fabrec, Layout, heatmaps_of
+from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe, Progress
+from lineament.pipeline.bench.timing import Timing, measure, report
+from lineament.training.distributed import make_fabric
+from lineament.training.update import GradientUpdate
+
+SIZE, LANDMARKS, BATCH = 256, 68, 4
+# Seconds of the published program on one thread of the machine it was measured on (idle).
+PUBLISHED = {"structural_loss": 3.55, "training_step": 5.9, "landmarks": 0.175}
+
+
+def dense_structural_loss(targets: Tensor, images: Tensor) -> Tensor:
+    """The plain twin of the structural loss: dense 31 x 31 windows, one picture at a time."""
+    offsets = torch.arange(WINDOW, dtype=torch.float32, device=images.device) - WINDOW // 2
+    profile = torch.exp(-0.5 * (offsets / WINDOW_SIGMA) ** 2)
+    profile = profile / profile.sum()
+    kernel = (profile[:, None] * profile).expand(3, 1, WINDOW, WINDOW).contiguous()
+
+    def mean(values: Tensor) -> Tensor:
+        return F.conv2d(values[None], kernel, groups=3)
+
+    losses = []
+    for x, y, extent in zip(targets, images, value_ranges(targets), strict=True):
+        constant = (CONTRAST_CONSTANT * extent) ** 2
+        mean_x, mean_y = mean(x), mean(y)
+        covariance = mean(x * y) - mean_x * mean_y
+        spread = mean(x * x) - mean_x**2 + mean(y * y) - mean_y**2
+        losses.append(1 - ((2 * covariance + constant) / (spread + constant)).mean())
+    return torch.stack(losses).mean()
+
+
+class _Step:
+    """A third-stage step with every update in it, repeated."""
+
+    def __init__(self, images: Tensor, device: str) -> None:
+        self.recipe = AutoencoderRecipe(AutoencoderConfig(size=SIZE, value_range="published"))
+        self.networks = {**Fabrec(Layout(SIZE)).networks(), "progress": Progress()}
+        for network in self.networks.values():
+            network.to(device).train()
+        self.optimisers = self.recipe.optimisers(self.networks)
+        fabric = make_fabric("cuda" if device.startswith("cuda") else "cpu", "32-true")
+        self.update = GradientUpdate(fabric, self.optimisers, 1)
+        noise = torch.randn(len(images), 99, generator=torch.Generator().manual_seed(1)).to(device)
+        self.batch = {"image": images, "noise": noise}
+
+    def ours(self) -> None:
+        """The recipe's step as if it were the first of an epoch."""
+        progress: Any = self.networks["progress"]
+        progress.count.zero_()
+        self.recipe.step(self.networks, self.batch, self.update)
+
+    def plain(self) -> None:
+        """The same step with a backward pass of its own for every loss, and the dense structural loss."""
+        net, images = self.networks, self.batch["image"]
+        for optimiser in self.optimisers.values():
+            optimiser.zero_grad()
+        codes = net["encoder"](images)
+        judge = net["code_discriminator"]
+        discriminator_loss(judge(self.batch["noise"]), judge(codes.detach())).backward()
+        self.optimisers["code_discriminator"].step()
+        deception_loss(judge(codes)).backward(retain_graph=True)
+        decoded = net["decoder"](codes).image
+        loss = reconstruction_loss(pixel_loss(images, decoded), dense_structural_loss(images, decoded))
+        judge = net["image_discriminator"]
+        self.optimisers["image_discriminator"].zero_grad()
+        discriminator_loss(judge(images), judge(decoded.detach())).backward()
+        self.optimisers["image_discriminator"].step()
+        judge.requires_grad_(False)
+        loss = loss + deception_loss(judge(decoded))
+        judge.requires_grad_(True)
+        loss.backward()
+        self.optimisers["encoder"].step()
+        self.optimisers["decoder"].step()
+
+
+def _landmark_calls(images: Tensor, device: str) -> tuple[Callable[[], Tensor], Callable[[], Tensor]]:
+    model = Fabrec(Layout(SIZE), LANDMARKS).eval().to(device)
+    networks = model.networks()
+
+    @torch.no_grad()
+    def ours() -> Tensor:
+        return read_heatmaps(heatmaps_of(networks, images), SIZE, style="published")
+
+    @torch.no_grad()
+    def plain() -> Tensor:
+        decoder: Any = networks["decoder"]
+        decoded = decoder(networks["encoder"](images))
+        return read_heatmaps(networks["transfer"](decoded.x1, decoder), SIZE, style="published")
+
+    return ours, plain
+
+
+def _compared(
+    ours: Callable[[], object], plain: Callable[[], object], repeats: int, device: str
+) -> tuple[Timing, Timing]:
+    return (
+        measure(ours, repeats=repeats, warm_up=1, device=device),
+        measure(plain, repeats=max(1, min(repeats, 3)), warm_up=1, device=device),
+    )
+
+
+def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
+    """Measure all three at 256 px, random networks and pictures.
+
+    Args:
+        device: Where to compute.
+        repeats: Timed calls of ours; the twins get at most three.
+
+    Returns:
+        Headline: the training step. For each piece of work ``*_ms`` (least processor time, on a GPU least wall-clock
+        time), its twin's, the ratio of both, and the ratio to the published program's seconds on its machine.
+    """
+    started = time.perf_counter()
+    generator = torch.Generator().manual_seed(0)
+    images = (0.2 * torch.randn(BATCH, 3, SIZE, SIZE, generator=generator)).to(device)
+    made = (0.2 * torch.randn(BATCH, 3, SIZE, SIZE, generator=generator)).to(device).requires_grad_()
+    step = _Step(images, device)
+    pairs = {
+        "structural_loss": _compared(
+            lambda: structural_loss(images, made, "published").backward(),
+            lambda: dense_structural_loss(images, made).backward(),
+            repeats,
+            device,
+        ),
+        "training_step": _compared(step.ours, step.plain, repeats, device),
+        "landmarks": _compared(*_landmark_calls(images[:1], device), repeats, device),
+    }
+    figures: dict[str, Any] = {}
+    for name, (ours, plain) in pairs.items():
+        gpu = device.startswith("cuda")
+        fast, slow = (t.min_ms if gpu else min(t.min_ms, t.process_ms) for t in (ours, plain))
+        figures |= {
+            f"{name}_ms": fast,
+            f"{name}_twin_ms": slow,
+            f"{name}_ratio": slow / fast,
+            f"{name}_times_faster_than_published": PUBLISHED[name] * 1e3 / fast,
+        }
+    if device.startswith("cuda"):
+        figures |= _rates(device, repeats)
+    headline, twin = pairs["training_step"]
+    work = f"third-stage step with all updates, batch {BATCH} at {SIZE} px; structural loss; landmarks of one face"
+    return report(work, headline, twin, **figures, seconds=time.perf_counter() - started)
+
+
+def _rates(device: str, repeats: int) -> dict[str, float]:
+    """Images per second on a GPU: landmarks at batch 1 and 64, training at batch 64."""
+    rates = {}
+    for batch in (1, 64):
+        images = 0.2 * torch.randn(batch, 3, SIZE, SIZE, device=device)
+        timing = measure(_landmark_calls(images, device)[0], repeats=repeats, device=device)
+        rates[f"landmarks_batch_{batch}_per_second"] = 1e3 * batch / timing.median_ms
+    step = _Step(0.2 * torch.randn(64, 3, SIZE, SIZE, device=device), device)
+    timing = measure(step.ours, repeats=repeats, device=device)
+    rates["training_batch_64_per_second"] = 64e3 / timing.median_ms
+    return rates
