@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
@@ -49,6 +50,11 @@ class FaceView:
     box: Tensor
     features: Tensor
     to_view: Any
+
+    @property
+    def directions(self) -> Tensor:
+        """``[C, h, w]`` descriptors of unit length, whose products are the cosines that points are matched by."""
+        return F.normalize(self.features, dim=0)
 
 
 @dataclass(frozen=True)
@@ -213,7 +219,7 @@ def match_sheet(match: FaceMatch) -> Image.Image:
     colours = descriptor_colours(torch.stack([a.features, b.features]))
     gap = 2
     side = (2 * PANEL - 3 * gap) // 4
-    warped = warp_onto(shown[0], a.features, b.features, side)
+    warped = warp_onto(shown[0], a.directions, b.directions, side)
     row = picture_grid([[colours[0], colours[1], warped, shown[1]]], side, gap)
     bottom = torch.ones(3, row.shape[1], 2 * PANEL)
     bottom[:, :, : row.shape[2]] = row

@@ -73,7 +73,7 @@ def contact_sheet_of(matches: Sequence[FaceMatch]) -> Image.Image:
     points = [matches[0].points_a, *(match.points_b for match in matches)]
     colours = descriptor_colours(torch.stack([view.features for view in views]))
     shown = source.shown / 255
-    warped = [warp_onto(shown, source.features, view.features, TILE) for view in views]
+    warped = [warp_onto(shown, source.directions, view.directions, TILE) for view in views]
     blocks = -(-len(views) // COLUMNS)
     across = min(COLUMNS, len(views))
     step = TILE + GAP

@@ -19,6 +19,9 @@ from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.metrics.correspondence import dense_match_grid
 from lineament.report.figures import draw_grid
 
+# Distance of neighbouring matches, in half pictures, beyond which a dense warp is torn.
+TEAR = 0.1
+
 
 def descriptor_colours(features: Tensor) -> Tensor:
     """Descriptors as colours: their first three principal components over all given maps.
@@ -61,7 +64,11 @@ def warp_onto(image: Tensor, source: Tensor, target: Tensor, side: int = 0) -> T
     grid = dense_match_grid(source, target)
     if side:
         planes = grid.permute(0, 3, 1, 2)
-        grid = F.interpolate(planes, (side, side), mode="bilinear", align_corners=True).permute(0, 2, 3, 1)
+        smooth = F.interpolate(planes, (side, side), mode="bilinear", align_corners=True)
+        nearest = F.interpolate(planes, (side, side), mode="nearest-exact")
+        # Between neighbours that match places far apart there is nothing to interpolate.
+        torn = (smooth - nearest).abs().amax(1, keepdim=True) > TEAR
+        grid = torch.where(torn, nearest, smooth).permute(0, 2, 3, 1)
     return F.grid_sample(image[None], grid.to(image.dtype), align_corners=True)[0].clamp(0, 1)
 
 
@@ -93,8 +100,10 @@ def descriptor_sheet(
         images = images[..., frame.crop : -frame.crop, frame.crop : -frame.crop]
     features = describe(images)
     colours = descriptor_colours(features)
-    warped = [warp_onto(images[0], features[0], target) for target in features]
-    return picture_grid([list(images), list(colours), warped], side=max(96, frame.seen))
+    side = max(96, frame.seen)
+    directions = F.normalize(features, dim=1)
+    warped = [warp_onto(images[0], directions[0], target, side) for target in directions]
+    return picture_grid([list(images), list(colours), warped], side)
 
 
 def descriptor_figure(
