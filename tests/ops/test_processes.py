@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import subprocess
 import sys
 import threading
-import time
 
 import pytest
 import torch
@@ -77,23 +75,3 @@ def test_many_threads_may_draw_at_once():
     for thread in threads:
         thread.join()
     assert all(torch.equal(one, other) for one, other in zip(found, expected, strict=True))
-
-
-@pytest.mark.slow
-@pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
-def test_two_threads_are_faster_than_one():
-    vertices, faces = soup(0, count=8000, size=300.0)
-    vertices = vertices.repeat(2, 1, 1)
-    before, best = torch.get_num_threads(), {}
-    try:
-        for threads in (1, 2):
-            torch.set_num_threads(threads)
-            times = []
-            for _ in range(8):
-                start = time.perf_counter()
-                rasterize(vertices, faces, 256, 256)
-                times.append(time.perf_counter() - start)
-            best[threads] = min(times)
-    finally:
-        torch.set_num_threads(before)
-    assert best[2] < best[1]

@@ -10,7 +10,7 @@ from torch import Tensor
 from lineament.ops.checks import check_index, check_mesh
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
-from lineament.ops.threads import row_bands, run_tasks, whole_views
+from lineament.ops.threads import row_bands, run_tasks, scatter
 
 
 def barycentrics(
@@ -85,16 +85,11 @@ def _backward_kernel(
         from lineament.ops.numba_cuda.barycentrics import barycentrics_backward_cuda
 
         return barycentrics_backward_cuda(depth_gradient, bary_gradient, vertices, faces, index)
-    from lineament.ops.numba_cpu.barycentrics import barycentrics_backward_view
+    from lineament.ops.numba_cpu.barycentrics import barycentrics_backward_band
 
-    gradient = torch.zeros_like(vertices)
-    arrays = (depth_gradient, bary_gradient, vertices, faces, index, gradient)
-    run_tasks(
-        barycentrics_backward_view,
-        [array.numpy() for array in arrays],
-        whole_views(index.shape[0]),
-        index.numel(),
-    )
+    gradient = torch.empty_like(vertices)
+    arrays = [array.numpy() for array in (depth_gradient, bary_gradient, vertices, faces, index)]
+    scatter(barycentrics_backward_band, arrays, gradient, *index.shape)
     return gradient
 
 

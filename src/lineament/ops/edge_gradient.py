@@ -10,7 +10,7 @@ from torch import Tensor
 from lineament.ops.checks import check_image, check_index, check_mesh
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
-from lineament.ops.threads import run_tasks, whole_views
+from lineament.ops.threads import scatter
 
 # No edge may move further than this per unit of motion of a triangle (nearly coplanar intersections).
 LARGEST_MOTION = 1e4
@@ -106,13 +106,11 @@ def _backward_kernel(
         from lineament.ops.numba_cuda.edge_gradient import edge_gradient_cuda
 
         return edge_gradient_cuda(*tensors, flat, LARGEST_MOTION)
-    from lineament.ops.numba_cpu.edge_gradient import edge_gradient_view
+    from lineament.ops.numba_cpu.edge_gradient import edge_gradient_band
 
-    gradient = torch.zeros_like(vertices)
-    arrays = [tensor.numpy() for tensor in (*tensors, gradient)]
-    bad = run_tasks(
-        edge_gradient_view, (*arrays, flat, LARGEST_MOTION), whole_views(index.shape[0]), index.numel()
-    )
+    gradient = torch.empty_like(vertices)
+    arrays = [tensor.numpy() for tensor in tensors]
+    bad = scatter(edge_gradient_band, (*arrays, flat, LARGEST_MOTION), gradient, *index.shape)
     refuse_bad_ids(bad, f"index name faces outside 0..{faces.shape[1] - 1}")
     return gradient
 

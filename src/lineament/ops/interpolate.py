@@ -11,7 +11,7 @@ from lineament.errors import UsageError, unknown_name
 from lineament.ops.checks import check_faces, check_image, check_index
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
-from lineament.ops.threads import row_bands, run_tasks, whole_views
+from lineament.ops.threads import row_bands, run_tasks, scatter
 
 
 def interpolate(
@@ -100,16 +100,11 @@ def _backward_kernel(
         from lineament.ops.numba_cuda.interpolate import interpolate_backward_cuda
 
         return interpolate_backward_cuda(gradient, attributes, faces, index, bary)
-    from lineament.ops.numba_cpu.interpolate import interpolate_backward_view
+    from lineament.ops.numba_cpu.interpolate import interpolate_backward_band
 
-    to_attributes, to_bary = torch.zeros_like(attributes), torch.empty_like(bary)
-    arrays = (gradient, attributes, faces, index, bary, to_attributes, to_bary)
-    run_tasks(
-        interpolate_backward_view,
-        [array.numpy() for array in arrays],
-        whole_views(index.shape[0]),
-        index.numel(),
-    )
+    to_attributes, to_bary = torch.empty_like(attributes), torch.empty_like(bary)
+    arrays = [array.numpy() for array in (gradient, attributes, faces, index, bary, to_bary)]
+    scatter(interpolate_backward_band, arrays, to_attributes, *index.shape)
     return to_attributes, to_bary
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -9,7 +10,10 @@ from lineament.errors import UsageError
 from lineament.ops.checks import check_mesh
 from lineament.ops.dispatch import choose_implementation, refuse_bad_ids, refuse_bad_tables
 from lineament.ops.registration import register_op
-from lineament.ops.threads import row_bands, run_tasks
+from lineament.ops.threads import run_tasks, shares, spans
+
+# Time to set up one triangle, in pixels that could be merged meanwhile.
+TRIANGLE_COST = 8
 
 
 def rasterize(vertices: Tensor, faces: Tensor, height: int, width: int, *, impl: str = "auto") -> Tensor:
@@ -78,12 +82,24 @@ def _kernel(vertices: Tensor, faces: Tensor, height: int, width: int, impl: str)
         from lineament.ops.numba_cuda.rasterize import rasterize_cuda
 
         return rasterize_cuda(vertices, faces, height, width)
-    from lineament.ops.numba_cpu.rasterize import rasterize_band
+    from lineament.ops.numba_cpu.rasterize import merge_layer, rasterize_band
 
     index = torch.empty((views, height, width), dtype=torch.int32)
     depth = torch.empty((views, height, width), dtype=torch.float32)
-    arrays = (vertices.numpy(), faces.numpy(), index.numpy(), depth.numpy())
-    bad = run_tasks(rasterize_band, arrays, row_bands(views, height), index.numel() + views * faces.shape[1])
+    layers = [(index.numpy(), depth.numpy())]
+    count, parts = faces.shape[1], shares(views)
+    # A band of rows has to look at all triangles. Where these are many, each part draws some of them into a layer of
+    # its own instead; the nearest of all layers is the same whatever the cut.
+    if parts > 1 and count * TRIANGLE_COST > height * width:
+        layers += [(np.empty_like(layers[0][0]), np.empty_like(layers[0][1])) for _ in range(parts - 1)]
+        cuts = [(*layer, 0, height, *span) for layer, span in zip(layers, spans(count, parts), strict=True)]
+    else:
+        cuts = [(*layers[0], *band, 0, count) for band in spans(height, parts)]
+    tasks = [(*cut[:2], view, *cut[2:]) for view in range(views) for cut in cuts]
+    arrays = (vertices.numpy(), faces.numpy())
+    bad = run_tasks(rasterize_band, arrays, tasks, index.numel() + views * count)
+    for number, layer in enumerate(layers[1:], start=2):
+        merge_layer(*layers[0], *layer, number == len(layers))
     refuse_bad_ids(bad, f"faces name vertices outside 0..{vertices.shape[1] - 1}")
     return index, depth
 

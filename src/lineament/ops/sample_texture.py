@@ -12,7 +12,7 @@ from lineament.errors import UsageError, unknown_name
 from lineament.ops.checks import FLOATS, check_index
 from lineament.ops.dispatch import choose_implementation
 from lineament.ops.registration import register_op
-from lineament.ops.threads import row_bands, run_tasks, whole_views
+from lineament.ops.threads import row_bands, run_tasks, scatter
 
 PADDINGS = ("border", "zeros")
 
@@ -218,12 +218,12 @@ def _backward_kernel(
         return sample_texture_backward_cuda(
             gradient, packed, uv, known, height, width, levels, align_corners, border
         )
-    from lineament.ops.numba_cpu.sample_texture import sample_backward_view
+    from lineament.ops.numba_cpu.sample_texture import sample_backward_band
 
-    to_packed, to_uv = torch.zeros_like(packed), torch.empty_like(uv)
-    arrays = [tensor.numpy() for tensor in (gradient, packed, uv, known, to_packed, to_uv)]
+    to_packed, to_uv = torch.empty_like(packed), torch.empty_like(uv)
+    arrays = [tensor.numpy() for tensor in (gradient, packed, uv, known, to_uv)]
     arguments = (*arrays, height, width, levels, align_corners, border)
-    run_tasks(sample_backward_view, arguments, whole_views(uv.shape[0]), uv.numel() // 2)
+    scatter(sample_backward_band, arguments, to_packed, uv.shape[0], *uv.shape[2:])
     return to_packed, to_uv
 
 

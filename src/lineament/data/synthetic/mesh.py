@@ -54,7 +54,7 @@ def depth_buffer(pixels: Floats, faces: Ints, height: int, width: int) -> tuple[
     """Rasterise one view: ``[H, W]`` face ids (-1 empty) and ``[H, W]`` depth (0 or infinite where empty)."""
     index = np.empty((1, height, width), np.int32)
     depth = np.empty((1, height, width), np.float32)
-    rasterize_band(pixels[None], faces[None], index, depth, 0, 0, height)
+    rasterize_band(pixels[None], faces[None], index, depth, 0, 0, height, 0, len(faces))
     return index[0], depth[0]
 
 

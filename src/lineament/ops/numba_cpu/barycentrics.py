@@ -98,19 +98,22 @@ def barycentrics_band(
 
 
 @kernel
-def barycentrics_backward_view(
+def barycentrics_backward_band(
     depth_gradient: np.ndarray,  # [N, H, W]
     bary_gradient: np.ndarray,  # [N, 3, H, W]
     vertices: np.ndarray,  # [N, V, 3]
     faces: np.ndarray,  # [1 or N, F, 3] int32
     index: np.ndarray,  # [N, H, W] int32, ids already checked by the forward pass
-    gradient: np.ndarray,  # [N, V, 3], added to
+    gradient: np.ndarray,  # [N, V, 3], written
     view: int,
+    first_row: int,
+    end_row: int,
 ) -> int:
-    """Add one view's gradient with respect to its vertices."""
+    """Gradient of rows ``first_row .. end_row - 1`` of one view with respect to its vertices."""
     points, into, slope = vertices[view], gradient[view], bary_gradient[view]
+    into[:] = 0
     triangles = faces[view if faces.shape[0] > 1 else 0]
-    for y in range(index.shape[1]):
+    for y in range(first_row, end_row):
         for x in range(index.shape[2]):
             face = index[view, y, x]
             if face < 0:

@@ -135,25 +135,28 @@ def push(
 
 
 @kernel
-def edge_gradient_view(
+def edge_gradient_band(
     image_gradient: np.ndarray,  # [N, C, H, W]
     vertices: np.ndarray,  # [N, V, 3]
     faces: np.ndarray,  # [1 or N, F, 3] int32
     bary: np.ndarray,  # [N, 3, H, W]
     image: np.ndarray,  # [N, C, H, W]
     index: np.ndarray,  # [N, H, W] int32
-    gradient: np.ndarray,  # [N, V, 3], added to
     flat: bool,
     limit: float,
+    gradient: np.ndarray,  # [N, V, 3], written
     view: int,
+    first_row: int,
+    end_row: int,
 ) -> int:
-    """Add one view's gradient with respect to its vertices; return the number of pixels with bad ids."""
+    """Gradient of the edges right of and below the pixels of some rows; return the number of pixels with bad ids."""
     points, into, ids, weights = vertices[view], gradient[view], index[view], bary[view]
     color, slope = image[view], image_gradient[view]
     triangles = faces[view if faces.shape[0] > 1 else 0]
     channels, height, width = color.shape
     bad = 0
-    for y in range(height):
+    into[:] = 0
+    for y in range(first_row, end_row):
         for x in range(width):
             for axis in range(2):
                 xb, yb = x + 1 - axis, y + axis

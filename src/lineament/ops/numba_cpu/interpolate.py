@@ -43,22 +43,25 @@ def interpolate_band(
 
 
 @kernel
-def interpolate_backward_view(
+def interpolate_backward_band(
     gradient: np.ndarray,  # [N, C, H, W]
     attributes: np.ndarray,  # [N, V, C]
     faces: np.ndarray,  # [1 or N, F, 3] int32
     index: np.ndarray,  # [N, H, W] int32, ids already checked by the forward pass
     bary: np.ndarray,  # [N, 3, H, W]
-    to_attributes: np.ndarray,  # [N, V, C], added to
     to_bary: np.ndarray,  # [N, 3, H, W], written
+    to_attributes: np.ndarray,  # [N, V, C], written
     view: int,
+    first_row: int,
+    end_row: int,
 ) -> int:
-    """Gradients of one view with respect to its attributes and barycentric coordinates."""
+    """Gradients of rows ``first_row .. end_row - 1`` of one view: attributes and barycentric coordinates."""
     values, into = attributes[view], to_attributes[view]
     triangles = faces[view if faces.shape[0] > 1 else 0]
     channels = values.shape[1]
-    to_bary[view] = 0
-    for y in range(index.shape[1]):
+    into[:] = 0
+    to_bary[view, :, first_row:end_row] = 0
+    for y in range(first_row, end_row):
         for x in range(index.shape[2]):
             face = index[view, y, x]
             if face < 0:

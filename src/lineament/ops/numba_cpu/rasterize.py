@@ -37,8 +37,13 @@ def rasterize_band(
     view: int,
     first_row: int,
     end_row: int,
+    first_face: int,
+    end_face: int,
 ) -> int:
-    """Draw rows ``first_row .. end_row - 1`` of one view; return the number of faces with bad vertex ids."""
+    """Draw some faces into rows ``first_row .. end_row - 1`` of one view; return how many have bad vertex ids.
+
+    Where nothing is drawn the depth is 0 if these are all faces, else infinite: see :func:`merge_layer`.
+    """
     width = index.shape[2]
     points = vertices[view]
     triangles = faces[view if faces.shape[0] > 1 else 0]
@@ -48,7 +53,7 @@ def rasterize_band(
     nearest[first_row:end_row] = np.inf
     count = np.uint32(points.shape[0])
     bad = 0
-    for face in range(triangles.shape[0]):
+    for face in range(first_face, end_face):
         # A negative id turns into a huge unsigned number: one comparison checks both ends, and unsigned indices spare
         # the test for Python's negative ones.
         i0, i1, i2 = (
@@ -95,8 +100,27 @@ def rasterize_band(
             end = x == x_last
             x = x_first if end else x + 1
             y += end
-    for y in range(first_row, end_row):
-        for x in range(width):
-            if ids[y, x] < 0:
-                nearest[y, x] = 0.0
+    if end_face - first_face == triangles.shape[0]:
+        for y in range(first_row, end_row):
+            for x in range(width):
+                if ids[y, x] < 0:
+                    nearest[y, x] = 0.0
     return bad
+
+
+@kernel
+def merge_layer(
+    index: np.ndarray,  # [N, H, W] int32, written
+    depth: np.ndarray,  # [N, H, W] float32, written
+    other_index: np.ndarray,  # [N, H, W] int32
+    other_depth: np.ndarray,  # [N, H, W] float32
+    last: bool,
+) -> None:
+    """Add a picture of faces with higher ids; after the last one the depth is 0 where nothing is drawn."""
+    ids, nearest = index.ravel(), depth.ravel()
+    other_ids, other_nearest = other_index.ravel(), other_depth.ravel()
+    for pixel in range(ids.size):
+        nearer = other_nearest[pixel] < nearest[pixel]
+        ids[pixel] = other_ids[pixel] if nearer else ids[pixel]
+        z = other_nearest[pixel] if nearer else nearest[pixel]
+        nearest[pixel] = 0.0 if last and ids[pixel] < 0 else z

@@ -87,23 +87,26 @@ def sample_band(
 
 
 @kernel
-def sample_backward_view(
+def sample_backward_band(
     gradient: np.ndarray,  # [N, C, H, W]
     packed: np.ndarray,  # [N, C, T]
     uv: np.ndarray,  # [N, 2, H, W]
     level: np.ndarray,  # [N, H, W], or empty: level 0
-    to_packed: np.ndarray,  # [N, C, T], added to
     to_uv: np.ndarray,  # [N, 2, H, W], written
     height: int,
     width: int,
     levels: int,
     align_corners: bool,
     border: bool,
+    to_packed: np.ndarray,  # [N, C, T], written
     view: int,
+    first_row: int,
+    end_row: int,
 ) -> int:
-    """Gradients of one view with respect to texture and coordinates."""
+    """Gradients of rows ``first_row .. end_row - 1`` of one view with respect to texture and coordinates."""
     texels, into, slope = packed[view], to_packed[view], gradient[view]
-    for y in range(uv.shape[2]):
+    into[:] = 0
+    for y in range(first_row, end_row):
         for x in range(uv.shape[3]):
             first, last, share = pyramid_step(level[view, y, x] if level.size else 0.0, levels)
             offset, rows, columns = 0, height, width
