@@ -194,3 +194,12 @@ def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
     go_through(80)
     # 50 MB over 1000 pictures is the promise; a leak of one small picture each would exceed this.
     assert resident() - before < 8
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_read_only_array_is_a_picture_too():
+    from lineament.pipeline.load import as_picture
+
+    array = np.full((4, 6, 3), 255, np.uint8)
+    array.setflags(write=False)
+    assert torch.equal(as_picture(array[::-1]), torch.ones(3, 4, 6))

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 import torch
 
-from lineament.data.cache import CachedSource
+from lineament.data.cache import WITHOUT_MAPS, CachedSource
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Concat, Mapped, Subset, digest, split_by_identity
-from lineament.errors import DataError
+from lineament.errors import DataError, UsageError
 
 
 @dataclass
@@ -104,6 +104,18 @@ def test_cache_stays_within_its_memory() -> None:
     assert 0 < cached.warm() < 10
     assert cached.used_bytes <= 500
     assert [sample.id for sample in (cached[index] for index in range(10))] == [str(i) for i in range(10)]
+
+
+def test_cache_keeps_only_the_fields_that_are_asked_for() -> None:
+    cached = CachedSource(Counting(4), fields=("box",))
+    for _ in range(2):
+        sample = cached[1]
+        assert sample.landmarks is None and torch.equal(sample.image, Counting(4)[1].image)
+    assert cached.used_bytes == 192
+    whole = CachedSource(Counting(4), fields=WITHOUT_MAPS)
+    assert whole[1].landmarks is not None
+    with pytest.raises(UsageError, match="landmarks"):
+        CachedSource(Counting(4), fields=("landmark",))
 
 
 def test_cache_travels_empty() -> None:

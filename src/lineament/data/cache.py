@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import fields, replace
 from typing import Any
 
@@ -9,6 +10,14 @@ import torch
 from torch import Tensor
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import unknown_name
+
+_OPTIONAL = (
+    *("box", "landmarks", "visibility", "pose", "camera", "depth", "normals", "mask", "correspondence"),
+    *("identity_coefficients", "expression_coefficients"),
+)
+WITHOUT_MAPS = ("box", "landmarks", "visibility", "pose", "camera")
+"""The fields of a sample that are small: what landmark training and evaluation read."""
 
 
 class CachedSource:
@@ -18,14 +27,28 @@ class CachedSource:
     for bit. Every call returns fresh tensors, so that a caller may change them. Worker processes that are forked share
     what was cached before (see :meth:`warm`); workers started otherwise begin empty.
 
+    With ``fields``, only these are given out and kept: the maps of a synthetic face take eight times the memory of its
+    picture, and most training never looks at them.
+
     Args:
         source: The samples.
         max_bytes: Memory to use at most.
+        fields: Names of the tensors of :class:`FaceSample` to keep besides the picture, for example
+            :data:`WITHOUT_MAPS`; the others become None (``meta`` stays). None keeps everything.
+
+    Raises:
+        UsageError: If a name is not that of a field.
     """
 
-    def __init__(self, source: FaceSource, max_bytes: int = 2 * 1024**3) -> None:
+    def __init__(
+        self, source: FaceSource, max_bytes: int = 2 * 1024**3, fields: Collection[str] | None = None
+    ) -> None:
+        for name in fields or ():
+            if name not in _OPTIONAL:
+                raise unknown_name("field of a face sample", name, _OPTIONAL)
         self.source = source
         self.max_bytes = max_bytes
+        self.fields = None if fields is None else frozenset(fields)
         self.used_bytes = 0
         self._kept: dict[int, FaceSample] = {}
 
@@ -36,7 +59,7 @@ class CachedSource:
 
     @property
     def fingerprint(self) -> str:
-        """Fingerprint of the source: the cache changes no sample."""
+        """Fingerprint of the source: the cache changes nothing that it gives out."""
         return self.source.fingerprint
 
     def __len__(self) -> int:
@@ -47,6 +70,8 @@ class CachedSource:
         if kept is not None:
             return _unpacked(kept)
         sample = self.source[index]
+        if self.fields is not None:
+            sample = _thinned(sample, self.fields)
         packed = _packed(sample)
         size = _bytes(packed)
         if self.used_bytes + size <= self.max_bytes:
@@ -66,6 +91,11 @@ class CachedSource:
     def __getstate__(self) -> dict[str, Any]:
         # A pickled cache would send every tensor to the worker through its own file descriptor.
         return {**self.__dict__, "_kept": {}, "used_bytes": 0}
+
+
+def _thinned(sample: FaceSample, wanted: Collection[str]) -> FaceSample:
+    left_out: dict[str, Any] = {name: None for name in _OPTIONAL if name not in wanted}
+    return replace(sample, **left_out)
 
 
 def _tensors(sample: FaceSample) -> dict[str, Tensor]:

@@ -58,7 +58,7 @@ def as_picture(photo: Photo) -> Tensor:
     """
     if isinstance(photo, str | Path):
         return read_image(photo)
-    pixels = torch.as_tensor(np.ascontiguousarray(photo) if isinstance(photo, np.ndarray) else photo)
+    pixels = torch.as_tensor(np.array(photo) if isinstance(photo, np.ndarray) else photo)
     if isinstance(photo, np.ndarray):
         pixels = pixels[..., None].expand(*pixels.shape, 3) if pixels.ndim == 2 else pixels
         pixels = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels
