@@ -17,7 +17,7 @@ class Command:
     The run loads like one trained here. Example: `lineament import dve checkpoint-epoch100.pth --run runs/published`.
     """
 
-    # Family of the checkpoint: dve (Descriptor Vector Exchange) or fabrec (3FabRec).
+    # Family of the checkpoint: dve (Descriptor Vector Exchange), fabrec (3FabRec) or depthnet (DepthNets and AIGN).
     family: tyro.conf.Positional[str]
     # The .pth file; for fabrec the folder with saae.mdl and meta.json.
     file: tyro.conf.Positional[Path]

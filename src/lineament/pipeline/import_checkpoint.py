@@ -17,7 +17,11 @@ from lineament.training.imported import ImportedModel, imported_origin, write_im
 from lineament.training.run import Run, open_run
 
 # Family -> module with a function ``read_legacy(TorchFile) -> ImportedModel``. Its errors complete "FILE: ...".
-FAMILIES = {"dve": "lineament.methods.dve.legacy", "fabrec": "lineament.methods.fabrec.legacy"}
+FAMILIES = {
+    "depthnet": "lineament.methods.depthnet.legacy",
+    "dve": "lineament.methods.dve.legacy",
+    "fabrec": "lineament.methods.fabrec.legacy",
+}
 # Families whose checkpoints are folders: names of the weights and of the facts beside them (JSON), which the reader
 # gets as a second argument.
 FOLDERS = {"fabrec": ("saae.mdl", "meta.json")}
