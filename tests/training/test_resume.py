@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 import yaml
 from training_toy import QUIET, Noise, ToyRecipe, assert_same_runs, toy, train_toy
 
@@ -18,9 +20,12 @@ from lineament.training.run import Run
 from lineament.training.stopping import TrainingInterrupted
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return train_toy(tmp_path_factory.mktemp("straight") / "run", toy(evaluate_every=4))
+@pytest.fixture(scope="module", params=[1, 2], ids=["one-thread", "two-threads"])
+def straight(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Run]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield train_toy(tmp_path_factory.mktemp("straight") / "run", toy(evaluate_every=4))
+    torch.set_num_threads(before)
 
 
 def test_five_and_seven_steps_equal_twelve(straight: Run, tmp_path: Path):

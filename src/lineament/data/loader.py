@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from lineament.data.alignment import aligned
 from lineament.data.order import Place, SampleOrder, replacement, sample_generator
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import FaceSample, FaceSource
@@ -150,7 +151,7 @@ class BatchStream:
                 self.bad.add(str(index), reason)
             if loaded.failure:
                 raise DataError(loaded.failure) from RuntimeError(loaded.trace)
-            yield loaded.batch
+            yield aligned(loaded.batch)
 
     def _parts(self) -> Iterator[list[Place]]:
         step = self.start_step

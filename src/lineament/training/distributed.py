@@ -6,16 +6,17 @@ import functools
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.distributed as dist
-from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
 from torch import Tensor, nn
 
 from lineament.errors import UsageError
 from lineament.nn.sync_batch_norm import synchronise_batch_norm
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 DeviceChoice = Literal["auto", "cpu", "cuda"]
 PrecisionChoice = Literal["32-true", "bf16-mixed"]
@@ -29,6 +30,10 @@ def make_fabric(device: DeviceChoice, precision: PrecisionChoice) -> Fabric:
     """
     if device == "cuda" and not torch.cuda.is_available():
         raise UsageError("device 'cuda' was asked for but torch finds no CUDA device: choose --device cpu.")
+    # Imported here: it costs as much time as torch itself, and only training needs it.
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies import DDPStrategy
+
     accelerator = "cuda" if device != "cpu" and torch.cuda.is_available() else "cpu"
     world = int(os.environ.get("WORLD_SIZE", "1"))
     if world > 1 and dist.is_torchelastic_launched():
@@ -125,25 +130,43 @@ def gather(value: Any, world: int) -> list[Any]:
     return values
 
 
+def rounding_facts(device: torch.device) -> dict[str, Any]:
+    """Return what decides in which order this process adds numbers up: the device, and on a CPU its threads."""
+    threads = torch.get_num_threads() if device.type == "cpu" else None
+    return {"device": device.type, "threads": threads}
+
+
 @contextmanager
 def reproducible(device: torch.device) -> Iterator[None]:
-    """Ask for deterministic kernels on a GPU while training; on a CPU they are deterministic as they are.
+    """Ask for deterministic kernels while training, so that equal runs have equal bits.
 
-    Kernels that have no deterministic form warn once and run all the same; a bitwise resume is then not promised.
+    On a CPU this matters from two threads on: gradients of repeated indices are then added up by whichever thread comes
+    first. Kernels that have no deterministic form warn once and run all the same; a bitwise resume is then not
+    promised.
     """
-    if device.type != "cuda":
-        yield
-        return
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    before = torch.are_deterministic_algorithms_enabled()
-    benchmark = torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.backends.cudnn.benchmark = False
+    if device.type == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    before = torch.get_deterministic_debug_mode()
+    flags = [
+        (torch.backends.cudnn, "benchmark", False),
+        (torch.backends.mkldnn, "deterministic", True),
+        # Filling every new tensor with NaN finds reads of memory that nothing wrote; here it would only cost time.
+        (torch.utils.deterministic, "fill_uninitialized_memory", False),
+    ]
+    # Some versions of torch lack some of the flags.
+    found = [
+        (place, name, getattr(place, name), value) for place, name, value in flags if hasattr(place, name)
+    ]
+    # The same as use_deterministic_algorithms(True, warn_only=True), but without importing a compiler.
+    torch.set_deterministic_debug_mode("warn")
+    for place, name, _, value in found:
+        setattr(place, name, value)
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before)
-        torch.backends.cudnn.benchmark = benchmark
+        torch.set_deterministic_debug_mode(before)
+        for place, name, value, _ in found:
+            setattr(place, name, value)
 
 
 def _to_float32(value: Any) -> Any:

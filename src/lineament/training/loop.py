@@ -12,9 +12,8 @@ from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from lineament.data.loader import BatchStream
@@ -44,6 +43,9 @@ from lineament.training.sources import reopen_sources
 from lineament.training.state import TrainingState
 from lineament.training.stopping import StopRequest, TrainingInterrupted
 from lineament.training.update import GradientUpdate
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 SECONDS_BETWEEN_TIMINGS = 10.0
 

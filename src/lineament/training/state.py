@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from lineament.data.alignment import aligned
 from lineament.errors import CheckpointError, LineamentError
 from lineament.training.checkpoint import Checkpoint
 from lineament.training.config import config_hash, config_to_dict, differing_fields
-from lineament.training.distributed import gather, place_network
+from lineament.training.distributed import gather, place_network, rounding_facts
 from lineament.training.ema import MovingAverage
 from lineament.training.randomness import random_state, seed_everything, set_random_state
 from lineament.training.recipe import Recipe
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class TrainingState:
@@ -85,6 +88,7 @@ class TrainingState:
             "schedules": {name: schedule.state_dict() for name, schedule in self.schedules.items()},
             "scaler": self.fabric.strategy.precision.state_dict(),
             "random": gather(random_state(), self.fabric.world_size),
+            "rounding": rounding_facts(self.fabric.device),
         }
         return Checkpoint(self.step, groups, state)
 
@@ -106,7 +110,7 @@ class TrainingState:
         if self.average:
             load_weights(self.average.networks, checkpoint, "ema")
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(state["optimisers"][name])
+            optimiser.load_state_dict(aligned(state["optimisers"][name]))
         for name, schedule in self.schedules.items():
             schedule.load_state_dict(state["schedules"][name])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])
@@ -119,7 +123,13 @@ class TrainingState:
                 "but sums are rounded in another order."
             ]
         set_random_state(state["random"][rank])
-        return []
+        before, now = state.get("rounding"), rounding_facts(self.fabric.device)
+        if before is None or before == now:
+            return []
+        return [
+            f"the run was trained with {_describe(before)} and now goes on with {_describe(now)}: the batches stay the "
+            "same, but sums are rounded in another order, so its bits will not be those of a run that never stopped."
+        ]
 
     def _check_same(self, state: dict[str, Any]) -> None:
         differing = differing_fields(state["settings"], self.settings)
@@ -133,6 +143,11 @@ class TrainingState:
                 f"the checkpoint was trained on other data (fingerprint {state['data_fingerprint'][:12]}, now "
                 f"{self.fingerprint[:12]}): give back the data it was trained on, or train a new run."
             )
+
+
+def _describe(facts: dict[str, Any]) -> str:
+    threads = facts["threads"]
+    return facts["device"] if threads is None else f"{threads} CPU thread{'s' * (threads != 1)}"
 
 
 def _weights(networks: dict[str, nn.Module]) -> dict[str, Tensor]:

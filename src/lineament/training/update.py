@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
+
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from lineament.errors import LineamentError, unknown_name
 from lineament.training.distributed import average_gradients
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 class GradientUpdate:
