@@ -18,6 +18,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "detect": ("detect", "find faces: box, five points, score"),
     "landmarks": ("landmarks", "put landmarks on photographs with a trained model"),
     "match": ("match", "match points between two faces"),
+    "depth": ("depth", "find the depth of a face: map, picture, mesh"),
     "turn": ("turn", "turn the face of a photograph, or put it on to another"),
     "data list": ("data_list", "name the data sets that can be read"),
     "data check": ("data_check", "find unreadable pictures and labels before training"),

@@ -83,7 +83,7 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.photos import plan
     from lineament.pipeline.turn.angles import frame_count, parse_angles
     from lineament.pipeline.turn.frames import TurnOptions
-    from lineament.pipeline.turn.run import check_size, put_onto, turn_photo
+    from lineament.pipeline.turn.run import check_size, make_request, put_onto, turn_photo
     from lineament.pipeline.turn.write import kind_of
 
     angles = tuple(parse_angles(getattr(command, name[2:]), name[2:]) for name in ANGLES)
@@ -104,7 +104,9 @@ def main(arguments: list[str]) -> int:
     outs = [file or photo.stem.with_name(photo.stem.name + ending) for photo in photos]
     if not command.photo.is_dir() and outs[0].exists() and not command.overwrite:
         raise UsageError(f"{outs[0]} exists: give --overwrite, or another name with --out.")
-    request = _request(command)
+    request = make_request(
+        command.keypoints, command.landmarks_model, command.model, command.head, command.packs, command.device
+    )
 
     def work(photo: Photo, out: Path) -> Written:
         if command.onto is not None:
@@ -145,19 +147,6 @@ def join_angles(arguments: list[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _request(command: Command) -> FaceRequest:
-    from lineament.data.synthetic.source import load_head
-    from lineament.pipeline.load import load_landmarks
-    from lineament.pipeline.turn.depth import load_depth_run
-    from lineament.pipeline.turn.run import FaceRequest
-
-    if command.model is not None:
-        load_depth_run(str(command.model))  # a wrong run is said before anything is drawn
-    landmarks = load_landmarks(command.landmarks_model, command.device) if command.landmarks_model else None
-    run = None if command.model is None else str(command.model)
-    return FaceRequest(command.keypoints, landmarks, run, load_head(command.head, command.packs))
 
 
 def _for_target(command: Command, request: FaceRequest) -> FaceRequest:

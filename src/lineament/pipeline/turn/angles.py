@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from torch import Tensor
 from lineament.errors import UsageError
 
 LARGEST = 90.0
+# No ".5": "1...5" would be a range from 1 to 0.5.
+_NUMBER = re.compile(r"[+-]?\d+(\.\d+)?")
 
 
 @dataclass(frozen=True)
@@ -57,11 +60,8 @@ def parse_angles(text: str, name: str) -> Angles:
     """
     is_range = ".." in text
     words = text.split("..") if is_range else text.split(",")
-    try:
-        values = tuple(float(word) for word in words)
-    except ValueError:
-        values = ()
-    if not values or (is_range and len(values) != 2) or not all(map(math.isfinite, values)):
+    values = tuple(float(word) for word in words if _NUMBER.fullmatch(word.strip()))
+    if len(values) != len(words) or (is_range and len(values) != 2):
         raise UsageError(
             f"--{name} {text!r} is no angle: give degrees such as 20, a list such as -30,0,30 or a range such as "
             "-40..40."

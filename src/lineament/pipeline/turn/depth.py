@@ -9,11 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import CheckpointError
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.pipeline.turn.head_fit import HeadFit
+from lineament.pipeline.turn.head_fit import HeadFit, fit_head
 from lineament.training.run import Run, open_run
 
 # The network has seen faces that fill their picture: side of the picture in outer eye distances.
@@ -56,6 +57,24 @@ def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
         )
     recipe: Any = opened.build_recipe()
     return opened, recipe.predictor(opened.load_networks())
+
+
+def face_depth(head: HeadModel, points: Tensor, run: str | None = None) -> tuple[HeadFit, KeypointDepth]:
+    """Fit a head to keypoints and find their depth.
+
+    Args:
+        head: The head.
+        points: ``[68, 2]`` xy in pixels.
+        run: Run of a depthnet recipe that predicts the depth; None takes the fitted head's.
+
+    Raises:
+        DataError: If no head can be fitted.
+        LineamentError: If the run cannot be used.
+    """
+    fit = fit_head(head, points)
+    if run is None:
+        return fit, head_depth(fit)
+    return fit, network_depth(fit, points, *load_depth_run(run))
 
 
 def head_depth(fit: HeadFit) -> KeypointDepth:

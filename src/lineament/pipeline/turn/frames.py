@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import unknown_name
 from lineament.methods.depthnet.warp import CORNER, face_warp
-from lineament.pipeline.turn.depth import KeypointDepth, head_depth, load_depth_run, network_depth
-from lineament.pipeline.turn.head_fit import HeadFit, fit_head
+from lineament.pipeline.turn.depth import KeypointDepth, face_depth
+from lineament.pipeline.turn.head_fit import HeadFit
 from lineament.pipeline.turn.render import Window, draw_surface, turn_matrix, turn_points
 from lineament.pipeline.turn.surface import FOREHEAD, FaceSurface, build_surface
 from lineament.pipeline.turn.view import FACE_SIDE, HEAD_SIDE, View, head_view
@@ -99,11 +99,7 @@ def prepare_face(
     side = HEAD_SIDE if options.keep_background else FACE_SIDE
     view = head_view(image, points, options.size, whole=options.whole, side=side)
     here = view.to_view.apply(points.double())
-    fit = fit_head(head, here)
-    if run is None:
-        depth = head_depth(fit)
-    else:
-        depth = network_depth(fit, here, *load_depth_run(run))
+    fit, depth = face_depth(head, here, run)
     zero = fit.landmarks[[36, 45], 2].mean()
     return PreparedFace(view, here, fit, depth, build_surface(fit, here, depth.values + zero, forehead))
 

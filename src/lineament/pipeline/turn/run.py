@@ -13,8 +13,9 @@ from lineament.data.images import read_image
 from lineament.data.synthetic.head.model import HeadModel
 from lineament.data.synthetic.source import load_head
 from lineament.errors import UsageError
-from lineament.pipeline.load import LandmarkModel
+from lineament.pipeline.load import LandmarkModel, load_landmarks
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
+from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
@@ -48,6 +49,25 @@ class FaceRequest:
         if self.landmarks is not None:
             return points_from_model(self.landmarks, image, str(photo))
         return points_from_head(self.head, image, str(photo))
+
+
+def make_request(
+    keypoints: Path | None,
+    landmarks_model: Path | None,
+    model: Path | None,
+    head: str,
+    packs: Path | None,
+    device: str,
+) -> FaceRequest:
+    """Open what a request names; a wrong run is said before anything is drawn.
+
+    Raises:
+        LineamentError: If a run, a head or the device is not there.
+    """
+    if model is not None:
+        load_depth_run(str(model))
+    landmarks = None if landmarks_model is None else load_landmarks(landmarks_model, device)
+    return FaceRequest(keypoints, landmarks, None if model is None else str(model), load_head(head, packs))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from lineament.pipeline.turn.head_fit import HeadFit
 CELL = 1 / 26
 REACH = 4.0  # half the side of the surface
 STEEPEST = 1.15  # slope of the depth
-SMOOTH = 0.05
+SMOOTH = 0.035
 FEATHER, OVERHANG = (
     0.12,
     0.04,
@@ -197,7 +197,7 @@ def _run_out(relief: np.ndarray, known: np.ndarray, back: float, step: float, un
     reach = int(np.ceil(1.2 * unit / step))
     gentle = _limit_slope(full, STEEPEST * step, reach)
     smooth = ndimage.gaussian_filter(gentle, SMOOTH * unit / step)
-    wide = ndimage.gaussian_filter(gentle, 4 * SMOOTH * unit / step)
+    wide = ndimage.gaussian_filter(gentle, 0.2 * unit / step)
     # The eyes, nose and mouth keep their relief; the rim of the head, which no photograph agrees with, is soft.
     depth_inside = ndimage.distance_transform_edt(inside) * step / unit
     share = _smooth_step(depth_inside / 0.5)
