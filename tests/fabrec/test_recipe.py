@@ -159,6 +159,19 @@ def test_figures_come_with_numbers(tmp_path: Path):
     assert len(five_tiles(predictor, Marks()[0])) == 5
 
 
+def test_few_labels_are_the_first_or_a_seeded_draw():
+    source = Marks(count=20)
+    assert landmarks().training_source(source) is source
+    first = landmarks(labels=3).training_source(source)
+    assert [first[i].id for i in range(len(first))] == ["face0", "face1", "face2"]
+    drawn = [landmarks(labels=3, pick="random", seed=s).training_source(source) for s in (0, 0, 1)]
+    names = [[part[i].id for i in range(3)] for part in drawn]
+    assert names[0] == names[1] != names[2]
+    assert drawn[0].fingerprint != drawn[2].fingerprint
+    with pytest.raises(DataError, match="30 labelled faces are asked for, but marks holds 20"):
+        landmarks(labels=30).training_source(source)
+
+
 def test_refusals(base: Run, tmp_path: Path):
     with pytest.raises(UsageError, match="--base RUN"):
         LandmarkRecipe(LandmarkConfig())

@@ -7,12 +7,12 @@ Points and boxes are stored with pixel centres at 1; both are moved to 0 here.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from lineament.data.records import Record, RecordSource, check_count, require
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
-from lineament.errors import DataError
+from lineament.errors import DataError, unknown_name
 from lineament.faces.keypoints import read_keypoints
 
 WHERE = (
@@ -29,6 +29,15 @@ FOLDERS = {
     "lfpw_testset": "lfpw/testset",
     "ibug": "ibug",
 }
+# The same in the layout of 3FabRec.
+FABREC_FOLDERS = {
+    "afw": "images/train/afw",
+    "helen_trainset": "images/train/helen",
+    "lfpw_trainset": "images/train/lfpw",
+    "helen_testset": "images/test/common/helen",
+    "lfpw_testset": "images/test/common/lfpw",
+    "ibug": "images/test/challenging/ibug",
+}
 PARTS = {
     "train": ("afw", "helen_trainset", "lfpw_trainset"),
     "test": ("helen_testset", "lfpw_testset", "ibug"),
@@ -40,32 +49,42 @@ PUBLISHED = {"train": 3148, "test": 689, "common": 554, "challenging": 135}
 
 @register_reader("300w", "300-W: 68 landmarks and face boxes", splits=tuple(PARTS), where=WHERE)
 def open_300w(
-    root: Path, split: str = "train", subset: bool = False, rejects: str | None = None
+    root: Path,
+    split: str = "train",
+    subset: bool = False,
+    boxes: Literal["ground_truth", "detector"] = "ground_truth",
+    rejects: str | None = None,
 ) -> RecordSource:
     """Open 300-W.
 
     Args:
         root: Holds ``Bounding Boxes/bounding_boxes_*.mat`` and the folders ``afw``, ``helen/{trainset,testset}``,
-            ``lfpw/{trainset,testset}``, ``ibug`` with pictures and ``.pts`` files; or a folder ``300w`` with them.
+            ``lfpw/{trainset,testset}``, ``ibug`` with pictures and ``.pts`` files; or a folder ``300w`` with them; or
+            the folders ``images/train/{afw,helen,lfpw}``, ``images/test/common/{helen,lfpw}``,
+            ``images/test/challenging/ibug``.
         split: ``train``, ``test``, or the parts of test: ``common``, ``challenging``.
         subset: Accept a number of pictures that differs from the published one.
+        boxes: Which of the two boxes of each face to take.
         rejects: Reject list to honour instead of the one in the root.
     """
     if not (root / "Bounding Boxes").is_dir() and (root / "300w").is_dir():
         root = root / "300w"
+    if boxes not in ("ground_truth", "detector"):
+        raise unknown_name("kind of box", boxes, ("ground_truth", "detector"))
+    folders = FABREC_FOLDERS if (root / "images").is_dir() else FOLDERS
     records = []
     for part in PARTS[split]:
-        folder = require(root / FOLDERS[part], f"the pictures of {part}", WHERE)
-        for name, box in sorted(_boxes(root, part).items()):
+        folder = require(root / folders[part], f"the pictures of {part}", WHERE)
+        for name, box in sorted(_boxes(root, part, boxes).items()):
             # The box file of iBUG also lists pictures that the protocol does not use.
             if part == "ibug" and not name.startswith("image"):
                 continue
-            records.append(_record(root, folder / name, box))
+            records.append(_record(root, folder / name, box, part))
     check_count(f"300w/{split} in {root}", len(records), PUBLISHED[split], subset)
     return RecordSource(f"300w/{split}", records, "68", 68, find_rejects(root, rejects))
 
 
-def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]]:
+def _boxes(root: Path, part: str, kind: str) -> dict[str, tuple[float, float, float, float]]:
     """Read file name -> box ``x0, y0, x1, y1`` as stored: inclusive pixel numbers counted from 1."""
     import scipy.io
 
@@ -76,7 +95,7 @@ def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]
         entries = entries.reshape(-1) if hasattr(entries, "reshape") else [entries]
         boxes = {}
         for entry in entries:
-            x0, y0, x1, y1 = (float(value) for value in entry.bb_ground_truth)
+            x0, y0, x1, y1 = (float(value) for value in getattr(entry, f"bb_{kind}"))
             boxes[str(entry.imgName)] = (x0, y0, x1, y1)
         return boxes
     # A damaged .mat file raises almost anything out of the reader.
@@ -84,7 +103,7 @@ def _boxes(root: Path, part: str) -> dict[str, tuple[float, float, float, float]
         raise DataError(f"{path} cannot be read as the face boxes of {part}: {error}.") from error
 
 
-def _record(root: Path, picture: Path, box: tuple[float, float, float, float]) -> Record:
+def _record(root: Path, picture: Path, box: tuple[float, float, float, float], part: str) -> Record:
     points = None
     fault = ""
     try:
@@ -96,5 +115,7 @@ def _record(root: Path, picture: Path, box: tuple[float, float, float, float]) -
     edges = (x0 - 1.5, y0 - 1.5, x1 - 0.5, y1 - 0.5)
     name = picture.relative_to(root).as_posix()
     # The published protocol rounds sizes computed from the stored numbers, so it must have them unchanged.
-    meta = {"published_box": box}
+    meta: dict[str, Any] = {"published_box": box}
+    if part in PARTS["test"]:
+        meta["subsets"] = ("challenging",) if part == "ibug" else ("common",)
     return Record(name, picture, box=edges, landmarks=points, meta=meta, fault=fault)

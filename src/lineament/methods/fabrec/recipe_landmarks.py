@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import convert_points, mirror_values, scheme
 from lineament.methods.fabrec.augment import draw_move, level
@@ -30,6 +31,10 @@ class LandmarkConfig(FabrecConfig):
     batch_size: int = 10
     steps: int = 2000
     checkpoint_every: int = 500
+    # Train on so many labelled faces only; 0 takes all of them.
+    labels: int = 0
+    # Which ones: the first of the data, as published, or a random draw that depends on the seed.
+    pick: str = "first"
     # Landmark scheme to learn; labels are converted to it where they can be.
     scheme: str = "68"
     # Tune the encoder too; with fewer than 50 labels this gains little and may overfit.
@@ -91,6 +96,10 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         self.landmarks = scheme(config.scheme)
         if config.heatmaps not in ("exact", "published"):
             raise UsageError(f"heatmaps is exact or published, not {config.heatmaps!r}.")
+        if config.pick not in ("first", "random") or config.labels < 0:
+            raise UsageError(
+                f"pick is first or random and labels at least 0, not {config.pick!r}, {config.labels}."
+            )
 
     def networks(self) -> dict[str, nn.Module]:
         """Encoder, frozen decoder, and the transfer layers."""
@@ -116,6 +125,21 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         if c.tune_encoder:
             optimisers["encoder"] = torch.optim.Adam(networks["encoder"].parameters(), lr=c.encoder_rate)
         return optimisers
+
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """All labelled faces, or the few of a few-shot run."""
+        c = self.config
+        if not c.labels:
+            return source
+        if c.labels > len(source):
+            raise DataError(
+                f"{c.labels} labelled faces are asked for, but {source.name} holds {len(source)}: lower --labels."
+            )
+        chosen = list(range(c.labels))
+        if c.pick == "random":
+            order = torch.randperm(len(source), generator=torch.Generator().manual_seed(c.seed))
+            chosen = sorted(order[: c.labels].tolist())
+        return Subset(source, chosen, f"{source.name}[{c.pick} {c.labels}]")
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop and move one labelled face."""
