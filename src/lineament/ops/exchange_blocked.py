@@ -18,9 +18,9 @@ import torch
 from torch import Tensor
 
 # Elements of one block. 2 MB in single precision stays in the last-level cache and lets the matrix products run at
-# full speed; smaller blocks starve them, larger ones spill.
+# full speed; smaller blocks starve them, larger ones spill. Long rows spill anyway: 96 of them at least.
 BLOCK_ELEMENTS = 1 << 19
-SMALLEST_ROWS = 32
+SMALLEST_ROWS = 96
 # exp(-80) is 27 orders below single precision's resolution of a sum that is at least 1. Dropping such terms keeps
 # denormal numbers, which some processors multiply a hundred times slower, out of the matrix products.
 NEGLIGIBLE = -80.0
