@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from lineament.data.cache import CachedSource
 from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Concat
+from lineament.data.synthetic.dataset import World, write_faces
 from lineament.errors import DataError
 from lineament.faces.detection import detect_faces, main_face
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
@@ -53,8 +54,8 @@ class DemoPlan:
 
 
 _TINY = {"steps": 8, "batch_size": 4, "image_size": 44, "crop": 6, "evaluate_every": 4, "evaluate_count": 4}
-# Sixteen looks at each labelled face pin the detectors down.
-_LANDMARKS = {"steps": 32}
+# Eight looks at each labelled face pin the detectors down.
+_LANDMARKS = {"steps": 16}
 _TINY_LANDMARKS = {"steps": 4, "batch_size": 4}
 PLANS = {
     "full": DemoPlan(
@@ -132,10 +133,11 @@ def train_demo(
         DataError: If the packs lack the portraits or the head.
     """
     seconds: dict[str, float] = {}
-    # The labelled few are the first of the unlabelled faces; the people of the split val stand in neither.
-    parts = (("train", plan.unlabelled), ("train", plan.labelled), ("val", plan.test))
-    texts = [data_text(plan, seed, split, count, packs) for split, count in parts]
-    faces, labelled, test = _timed(seconds, "draw faces", lambda: _draw(plan, texts, progress))
+    folders = _timed(
+        seconds, "draw faces", lambda: _draw(plan, out / "faces", seed, packs, progress, overwrite)
+    )
+    texts = [str(folder) for folder in folders]
+    faces, labelled, test = (CachedSource(open_data(text)) for text in texts)
     portraits = None
     source: FaceSource = faces
     if packs is not None:
@@ -155,7 +157,7 @@ def train_demo(
             options=options,
             # With portraits the data lies in memory only; without, `lineament resume` can open it again.
             data=texts[:1] if portraits is None else (),
-            validation_data=texts[2:] if portraits is None else (),
+            validation_data=texts[2:],
             overwrite=overwrite,
         ),
     )
@@ -188,22 +190,21 @@ def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> An
     return result
 
 
-def data_text(plan: DemoPlan, seed: int, split: str, count: int, packs: Path | None = None) -> str:
-    """How the command line names a part of the demo's synthetic world (``data.registry.open_data``)."""
-    place = f":{packs}" if packs is not None and plan.head != "builtin" else ""
-    head = f"&head={plan.head}" if plan.head != "builtin" else ""
-    return f"synthetic{place}?split={split}&seed={seed}&count={count}&size={plan.size}{head}"
+def _draw(
+    plan: DemoPlan, folder: Path, seed: int, packs: Path | None, progress: Progress, overwrite: bool
+) -> tuple[Path, Path, Path]:
+    """Draw the unlabelled, the labelled and the test faces into folders; two seeds share no person."""
+    counts = {"unlabelled": plan.unlabelled, "labelled": plan.labelled, "test": plan.test}
+    with progress("drawing faces", sum(counts.values()), "faces") as advance:
+        for number, (part, count) in enumerate(counts.items()):
+            world = World(seed=len(counts) * seed + number, size=plan.size, head=plan.head)
 
+            def finished(number: int) -> None:
+                for _ in range(number):
+                    advance()
 
-def _draw(plan: DemoPlan, texts: Sequence[str], progress: Progress) -> list[FaceSource]:
-    """Open the worlds and draw all their faces into memory."""
-    worlds = [CachedSource(open_data(text)) for text in texts]
-    with progress("drawing faces", sum(map(len, worlds)), "faces") as advance:
-        for world in worlds:
-            for index in range(len(world)):
-                world[index]
-                advance()
-    return list(worlds)
+            write_faces(folder / part, world, count, packs, overwrite=overwrite, advance=finished)
+    return folder / "unlabelled", folder / "labelled", folder / "test"
 
 
 def _read_portraits(packs: Path, progress: Progress) -> _Portraits:
