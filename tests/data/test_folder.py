@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,44 @@ def photos(tmp_path: Path) -> Path:
     for i, name in enumerate(("a.png", "b.jpg", "ann/1.png", "ann/2.png", "bob/1.png")):
         trees.save_picture(tmp_path / name, 40, 30, i)
     return tmp_path
+
+
+@pytest.mark.parametrize("place", [0, 4095, -4096, -1])
+def test_a_picture_replaced_at_equal_size_changes_the_fingerprint(photos: Path, place: int) -> None:
+    path = photos / "large.bmp"
+    trees.save_picture(path, 100, 80, 9)
+    before = open_source("folder", photos).fingerprint
+    data = bytearray(path.read_bytes())
+    assert len(data) > 3 * 4096
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    assert open_source("folder", photos).fingerprint != before
+    data[place] ^= 1
+    path.write_bytes(bytes(data))
+    assert open_source("folder", photos).fingerprint == before
+
+
+def test_every_byte_of_a_small_picture_counts(photos: Path) -> None:
+    before = open_source("folder", photos).fingerprint
+    path = photos / "a.png"
+    original = path.read_bytes()
+    assert len(original) < 2 * 4096
+    for place in range(0, len(original), max(1, len(original) // 20)):
+        data = bytearray(original)
+        data[place] ^= 8
+        path.write_bytes(bytes(data))
+        assert open_source("folder", photos).fingerprint != before, place
+
+
+def test_a_copy_has_the_fingerprint_of_the_original(
+    photos: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    before = open_source("folder", photos).fingerprint
+    copy = tmp_path_factory.mktemp("elsewhere") / photos.name
+    shutil.copytree(photos, copy, copy_function=shutil.copyfile)
+    for path in copy.rglob("*.png"):
+        os.utime(path, (0, 0))
+    assert open_source("folder", copy).fingerprint == before
 
 
 def points(start: float) -> torch.Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -19,6 +20,9 @@ from lineament.data.subset import digest
 from lineament.errors import DataError
 
 Points = Sequence[Sequence[float]]
+# Bytes at either end of a picture that enter the fingerprint of its source: the header and the end of the coded pixels,
+# which in compressed pictures hardly ever stay the same when a pixel changes.
+ENDS = 4096
 
 
 @dataclass(frozen=True)
@@ -56,9 +60,10 @@ class Record:
 class RecordSource:
     """The samples of a list of records, without those on the reject list.
 
-    The fingerprint covers the id, the labels and the size in bytes of every picture (in an archive its checksum too).
-    A picture that is replaced by another of exactly the same size outside an archive goes unnoticed: hashing the
-    pixels of 200,000 files would take longer than many trainings.
+    The fingerprint covers the id and the labels of every picture, its size in bytes, and a checksum of its first and
+    last 4096 bytes (in an archive of all of it). It does not depend on where and when the files were copied. A picture
+    that is changed in its middle alone, at the same size, goes unnoticed: reading all bytes of 200,000 pictures would
+    take longer than many trainings.
 
     Args:
         name: Data set and split.
@@ -101,7 +106,7 @@ class RecordSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest over ids, labels, picture sizes and archive checksums."""
+        """Hex digest over ids, labels, picture sizes and checksums."""
         state = [self.scheme, self.points]
         parts = (
             (
@@ -116,7 +121,10 @@ class RecordSource:
         )
         return digest(
             *state,
-            *(digest(*part, *self._size(record)) for part, record in zip(parts, self.records, strict=True)),
+            *(
+                digest(*part, *self._content(record))
+                for part, record in zip(parts, self.records, strict=True)
+            ),
         )
 
     def __len__(self) -> int:
@@ -169,9 +177,9 @@ class RecordSource:
             self._archives[key] = open_archive(path)
         return self._archives[key]
 
-    def _size(self, record: Record) -> tuple[int, ...]:
+    def _content(self, record: Record) -> tuple[int, ...]:
         if record.member is None:
-            return (record.path.stat().st_size if record.path.is_file() else -1,)
+            return file_digest(record.path)
         try:
             info = self._archive(record.path).getinfo(record.member)
         except KeyError:
@@ -181,6 +189,25 @@ class RecordSource:
     def __getstate__(self) -> dict[str, Any]:
         # Open archives cannot travel to another process.
         return {**self.__dict__, "_archives": {}}
+
+
+def file_digest(path: Path) -> tuple[int, ...]:
+    """Return the size of a file and the CRC of its two ends, :data:`ENDS` bytes each; ``(-1,)`` where it is missing.
+
+    A file that cannot be read counts by its size alone: reading the sample reports it by name.
+    """
+    if not path.is_file():
+        return (-1,)
+    size = path.stat().st_size
+    try:
+        with path.open("rb", buffering=0) as file:
+            check = zlib.crc32(file.read(ENDS))
+            if size > ENDS:
+                file.seek(max(ENDS, size - ENDS))
+                check = zlib.crc32(file.read(ENDS), check)
+    except OSError:
+        return (size,)
+    return size, check
 
 
 def open_archive(path: Path) -> zipfile.ZipFile:
