@@ -29,6 +29,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "resume": ("resume", "go on with an interrupted run"),
     "import": ("import_", "read an old checkpoint into a run directory"),
     "evaluate": ("evaluate", "score a run or a file of predictions"),
+    "evaluate depth": ("evaluate_depth", "score depths of keypoints over all pairs of faces"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
 from lineament.errors import DataError
 from lineament.methods.depthnet.folded import FoldedNetwork
-from lineament.methods.depthnet.model import Solve, find_affine, transfer
+from lineament.methods.depthnet.model import FramedDepthNet, Solve, find_affine, framed, transfer
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.metrics.depth import PearsonSums
 
@@ -67,8 +67,10 @@ class PairScores:
         return total.correlations()
 
     def keypoint_error(self, source: str | None = None, target: str | None = None) -> tuple[float, float]:
-        """Mean and population deviation of the keypoint error over the pairs."""
+        """Mean and population deviation of the keypoint error over the pairs; NaN where the groups have no pair."""
         errors = self.pair_errors(source, target).double()
+        if not len(errors):
+            return float("nan"), float("nan")
         return float(errors.mean()), float(errors.std(correction=0))
 
     def pair_errors(self, source: str | None = None, target: str | None = None) -> Tensor:
@@ -86,6 +88,10 @@ def pair_depths(predictor: DepthPredictor, faces: KeypointSet) -> PairDepths:
     """Depths that a predictor gives for the pairs of some faces."""
     if predictor.single:
         return given_depths(predictor.depth(faces.keypoints, faces.keypoints))
+    if isinstance(predictor.network, FramedDepthNet):
+        own, size = framed(faces.keypoints)
+        inner = FoldedNetwork(predictor.network.inner, own)
+        return lambda source, targets: (inner(source, targets)[0] * size[source, 0], None)
     return FoldedNetwork(predictor.network, faces.keypoints)
 
 

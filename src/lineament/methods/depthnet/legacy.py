@@ -126,7 +126,7 @@ def _aign(
     with torch.device("meta"):
         expected = {
             "generator": Aign(size=size or MAP_SIZE).state_dict(),
-            "critic": adversary(widths=widths).state_dict(),  # type: ignore[call-arg]
+            "critic": adversary(widths=widths).state_dict(),
         }
     weights = _named("generator", _counted(generator)) | _named("critic", _counted(critic))
     recipe = f"depthnet-aign{'-sn' if spectral else ''}.exp1.lamb100"

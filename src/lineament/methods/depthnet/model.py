@@ -71,6 +71,31 @@ class LearntAffineDepthNet(nn.Module):
         return self.fc_z(features), self.fc_m(features).view(-1, 2, 4)
 
 
+class FramedDepthNet(nn.Module):
+    """A DepthNet that sees each face centred and scaled, and answers in the source's own scale.
+
+    Args:
+        widths: Units of the hidden layers.
+    """
+
+    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
+        super().__init__()
+        self.inner = DepthNet(widths=widths)
+        self.keypoints = self.inner.keypoints
+
+    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Depth ``[B, K]`` from ``[B, K, 2]`` each; arguments as :class:`DepthNet`."""
+        own, size = framed(source)
+        return self.inner(own, framed(target)[0])[0] * size[:, 0], None
+
+
+def framed(keypoints: Tensor) -> tuple[Tensor, Tensor]:
+    """Centre each face on its mean and divide it by its root mean square; the size is ``[B, 1, 1]``."""
+    centred = keypoints - keypoints.mean(1, keepdim=True)
+    size = centred.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
+    return centred / size, size
+
+
 class Critic(nn.Module):
     """Tells real depths from predicted ones, given the keypoints (section 3.2); also judges AIGN's 3-D points.
 

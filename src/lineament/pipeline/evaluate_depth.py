@@ -1,0 +1,187 @@
+"""Scores depths of keypoints: runs of DepthNets and AIGN, and depths of single faces from a file (MOFA's)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lineament.data.files import replacing
+from lineament.data.keypoint_depth import KeypointSet, collect
+from lineament.data.sample import FaceSource
+from lineament.errors import DataError, UsageError
+from lineament.methods.depthnet.evaluate import (
+    PairScores,
+    given_depths,
+    score_depths,
+    score_pairs,
+    score_true_depth,
+)
+from lineament.methods.depthnet.evaluate_single import read_mofa, single_depth_corr
+from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.metrics.card import MetricCard
+from lineament.pipeline.load_depth import load_depth
+
+PAIRS = "all ordered pairs of different faces, the first as source"
+ERROR = (
+    "mean over pairs of the mean squared difference of the target's coordinates and the source's carried over"
+)
+CORRELATION = "sum over keypoints of |Pearson correlation| between predicted and true depth over the rows"
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One subject and what was measured.
+
+    Attributes:
+        name: What it is called in figures.
+        cards: Its metric cards.
+        depth: Depth ``[N, K]`` of each face given one other.
+        faces: The faces.
+        scores: Scores over pairs.
+    """
+
+    name: str
+    cards: list[MetricCard]
+    depth: Tensor
+    faces: KeypointSet
+    scores: PairScores
+
+
+def score_subject(subject: Path, source: FaceSource, count: int = 0, dump: Path | None = None) -> Scored:
+    """Score a run directory, or an ``.npz`` of single faces' depths (``ids``, ``kps``).
+
+    Args:
+        subject: Run or file.
+        source: Faces with keypoints; DepthCorr needs their depths.
+        count: Only the first so many faces; 0 takes all.
+        dump: Write all predicted depths there (``preds``, row source, column target, zero on the diagonal).
+
+    Raises:
+        UsageError: If a dump is asked for that cannot be given.
+        DataError: If the data does not fit.
+    """
+    faces = collect(source, count or None)
+    if subject.is_file():
+        if dump is not None:
+            raise UsageError(f"depths of pairs can be dumped for a run, not for the file {subject}.")
+        depth, faces = read_mofa(subject, faces)
+        scores = score_depths(given_depths(depth), faces)
+        cards = [_single_card(depth, faces, source), _error_card(scores, source)]
+        return Scored(subject.stem, cards, depth, faces, scores)
+    from lineament.methods.depthnet.figures import sample_depths
+
+    predictor = load_depth(subject)
+    scores = _score_and_dump(predictor, faces, dump) if dump is not None else score_pairs(predictor, faces)
+    depth = sample_depths(predictor, faces)
+    cards = []
+    if faces.depth is not None:
+        cards.append(_single_card(depth, faces, source) if predictor.single else _pair_card(scores, source))
+    cards.append(_error_card(scores, source))
+    if faces.depth is not None:
+        cards.append(_error_card(score_true_depth(faces, predictor), source, " with true depth"))
+    return Scored(subject.name, cards, depth, faces, scores)
+
+
+def draw_figures(scored: Sequence[Scored], folder: Path) -> list[Path]:
+    """Draw the figures of the paper for the subjects side by side; returns the PNGs.
+
+    Raises:
+        DataError: If the faces have no true depths, or the subjects were scored on different faces.
+    """
+    from lineament.methods.depthnet.figures import evaluation_figures
+
+    faces = scored[0].faces
+    if faces.depth is None:
+        raise DataError("the figures need faces with known depths.")
+    if any(each.faces.ids != faces.ids for each in scored):
+        raise DataError("the subjects were scored on different faces: draw their figures apart.")
+    return evaluation_figures({each.name: (each.depth, each.scores) for each in scored}, faces, folder)
+
+
+def grid_text(scores: PairScores) -> str:
+    """DepthCorr by orientation as a table, rows sources and columns targets; "" where there is one group only."""
+    if len(scores.names) < 2 or scores.correlations is None:
+        return ""
+    rows = ["source\\target " + " ".join(f"{name:>8}" for name in scores.names)]
+    for a in scores.names:
+        rows.append(f"{a:<13} " + " ".join(f"{scores.depth_corr(a, b):8.3f}" for b in scores.names))
+    return "\n".join(rows)
+
+
+def _score_and_dump(predictor: DepthPredictor, faces: KeypointSet, path: Path) -> PairScores:
+    count = len(faces)
+    depths = np.zeros((count, count, faces.keypoints.shape[1]))
+
+    def keep(source: int, targets: slice, depth: Tensor) -> None:
+        depths[source, targets] = depth.numpy()
+
+    scores = score_pairs(predictor, faces, dump=keep)
+    depths[np.arange(count), np.arange(count)] = 0
+    with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary:
+        np.savez(temporary, preds=depths)
+    return scores
+
+
+def _pair_card(scores: PairScores, source: FaceSource) -> MetricCard:
+    correlation = scores.correlation_per_keypoint()
+    return MetricCard(
+        name="DepthCorr",
+        value=scores.depth_corr(),
+        unit=f"of at most {len(correlation)}",
+        definition=CORRELATION,
+        protocol=f"{PAIRS}; a row is the depth of a source given a target",
+        count=len(scores.pair_errors()),
+        data=source.name,
+        fingerprint=source.fingerprint,
+        details={
+            "grid": _grid(scores, lambda a, b: scores.depth_corr(a, b)),
+            "signed_correlation_per_keypoint": correlation.tolist(),
+        },
+    )
+
+
+def _single_card(depth: Tensor, faces: KeypointSet, source: FaceSource) -> MetricCard:
+    values = single_depth_corr(depth, faces)
+    return MetricCard(
+        name="DepthCorr",
+        value=values["all"],
+        unit=f"of at most {depth.shape[1]}",
+        definition=CORRELATION,
+        protocol="one row per face",
+        count=len(depth),
+        data=source.name,
+        fingerprint=source.fingerprint,
+        details={"orientations": values},
+    )
+
+
+def _error_card(scores: PairScores, source: FaceSource, words: str = "") -> MetricCard:
+    mean, deviation = scores.keypoint_error()
+    return MetricCard(
+        name=f"keypoint error{words}",
+        value=mean,
+        unit="squared picture sides",
+        definition=ERROR,
+        protocol=PAIRS,
+        count=len(scores.pair_errors()),
+        normaliser="x by the width of the picture, y by its height",
+        data=source.name,
+        fingerprint=source.fingerprint,
+        deviation=deviation,
+        deviation_over="samples",
+        details={
+            "root": float(torch.tensor(mean).sqrt()),
+            "grid": _grid(scores, lambda a, b: list(scores.keypoint_error(a, b))),
+        },
+    )
+
+
+def _grid(scores: PairScores, value: Callable[[str, str], object]) -> dict[str, dict[str, object]]:
+    if len(scores.names) < 2:
+        return {}
+    return {a: {b: value(a, b) for b in scores.names} for a in scores.names}
