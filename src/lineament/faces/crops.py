@@ -9,8 +9,6 @@ labels as that protocol has them. Formulas: docs/faces.md.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -18,8 +16,9 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces import boxes
+from lineament.faces.crop_rules import CropRequest, crop_entry, crop_names, crop_size, register_crop
 from lineament.faces.resample import crop_image
-from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, convert_points
+from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes
 from lineament.geometry.similarity import Similarity, fit_similarity
 
 __all__ = [
@@ -31,89 +30,6 @@ __all__ = [
     "published_points",
     "register_crop",
 ]
-
-
-@dataclass(frozen=True)
-class CropRequest:
-    """What a crop rule may use.
-
-    Attributes:
-        size: Side of the crop in pixels.
-        box: ``[4]`` float64 face box, or None.
-        landmarks: ``[K, 2]`` float64 xy in pixels, or None.
-        scheme: Scheme of the landmarks.
-        image_size: Height and width of the photograph, or None.
-        options: Further arguments of the rule, by name.
-    """
-
-    size: int
-    box: Tensor | None = None
-    landmarks: Tensor | None = None
-    scheme: LandmarkScheme | None = None
-    image_size: tuple[int, int] | None = None
-    options: dict[str, Any] = field(default_factory=dict)
-
-    def points(self, wanted: str) -> Tensor:
-        """Return the landmarks in scheme ``wanted``, all finite; raises ``DataError`` where one is NaN."""
-        assert self.landmarks is not None and self.scheme is not None
-        converted = convert_points(self.landmarks, self.scheme, wanted)
-        if not bool(torch.isfinite(converted).all()):
-            raise DataError(
-                "this crop needs landmarks without NaN: give a box instead, or leave the face out."
-            )
-        return converted
-
-    def face_box(self, name: str) -> Tensor:
-        """Return the box, else that of the landmarks; raises ``DataError`` where there is neither.
-
-        Five points cover only the middle of a face, so theirs is the box a detector would give; else it is tight.
-        """
-        if self.box is not None:
-            return self.box
-        if self.landmarks is not None and self.scheme is not None and self.scheme.name == "5":
-            return boxes.box_from_five_points(self.landmarks)
-        if self.landmarks is not None:
-            return boxes.box_from_landmarks(self.landmarks)
-        raise DataError(f"crop {name!r} needs a box or landmarks.")
-
-
-Rule = Callable[[CropRequest], Similarity]
-
-
-@dataclass(frozen=True)
-class _Entry:
-    rule: Rule
-    size: int
-    options: frozenset[str]
-
-
-_CROPS: dict[str, _Entry] = {}
-
-
-def register_crop(name: str, size: int, options: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
-    """Register a crop rule under ``name`` (decorator).
-
-    Args:
-        name: Word by which the crop is asked for.
-        size: Side of the crop in pixels where none is asked for.
-        options: Names of the further arguments the rule takes.
-    """
-
-    def register(rule: Rule) -> Rule:
-        _CROPS[name] = _Entry(rule, size, frozenset(options))
-        return rule
-
-    return register
-
-
-def crop_names() -> list[str]:
-    """Names of all crops."""
-    return sorted(_CROPS)
-
-
-def crop_size(name: str) -> int:
-    """Side in pixels of the crop ``name`` where none is asked for; raises ``UsageError`` on an unknown name."""
-    return _entry(name).size
 
 
 def named_crop(
@@ -144,7 +60,7 @@ def named_crop(
         UsageError: On an unknown crop or option, or landmarks of a scheme the rule cannot use.
         DataError: On a malformed box or landmarks, or where the rule needs something that is not given.
     """
-    entry = _entry(name)
+    entry = crop_entry(name)
     unknown = sorted(set(options) - entry.options)
     if unknown:
         raise unknown_name(f"option of crop {name}", unknown[0], entry.options)
@@ -175,12 +91,6 @@ def published_points(points: Tensor, crop: Similarity) -> Tensor:
     """
     shift = torch.tensor([0.5 * (1.0 - s) for s in crop.axis_scales], dtype=torch.float64)
     return crop.apply(points) + shift.to(points)
-
-
-def _entry(name: str) -> _Entry:
-    if name not in _CROPS:
-        raise unknown_name("crop", name, _CROPS)
-    return _CROPS[name]
 
 
 def _scheme_of(landmarks: Tensor, given: str | LandmarkScheme | None) -> LandmarkScheme:
