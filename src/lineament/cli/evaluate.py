@@ -47,6 +47,8 @@ class Command:
     pictures_out: Path | None = None
     # Write the features of the matching evaluation: .npz, .safetensors, or a folder.
     features_out: Path | None = None
+    # Landmarks: also write subset tables, cumulative curves and the error of every landmark into this folder.
+    tables: Path | None = None
     # Seed of everything random in the protocol.
     seed: int = 0
     # File for the cards.
@@ -93,6 +95,24 @@ def main(arguments: list[str]) -> int:
         cards = evaluate_seeds([Path(each) for each in command.subject], source, options)
     else:
         cards = evaluate(command.subject[0], source, options)
+    if command.tables:
+        if command.protocol != "landmarks" or len(command.subject) != 1:
+            raise UsageError("--tables belongs to --protocol landmarks and one subject.")
+        from lineament.pipeline.landmark_tables import tabulate_landmarks
+
+        written = tabulate_landmarks(
+            Path(command.subject[0]),
+            source,
+            command.tables,
+            count=command.count,
+            which=command.scheme,
+            normalise_by=command.normaliser,
+            box_jitter=command.box_jitter,
+            seed=command.seed,
+            device=command.device,
+        )
+        print(written[0].read_text(encoding="utf-8"), end="")
+        print(f"wrote {', '.join(map(str, written))}")
     path = command.out or default_card_path(command.subject, source, options)
     write_cards(cards, path)
     for card in cards:

@@ -35,6 +35,8 @@ class Command:
     format: tuple[str, ...] = ("json", "csv", "pts")
     # Label file (json or csv) with the face boxes, instead of detecting faces.
     boxes: Path | None = None
+    # Also write NAME.tiles.png (fabrec-landmarks): input, reconstruction, heatmaps, landmarks in both.
+    tiles: bool = False
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
     # Do again what is done, replacing its files.
@@ -57,7 +59,7 @@ def main(arguments: list[str]) -> int:
     photos = plan(command.photos, command.out, LANDMARKS)
     model = load_landmarks(command.model, command.device)
     boxes = read_boxes(command.boxes) if command.boxes else None
-    options = LandmarkOptions(command.format, boxes, command.overwrite)
+    options = LandmarkOptions(command.format, boxes, command.overwrite, command.tiles)
     single = len(photos) == 1 and not command.photos[0].is_dir()
     if single:
         return _one(model, photos[0], options)

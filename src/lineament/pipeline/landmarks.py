@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.data.files import replacing
-from lineament.data.images import read_image
+from lineament.data.images import read_image, write_image
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.detection import Detection
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
@@ -34,11 +34,13 @@ class LandmarkOptions:
         formats: Which of json, csv and pts to write; the overlay is always written.
         boxes: Face boxes ``[N, 4]`` by photograph name instead of detection; None detects.
         overwrite: Do again what is done.
+        tiles: Also write what the model makes of the best face, where it can show that.
     """
 
     formats: tuple[str, ...] = FORMATS
     boxes: Mapping[str, Tensor] | None = None
     overwrite: bool = False
+    tiles: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on an unknown format or none."""
@@ -178,6 +180,9 @@ def write_results(
     with replacing(overlay) as temporary:
         draw_landmarks(image, faces, layout).save(temporary, "PNG")
     written = [overlay]
+    if options.tiles:
+        best = Detection.given(box=faces[0].box)
+        written.append(write_image(result_path(photo, "tiles.png"), model.tiles(image, best)))
     for ending in reversed(options.formats):
         path = result_path(photo, ending)
         # The PTS format holds one face: the best one.

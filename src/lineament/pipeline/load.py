@@ -159,6 +159,12 @@ class LandmarkModel(DescriptorModel):
         confidence = 1 / (1 + (found.spread / HALF_CONFIDENCE) ** 2)
         return Face(found.points, confidence, place.box, float(place.score), self.scheme)
 
+    def tiles(self, image: Tensor, place: Detection) -> Tensor:
+        """Raise the ``UsageError`` of a model that makes no pictures of its own."""
+        raise UsageError(
+            f"the run {self.run.folder} ({self.run.recipe}) reconstructs no faces: tiles need fabrec-landmarks."
+        )
+
     def each(self, folder: str | Path) -> Iterator[tuple[Path, list[Face]]]:
         """Go through a folder one photograph at a time, so that memory does not grow with it."""
         for path in list_images(folder):

@@ -135,21 +135,35 @@ def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> Landma
         return predicted
 
 
-def predictions_of(sample: FaceSample, points: Mapping[str, Tensor], origin: str) -> Tensor:
-    """Points of a sample in a table by sample id, path or file name.
+@dataclass(frozen=True)
+class TablePredictions:
+    """Predictions of any tool, by the name of the picture, in place of a model.
 
-    Raises:
-        DataError: If there are none.
+    Attributes:
+        scheme: Scheme of the predictions.
+        points: ``[K, 2]`` pixels by sample id, path, or file name of the picture.
+        origin: Where they come from, for messages.
     """
-    path = sample.path
-    for name in (sample.id, *([str(path), path.name] if path else [])):
-        if name in points:
-            return points[name]
-    raise DataError(f"{origin} has no prediction for {sample.id}.")
+
+    scheme: LandmarkScheme
+    points: Mapping[str, Tensor]
+    origin: str
+
+    def of(self, sample: FaceSample) -> Tensor:
+        """Points of a sample.
+
+        Raises:
+            DataError: If there are none.
+        """
+        path = sample.path
+        for name in (sample.id, *([str(path), path.name] if path else [])):
+            if name in self.points:
+                return self.points[name]
+        raise DataError(f"{self.origin} has no prediction for {sample.id}.")
 
 
 def score_landmarks(
-    predictor: Predictor,
+    predictor: Predictor | TablePredictions,
     source: FaceSource,
     indices: Iterable[int] | None = None,
     *,
@@ -161,7 +175,7 @@ def score_landmarks(
     """Score a model on a labelled source, faces cropped by their box alone.
 
     Args:
-        predictor: The model.
+        predictor: The model, or predictions from a file.
         source: Labelled faces; samples without landmarks are left out.
         indices: Which samples; all when None.
         which: Scheme to compare in; when None the labels' own, where predictions can be turned into it.
@@ -183,8 +197,12 @@ def score_landmarks(
             continue
         layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
         truth = convert_points(sample.landmarks.float(), sample.scheme, layout)
-        box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
-        found = convert_points(predictor(sample.image, box).points, predictor.scheme, layout)
+        if isinstance(predictor, TablePredictions):
+            given = predictor.of(sample)
+        else:
+            box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
+            given = predictor(sample.image, box).points
+        found = convert_points(given, predictor.scheme, layout)
         length = normaliser(normalise_by)(truth, layout, sample_box(sample).float())
         errors.append(point_distances(found.float(), truth) / length)
         ids.append(sample.id)

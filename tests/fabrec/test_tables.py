@@ -1,0 +1,82 @@
+"""Tables and curves of landmark scores, from a run and from a file of predictions, and tiles on photographs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from tests.fabrec.faces import Marks
+
+from lineament.cli.main import main
+from lineament.data.images import write_image
+from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.schemes import scheme
+from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.report.landmark_scores import LandmarkScores, TablePredictions, score_landmarks
+from lineament.report.landmark_tables import subset_table, write_landmark_tables
+from lineament.training.loop import LoopOptions, train
+
+
+def test_scores_by_hand():
+    errors = torch.zeros(2, 98)
+    errors[0, :33], errors[1] = 0.1, 0.2
+    errors[1, 0] = float("nan")
+    subsets = (frozenset({"pose"}), frozenset({"pose", "blur"}))
+    scores = LandmarkScores(errors, scheme("98"), ("a", "b"), subsets, "inter-ocular")
+    assert scores.part("inner") == pytest.approx(0.1)
+    assert scores.part("outline") == pytest.approx(0.15)
+    assert scores.only("blur").mean == pytest.approx(0.2)
+    assert scores.failures() == 0.5
+    table = subset_table(scores)
+    assert [row[0] for row in table.rows] == ["all faces", "blur", "pose"]
+    assert [row[1] for row in table.rows] == [2, 1, 2]
+
+
+def test_files_are_scored_like_models(tmp_path: Path):
+    source = Marks(count=3)
+    shifted = {source[i].id: source[i].landmarks + torch.tensor([3.0, 4.0]) for i in range(3)}
+    scores = score_landmarks(TablePredictions(scheme("5"), shifted, "theirs.json"), source)
+    assert scores is not None
+    lengths = [(source[i].landmarks[0] - source[i].landmarks[1]).norm() for i in range(3)]
+    torch.testing.assert_close(scores.per_face, torch.stack([5 / length for length in lengths]))
+    written = write_landmark_tables(scores, tmp_path / "tables")
+    assert {path.name for path in written} == {
+        "subsets.txt",
+        "subsets.json",
+        "faces.csv",
+        "cumulative.png",
+        "landmarks.png",
+    }
+    rows = json.loads((tmp_path / "tables" / "subsets.json").read_text())
+    assert rows[0]["all"] == pytest.approx(100 * scores.mean)
+
+
+def test_from_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    source, folder = Marks(count=2), tmp_path / "photos"
+    labels = []
+    for i in range(2):
+        sample = source[i]
+        write_image(folder / f"{sample.id}.png", sample.image)
+        labels.append(FaceLabel(f"{sample.id}.png", sample.landmarks, sample.box))
+    write_keypoints(folder / "labels.json", LabelFile(scheme("5"), labels))
+    sizes = {"size": 64, "width": 4, "code": 8, "batch_size": 2, "steps": 1, "base": "random", "scheme": "5"}
+    quiet = LoopOptions(device="cpu", progress=False, report=False)
+    run = train(LandmarkRecipe(LandmarkConfig(**sizes)), source, tmp_path / "run", options=quiet)
+    words = [
+        "--data",
+        str(folder),
+        "--tables",
+        str(tmp_path / "tables"),
+        "--out",
+        str(tmp_path / "cards.json"),
+    ]
+    assert main(["evaluate", str(run.folder), *words]) == 0
+    assert "all faces" in capsys.readouterr().out
+    assert main(["evaluate", str(folder / "labels.json"), *words]) == 0
+    assert json.loads((tmp_path / "tables" / "subsets.json").read_text())[0]["all"] == 0
+    photo = folder / "face0.png"
+    options = ["--boxes", str(folder / "labels.json"), "--out", str(tmp_path / "marked"), "--tiles"]
+    assert main(["landmarks", str(photo), "--model", str(run.folder), *options]) == 0
+    assert list((tmp_path / "marked").rglob("*.tiles.png"))
