@@ -178,6 +178,19 @@ def test_fine_tuning_starts_from_an_imported_checkpoint_too(trees: dict[str, str
     assert recipe.config.normalize is True
 
 
+@pytest.mark.parametrize(
+    ("name", "said"), [("dve-finetune-300w", "300w.tar.gz"), ("dve-landmarks-aflw-m-5", "aflw-mtfl")]
+)
+def test_missing_data_are_named_with_where_they_come_from(
+    name: str, said: str, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", name, "--base", str(base)]) == 1
+    error = capsys.readouterr().err
+    assert said in error and "data/" in error and "Traceback" not in error
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("name", ["dve-finetune-300w", "dve-landmarks-mafl"])
 def test_a_base_is_needed(name: str, base: Path, tmp_path: Path):
     cls = get_recipe(name)

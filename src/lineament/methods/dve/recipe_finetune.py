@@ -18,8 +18,12 @@ from lineament.training.registry import register_recipe
 
 FROM_BASE = ("backbone", "channels", "luma", "exchange", "image_size", "crop", "view", "view_shift")
 EPOCHS = 50
-# Training pictures of the targets.
-TARGETS = {"300w": ("300-W", 3_148), "aflw-m": ("AFLW_M", 10_122), "aflw-r": ("AFLW_R", 10_122)}
+# Titles, training pictures, and folders (as the packed data sets unpack) of the targets.
+TARGETS = {
+    "300w": ("300-W", 3_148, "data/300w"),
+    "aflw-m": ("AFLW_M", 10_122, "data/aflw-mtfl"),
+    "aflw-r": ("AFLW_R", 10_122, "data/aflw"),
+}
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class FineTuneRecipe(DveRecipe):
 
 
 def _target(key: str) -> None:
-    title, pictures = TARGETS[key]
+    title, pictures, folder = TARGETS[key]
     # The published loaders dropped the rest of each epoch.
     steps, hourglass_steps = pictures // 32, pictures // 16
     hourglass: dict[str, Any] = {
@@ -80,6 +84,7 @@ def _target(key: str) -> None:
         f"descriptors fine-tuned on {title} without its labels, as published (--base RUN)",
         {"tiny": tiny, "hourglass": hourglass},
         globals(),
+        default_data=f"{key}:{folder}",
         protocol=key,
         faithful=True,
         schedule="published",

@@ -9,12 +9,12 @@ from lineament.methods.dve.variants import register_variant
 
 BATCH = 32
 EPOCHS, LIMITED_EPOCHS = 300, 50
-# Recipe -> title, protocol, scheme, training pictures.
-SETS: dict[str, tuple[str, str, str, int]] = {
-    "mafl": ("MAFL", "celeba", "5", 19_000),
-    "300w": ("300-W", "300w", "68", 3_148),
-    "aflw-m": ("AFLW_M", "aflw-m", "5", 10_122),
-    "aflw-r": ("AFLW_R", "aflw-r", "5", 10_122),
+# Recipe -> title, protocol, scheme, training pictures, folder (as the packed data sets unpack).
+SETS: dict[str, tuple[str, str, str, int, str]] = {
+    "mafl": ("MAFL", "celeba", "5", 19_000, "data/celeba"),
+    "300w": ("300-W", "300w", "68", 3_148, "data/300w"),
+    "aflw-m": ("AFLW_M", "aflw-m", "5", 10_122, "data/aflw-mtfl"),
+    "aflw-r": ("AFLW_R", "aflw-r", "5", 10_122, "data/aflw"),
 }
 # Annotated pictures of the published limited runs.
 ANNOTATIONS = (1, 5, 10, 20)
@@ -36,7 +36,7 @@ TINY = {**LandmarkRecipe.presets["tiny"], "protocol": "", "annotations": 0, "int
 
 
 def _landmarks(key: str) -> None:
-    title, protocol, scheme, pictures = SETS[key]
+    title, protocol, scheme, pictures, folder = SETS[key]
     epoch = pictures // BATCH
     register_variant(
         LandmarkRecipe,
@@ -44,6 +44,7 @@ def _landmarks(key: str) -> None:
         f"the published landmark regressor on {title} (--base RUN)",
         {"tiny": TINY},
         globals(),
+        default_data=f"{key}:{folder}",
         protocol=protocol,
         scheme=scheme,
         schedule="published",
@@ -56,7 +57,7 @@ def _landmarks(key: str) -> None:
 
 
 def _limited(annotations: int) -> None:
-    title, protocol, scheme, pictures = SETS["aflw-m"]
+    title, protocol, scheme, pictures, folder = SETS["aflw-m"]
     pictures_of = "picture of" if annotations == 1 else "pictures of"
     epoch = pictures // BATCH
     register_variant(
@@ -65,6 +66,7 @@ def _limited(annotations: int) -> None:
         f"the published landmark regressor on {annotations} annotated {pictures_of} {title} (--base RUN --seed N)",
         {"tiny": TINY},
         globals(),
+        default_data=f"aflw-m:{folder}",
         annotations=annotations,
         learning_rate=1e-2,
         protocol=protocol,

@@ -15,6 +15,7 @@ def register_variant(
     summary: str,
     presets: dict[str, dict[str, Any]],
     namespace: dict[str, Any],
+    default_data: str = "",
     **changed: Any,
 ) -> None:
     """Register a recipe with other defaults.
@@ -25,6 +26,7 @@ def register_variant(
         summary: Its line in ``lineament recipes``.
         presets: Its presets.
         namespace: ``globals()`` of the calling module: worker processes find the classes there by name.
+        default_data: What it trains on where nothing is said; that of the other recipe when empty.
         **changed: Field -> default.
     """
     module = namespace["__name__"]
@@ -43,6 +45,7 @@ def register_variant(
         "config_class": config,
         "presets": presets,
         "summary": summary,
+        "default_data": default_data or recipe.default_data,
         "__doc__": recipe.__doc__,
         "__module__": module,
     }
