@@ -16,8 +16,8 @@ BLOCK = 2**22
 def nearest_values(points: Tensor, values: Tensor, *, impl: str = "auto") -> Tensor:
     """Index of the value nearest to each point; of several equally near the first.
 
-    A sweep through all values costs 10 to 15 us for 10,000 of them on one core, less than building a search tree, and needs
-    no assumption about their order. Distances are compared in double precision. Not differentiable.
+    A sweep through all values costs 10 to 15 us for 10,000 of them on one core, less than building a search tree, and
+    needs no assumption about their order. Distances are compared in double precision. Not differentiable.
 
     Args:
         points: ``[B, K, 2]``.
