@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from lineament.data.synthetic.head.model import HeadModel
-from lineament.errors import CheckpointError
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.pipeline.load_depth import load_depth
 from lineament.pipeline.turn.head_fit import HeadFit, fit_head
 from lineament.training.run import Run, open_run
 
@@ -41,22 +40,14 @@ class KeypointDepth:
 
 
 def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
-    """Open a run of a depthnet recipe.
+    """Open a run of a depthnet recipe, trained here or imported.
 
     Raises:
         LineamentError: If there is no such run.
         CheckpointError: If it is of another method or damaged.
     """
-    from lineament.methods import register_all
-
-    register_all()
-    opened = open_run(run)
-    if opened.method != "depthnet":
-        raise CheckpointError(
-            f"the run {opened.folder} is of the method {opened.method!r} and predicts no depth: give a run of depthnet."
-        )
-    recipe: Any = opened.build_recipe()
-    return opened, recipe.predictor(opened.load_networks())
+    predictor = load_depth(run)
+    return open_run(run), predictor
 
 
 def face_depth(head: HeadModel, points: Tensor, run: str | None = None) -> tuple[HeadFit, KeypointDepth]:
