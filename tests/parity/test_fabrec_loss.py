@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.parity.fabrec_goldens import as_input, recorded, same
+from tests.parity.fabrec_goldens import as_image, as_input, recorded, same
 from torch import Tensor
 
 from lineament.faces.schemes import scheme
@@ -18,6 +18,7 @@ from lineament.methods.fabrec.evaluate import (
     published_errors,
     similarity,
 )
+from lineament.methods.fabrec.figures import tile_pictures
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.loss import (
     contrast_structure,
@@ -135,3 +136,13 @@ def test_displayed_pictures(goldens: Path):
     for _, golden in recorded(goldens, "metrics*"):
         shown = torch.stack([torch.from_numpy(eight_bits(to_pictures(x))) for x in as_input(golden["im_a"])])
         assert (shown.int() - golden["disp"].int()).abs().max() <= 1
+        # The grid holds the displayed pictures in rows of two; places without one are white.
+        pictures, grid = [as_image(picture) for picture in golden["disp"]], as_image(golden["grid"])
+        side = pictures[0].shape[1] + 2
+        white = torch.ones_like(pictures[0])
+        rows = []
+        for top in range(0, grid.shape[1], side):
+            windows = [grid[:, top : top + side - 2, x : x + side - 2] for x in range(0, grid.shape[2], side)]
+            rows.append([next(p for p in [*pictures, white] if torch.equal(p, window)) for window in windows])
+        assert torch.equal(rows[0][0], pictures[0])
+        assert torch.equal(tile_pictures(rows), grid)

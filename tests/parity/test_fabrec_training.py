@@ -75,8 +75,13 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         for name in PREFIXES
         for row in golden.get(f"gradnorm_{PREFIXES[name]}", [])
     }
+    codes: list[Tensor] = []
+    scores: list[Tensor] = []
+    for network, seen in ((networks["encoder"], codes), (networks["image_discriminator"], scores)):
+        network.register_forward_hook(lambda _m, _i, out, seen=seen: seen.append(out.detach()))
     for step in range(len(golden["loss"])):
-        update.lengths.clear()
+        for each in (update.lengths, codes, scores):
+            each.clear()
         values = recipe.step(
             networks, {"image": as_input(pictures[step]), "noise": golden["z_real"][step]}, update
         )
@@ -87,6 +92,14 @@ def test_unsupervised_steps(goldens: Path, stage: str):
                 small = name in ("code_discriminator", "code", "image_discriminator", "deception")
                 close = {"rel": 1e-5} if step == 0 else ({"abs": 0.02} if small else {"rel": 5e-4})
                 assert float(values[name]) == pytest.approx(expected, **close), f"{key} in step {step}"
+        # After the first step the codes carry the noise of Adam's signs.
+        near = 1e-5 if step == 0 else 5e-3
+        assert float(codes[0].mean()) == pytest.approx(float(golden["z_recon_mean"][step]), abs=near)
+        assert float(codes[0].std()) == pytest.approx(float(golden["z_recon_std"][step]), abs=near)
+        if "image_discriminator" in values:
+            # Real pictures are judged first.
+            judged = float(golden["err_real"][step])
+            assert float(scores[0].mean()) == pytest.approx(judged, abs=1e-5 if step == 0 else 0.02)
         if "structure" in values:
             similar = 60 * float(values["structure"])
             assert similar == pytest.approx(
