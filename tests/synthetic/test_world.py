@@ -192,9 +192,9 @@ def test_normals_occlusion_and_culling_of_a_box_with_a_lid() -> None:
     floor_only = triangles[-4:]
     pixels = vertices + np.array([0, 0, 200], np.float32)
     none = np.zeros(4, bool)
-    assert front_faces(pixels, floor_only, none).tolist() == [0, 1, 2, 3]
-    assert front_faces(pixels, floor_only[:, ::-1].copy(), none).tolist() == []
-    assert front_faces(pixels, floor_only[:, ::-1].copy(), ~none).tolist() == [0, 1, 2, 3]
+    assert front_faces(pixels, floor_only, none, ~none).tolist() == [0, 1, 2, 3]
+    assert front_faces(pixels, floor_only[:, ::-1].copy(), none, ~none).tolist() == []
+    assert front_faces(pixels, floor_only[:, ::-1].copy(), ~none, ~none).tolist() == [0, 1, 2, 3]
 
 
 def test_weighted_rows_is_the_matrix_product() -> None:

@@ -18,6 +18,7 @@ X_LAST, Y_FIRST, Y_LAST = 96, -110, 130
 """The maps hold x = 0 .. 96 and y = -110 .. 130, one sample a millimetre."""
 
 LIP, MOUTH, BROW_ALONG, BROW_ACROSS, EYE, CHEEK, BEARD, MOUSTACHE, UNDER_EYE, HAIRLINE_Y = range(10)
+CHANNELS = 10
 """Channels: signed distance to the lips' outline and to the mouth opening (mm, negative inside), position along the
 brow (0 nose side, 1 temple side) and across it (mm, positive above), signed distance to the eye opening (mm, negative
 inside), weights 0..1 of cheek, beard, moustache and under-eye skin, and the height y of the hairline at this x."""
@@ -46,7 +47,7 @@ def feature_maps() -> Floats:
     chin_weight = 0.5 * np.exp(-((x / 16.0) ** 2) - ((y - 100) / 12.0) ** 2)
     under_eye = np.exp(-(((x - 29) / 14.0) ** 2) - ((y - 11) / 6.0) ** 2)
     hairline = np.interp(x, HAIRLINE[:, 0], HAIRLINE[:, 1])
-    maps = np.zeros((*x.shape, 10), np.float32)
+    maps = np.zeros((*x.shape, CHANNELS), np.float32)
     maps[..., LIP] = _polygon_distance(points, marks[48:60])
     maps[..., MOUTH] = _polygon_distance(points, marks[60:68])
     maps[..., BROW_ALONG], maps[..., BROW_ACROSS] = along, across

@@ -37,15 +37,15 @@ class Light(NamedTuple):
 def harmonic_basis(directions: np.ndarray) -> np.ndarray:
     """Real spherical harmonics up to order 2 of unit vectors: ``[..., 3] -> [..., 9]``."""
     x, y, z = directions[..., 0], directions[..., 1], directions[..., 2]
-    return np.stack(
-        [
-            np.full_like(x, 0.282095),
-            0.488603 * y, 0.488603 * z, 0.488603 * x,
-            1.092548 * x * y, 1.092548 * y * z, 0.315392 * (3 * z * z - 1), 1.092548 * x * z,
-            0.546274 * (x * x - y * y),
-        ],
-        axis=-1,
-    )  # fmt: skip
+    basis = np.empty((*directions.shape[:-1], 9), np.result_type(directions.dtype, np.float32))
+    basis[..., 0] = 0.282095
+    basis[..., 1:4] = 0.488603 * directions[..., [1, 2, 0]]
+    basis[..., 4] = 1.092548 * x * y
+    basis[..., 5] = 1.092548 * y * z
+    basis[..., 6] = 0.315392 * (3 * z * z - 1)
+    basis[..., 7] = 1.092548 * x * z
+    basis[..., 8] = 0.546274 * (x * x - y * y)
+    return basis
 
 
 _COSINE = np.array([1.0] + [2.0 / 3.0] * 3 + [0.25] * 5)

@@ -34,11 +34,15 @@ def vertex_normals(vertices: np.ndarray, faces: np.ndarray) -> np.ndarray:
 
 
 @numba.njit(cache=True, nogil=True)
-def front_faces(pixels: np.ndarray, faces: np.ndarray, two_sided: np.ndarray) -> np.ndarray:
-    """Ids of the faces that turn their outside to the camera or have none; ``pixels`` ``[V, 3]`` x, y, depth."""
+def front_faces(
+    pixels: np.ndarray, faces: np.ndarray, two_sided: np.ndarray, wanted: np.ndarray
+) -> np.ndarray:
+    """Ids of the ``wanted`` faces that turn their outside to the camera or have none; ``pixels`` ``[V, 3]``."""
     kept = np.empty(faces.shape[0], np.int32)
     count = 0
     for face in range(faces.shape[0]):
+        if not wanted[face]:
+            continue
         a, b, c = faces[face, 0], faces[face, 1], faces[face, 2]
         area = (pixels[b, 0] - pixels[a, 0]) * (pixels[c, 1] - pixels[a, 1]) - (
             pixels[b, 1] - pixels[a, 1]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import functools
 
-import numba
 import numpy as np
 
+from lineament.data.synthetic.compiled import per_pixel
 from lineament.data.synthetic.head.model import Floats
 
 CELLS = 32
@@ -19,14 +19,14 @@ def noise_volume() -> Floats:
     return np.random.Generator(np.random.PCG64(20260101)).standard_normal((CELLS,) * 3).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def smooth(low: float, high: float, value: float) -> float:
     """Hermite step: 0 at ``low``, 1 at ``high``; ``low`` may be above ``high``."""
     t = min(max((value - low) / (high - low), 0.0), 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def noise(volume: np.ndarray, x: float, y: float, z: float) -> float:
     """Trilinear value noise at a point given in cells; zero mean, standard deviation about 0.6."""
     fx, fy, fz = np.floor(x), np.floor(y), np.floor(z)

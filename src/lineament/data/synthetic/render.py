@@ -25,7 +25,7 @@ from lineament.data.synthetic.noise import noise_volume, smooth
 from lineament.data.synthetic.packing import as_record
 from lineament.data.synthetic.scene import Scene, camera_for, face_box
 from lineament.data.synthetic.sensor import through_camera
-from lineament.data.synthetic.shading import shade, tone_table
+from lineament.data.synthetic.shading import shade, tone_table, vertex_attributes
 from lineament.geometry.camera import Camera
 
 SHADOW_SIZE = 128
@@ -119,18 +119,20 @@ class Renderer:
         # The samples of a pixel lie evenly around its centre: sample X of the fine grid is at (X + 0.5) / S - 0.5.
         fine = pixels.copy()
         fine[:, :2] = (pixels[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
-        kept = front_faces(fine, mesh.faces, mesh.two_sided)
-        faces, part = mesh.faces[kept], mesh.part[kept]
+        kept = front_faces(fine, mesh.faces, mesh.two_sided, np.ones(len(mesh.faces), bool))
+        faces, part = np.take(mesh.faces, kept, axis=0), np.take(mesh.part, kept)
         index, fine_depth = depth_buffer(fine, faces, size * self.samples, size * self.samples)
         image, coverage = self._shade(
             scene, person, mesh, points, normals, fine, faces, part, index, size, float(intrinsics[0, 0])
         )
         rng = np.random.Generator(np.random.PCG64(list(scene.picture_seed)))
         background = draw_background(rng, size, size)
-        image = image + background * (1 - coverage)[..., None]
+        image += background * (1 - coverage)[..., None]
 
         centre_index, depth = depth_buffer(pixels, faces, size, size)
-        truth_normals, uv = _truth(centre_index, pixels, faces, normals, mesh.uv, mesh.faces_uv[kept])
+        truth_normals, uv = _truth(
+            centre_index, pixels, faces, normals, mesh.uv, np.take(mesh.faces_uv, kept, axis=0)
+        )
         projected = _project((landmarks @ rotation.T + translation).astype(np.float32), intrinsics)
         return Rendering(
             image=through_camera(rng, image, scene.sensor, scene.grey),
@@ -155,11 +157,11 @@ class Renderer:
         reach = 190.0
         in_sun = sun_view(points - middle, scene.light.sun.astype(np.float64), SHADOW_SIZE, reach)
         # Closed surfaces: what turns its outside to the sun casts all of the shadow.
-        casting = mesh.faces[mesh.casts]
-        casting = casting[front_faces(in_sun, casting, mesh.two_sided[mesh.casts])]
+        casting = np.take(mesh.faces, front_faces(in_sun, mesh.faces, mesh.two_sided, mesh.casts), axis=0)
         _, shadow = depth_buffer(in_sun, casting, SHADOW_SIZE, SHADOW_SIZE)
         shade(
-            index, self.samples, focal, fine, faces, part, points, normals, mesh.canonical, mesh.openness, in_sun,
+            index, self.samples, focal, fine, faces, part,
+            vertex_attributes(normals, mesh.canonical, points, in_sun, mesh.openness),
             shadow, 2.2 * 2 * reach / SHADOW_SIZE, as_record(person), as_record(scene.light),
             irradiance_coefficients(scene.light.harmonics), tone_table(scene.light.contrast), feature_maps(),
             noise_volume(), image, coverage,

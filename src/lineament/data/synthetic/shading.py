@@ -9,7 +9,8 @@ import numpy as np
 
 from lineament.data.synthetic.albedo import albedo
 from lineament.data.synthetic.appearance import Appearance
-from lineament.data.synthetic.head.model import Part
+from lineament.data.synthetic.compiled import per_pixel
+from lineament.data.synthetic.head.model import Floats, Part
 from lineament.data.synthetic.light import Light
 
 _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (
@@ -22,7 +23,7 @@ _HAIR = int(Part.HAIR)
 _SHEETS = (_HAIR, int(Part.LASHES), int(Part.CLOTH))
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def _harmonics(table: np.ndarray, channel: int, x: float, y: float, z: float) -> float:
     """Order-2 spherical harmonics expansion at a unit direction."""
     return (
@@ -47,7 +48,7 @@ def tone_table(contrast: float) -> np.ndarray:
     return (rolled ** (contrast / 2.2)).astype(np.float32)
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def _display(table: np.ndarray, value: float) -> float:
     """Look an exposed radiance up in the tone table."""
     place = math.sqrt(min(max(value, 0.0), TONE_TOP * 0.9999) / TONE_TOP) * TONE_STEPS
@@ -55,7 +56,7 @@ def _display(table: np.ndarray, value: float) -> float:
     return table[step] + (place - step) * (table[step + 1] - table[step])
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def _lit(shadow: np.ndarray, x: float, y: float, depth: float, bias: float) -> float:
     """Share of the light that passes: depth tests of 3 x 3 map pixels, weighted by a moving 2 x 2 box."""
     size = shadow.shape[0]
@@ -73,68 +74,112 @@ def _lit(shadow: np.ndarray, x: float, y: float, depth: float, bias: float) -> f
     return 0.25 * total
 
 
-# What is added up over the samples of one surface in one pixel.
-_NORMAL, _CANONICAL, _POINT, _SUN, _OPEN, _COUNT, _SUMS = 0, 3, 6, 9, 12, 13, 14
+# Columns of the table of vertex attributes, which are added up over the samples of one surface in one pixel.
+_NORMAL, _CANONICAL, _POINT, _SUN, _OPEN, ATTRIBUTES = 0, 3, 6, 9, 12, 13
 _APART = 8.0
 """Samples of one part whose depths differ by more than this (mm) lie on two surfaces and are shaded apart."""
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
-def _gather(
+@per_pixel
+def _group(
     index: np.ndarray,
     samples: int,
     row: int,
     column: int,
     pixels: np.ndarray,
     faces: np.ndarray,
+    seen: np.ndarray,
+    weights: np.ndarray,
+) -> int:
+    """Which faces a pixel's samples see and, added up, where in each; returns how many faces there are.
+
+    Writes the ids to ``seen`` ``[S S]`` and to ``weights`` ``[S S, 4]`` the sums of the barycentric coordinates and the
+    number of samples. Neighbouring samples mostly lie on one face, whose attributes are then read once for all.
+    """
+    found = 0
+    for y in range(row * samples, (row + 1) * samples):
+        for x in range(column * samples, (column + 1) * samples):
+            face = index[y, x]
+            if face < 0:
+                continue
+            i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
+            # Corners relative to the sample are small numbers, for which float32 is enough and twice as fast.
+            fx, fy = np.float32(x), np.float32(y)
+            x0, y0 = pixels[i, 0] - fx, pixels[i, 1] - fy
+            x1, y1 = pixels[j, 0] - fx, pixels[j, 1] - fy
+            x2, y2 = pixels[k, 0] - fx, pixels[k, 1] - fy
+            z0, z1, z2 = pixels[i, 2], pixels[j, 2], pixels[k, 2]
+            u = (x1 * y2 - y1 * x2) * z1 * z2
+            v = (x2 * y0 - y2 * x0) * z0 * z2
+            w = (x0 * y1 - y0 * x1) * z0 * z1
+            total = u + v + w
+            scale = np.float32(1.0) / total if total != 0.0 else np.float32(0.0)
+            slot = 0
+            while slot < found and seen[slot] != face:
+                slot += 1
+            if slot == found:
+                found += 1
+                seen[slot] = face
+                weights[slot, 0] = weights[slot, 1] = weights[slot, 2] = weights[slot, 3] = 0.0
+            weights[slot, 0] += u * scale
+            weights[slot, 1] += v * scale
+            weights[slot, 2] += w * scale
+            weights[slot, 3] += 1.0
+    return found
+
+
+@per_pixel
+def _gather(
+    found: int,
+    seen: np.ndarray,
+    weights: np.ndarray,
+    faces: np.ndarray,
     part: np.ndarray,
-    points: np.ndarray,
-    normals: np.ndarray,
-    canonical: np.ndarray,
-    openness: np.ndarray,
-    in_sun: np.ndarray,
+    attributes: np.ndarray,
     sums: np.ndarray,
+    counts: np.ndarray,
     parts: np.ndarray,
 ) -> int:
-    """Add up the attributes of a pixel's samples, one row of ``sums`` for each surface seen; returns their number."""
-    surfaces = 0
-    for sample in range(samples * samples):
-        y, x = row * samples + sample // samples, column * samples + sample % samples
-        face = index[y, x]
-        if face < 0:
-            continue
-        i, j, k = faces[face, 0], faces[face, 1], faces[face, 2]
-        # Corners relative to the sample are small numbers, for which float32 is enough and twice as fast.
-        fx, fy = np.float32(x), np.float32(y)
-        x0, y0 = pixels[i, 0] - fx, pixels[i, 1] - fy
-        x1, y1 = pixels[j, 0] - fx, pixels[j, 1] - fy
-        x2, y2 = pixels[k, 0] - fx, pixels[k, 1] - fy
-        z0, z1, z2 = pixels[i, 2], pixels[j, 2], pixels[k, 2]
-        u = (x1 * y2 - y1 * x2) * z1 * z2
-        v = (x2 * y0 - y2 * x0) * z0 * z2
-        w = (x0 * y1 - y0 * x1) * z0 * z1
-        total = u + v + w
-        scale = np.float32(1.0) / total if total != 0.0 else np.float32(0.0)
-        u, v, w = u * scale, v * scale, w * scale
-        depth = u * z0 + v * z1 + w * z2
-        slot = surfaces
-        for other in range(surfaces):
-            mean = sums[other, _POINT + 2] / sums[other, _COUNT]
-            if parts[other] == part[face] and abs(mean - depth) < _APART:
-                slot = other
-                break
+    """Add up the attributes of the faces of one pixel, one row of ``sums`` for each surface; returns their number."""
+    surfaces = np.uint32(0)
+    for number in range(np.uint32(found)):
+        face = seen[number]
+        u, v, w, count = weights[number, 0], weights[number, 1], weights[number, 2], weights[number, 3]
+        # Unsigned ids spare the test for the negative ones of Python.
+        i, j, k = np.uint32(faces[face, 0]), np.uint32(faces[face, 1]), np.uint32(faces[face, 2])
+        depth = (
+            u * attributes[i, _POINT + 2] + v * attributes[j, _POINT + 2] + w * attributes[k, _POINT + 2]
+        ) / count
+        slot = np.uint32(0)
+        while slot < surfaces and not (
+            parts[slot] == part[face] and abs(sums[slot, _POINT + 2] / counts[slot] - depth) < _APART
+        ):
+            slot += np.uint32(1)
         if slot == surfaces:
-            surfaces += 1
+            surfaces += np.uint32(1)
             parts[slot] = part[face]
-            sums[slot] = 0.0
-        for c in range(3):
-            sums[slot, _NORMAL + c] += u * normals[i, c] + v * normals[j, c] + w * normals[k, c]
-            sums[slot, _CANONICAL + c] += u * canonical[i, c] + v * canonical[j, c] + w * canonical[k, c]
-            sums[slot, _POINT + c] += u * points[i, c] + v * points[j, c] + w * points[k, c]
-            sums[slot, _SUN + c] += u * in_sun[i, c] + v * in_sun[j, c] + w * in_sun[k, c]
-        sums[slot, _OPEN] += u * openness[i] + v * openness[j] + w * openness[k]
-        sums[slot, _COUNT] += 1
-    return surfaces
+            counts[slot] = 0.0
+            for c in range(ATTRIBUTES):
+                sums[slot, c] = 0.0
+        for c in range(ATTRIBUTES):
+            sums[slot, c] += u * attributes[i, c] + v * attributes[j, c] + w * attributes[k, c]
+        counts[slot] += count
+    return int(surfaces)
+
+
+def vertex_attributes(
+    normals: Floats, canonical: Floats, points: Floats, in_sun: Floats, openness: Floats
+) -> Floats:
+    """One table of what is interpolated, so that a corner is one cache line; ``[V, 3]`` x 4 and ``[V]`` to ``[V, 13]``.
+
+    Args:
+        normals: In the camera frame.
+        canonical: In the template frame.
+        points: In the camera frame, mm.
+        in_sun: Shadow-map coordinates.
+        openness: Ambient occlusion, 1 open.
+    """
+    return np.concatenate([normals, canonical, points, in_sun, openness[:, None]], axis=1)
 
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
@@ -145,11 +190,7 @@ def shade(
     pixels: np.ndarray,  # [V, 3] sample coordinates and depth
     faces: np.ndarray,  # [F, 3] int32
     part: np.ndarray,  # [F] uint8
-    points: np.ndarray,  # [V, 3] camera frame, mm
-    normals: np.ndarray,  # [V, 3] camera frame
-    canonical: np.ndarray,  # [V, 3] template frame
-    openness: np.ndarray,  # [V] ambient occlusion, 1 open
-    in_sun: np.ndarray,  # [V, 3] shadow-map coordinates
+    attributes: np.ndarray,  # [V, 13], see vertex_attributes
     shadow: np.ndarray,  # [M, M] shadow map
     shadow_bias: float,
     people: np.ndarray,  # [1] record of the Appearance
@@ -166,33 +207,50 @@ def shade(
     Each surface seen in a pixel is shaded once, at the mean of its samples (as multisampling hardware does); the albedo
     knows the size of the pixel's footprint and fades what is finer.
     """
-    person, light = people[0], lights[0]
-    scratch = np.empty(maps.shape[2], np.float32)
-    sums = np.zeros((samples * samples, _SUMS), np.float32)
-    parts = np.zeros(samples * samples, np.uint8)
-    colour = np.zeros(3, np.float32)
+    most = samples * samples
+    scratch, colour = np.empty(maps.shape[2], np.float32), np.zeros(3, np.float32)
+    seen, weights = np.zeros(most, np.int32), np.zeros((most, 4), np.float32)
+    sums, counts = np.zeros((most, ATTRIBUTES), np.float32), np.zeros(most, np.float32)
+    parts = np.zeros(most, np.uint8)
     for row in range(image.shape[0]):
-        for column in range(image.shape[1]):
-            surfaces = _gather(
-                index, samples, row, column, pixels, faces, part, points, normals, canonical, openness, in_sun, sums,
-                parts,
+        _shade_row(
+            row, index, samples, focal, pixels, faces, part, attributes, shadow, shadow_bias, people, lights,
+            irradiance, tones, maps, volume, image, coverage, scratch, colour, seen, weights, sums, counts, parts,
+        )  # fmt: skip
+
+
+@per_pixel
+def _shade_row(
+    row: int, index: np.ndarray, samples: int, focal: float, pixels: np.ndarray, faces: np.ndarray, part: np.ndarray,
+    attributes: np.ndarray, shadow: np.ndarray, shadow_bias: float, people: np.ndarray, lights: np.ndarray,
+    irradiance: np.ndarray, tones: np.ndarray, maps: np.ndarray, volume: np.ndarray, image: np.ndarray,
+    coverage: np.ndarray, scratch: np.ndarray, colour: np.ndarray, seen: np.ndarray, weights: np.ndarray,
+    sums: np.ndarray, counts: np.ndarray, parts: np.ndarray,
+) -> None:  # fmt: skip
+    """One row of :func:`shade`; the arguments after ``coverage`` are scratch space."""
+    person, light = people[0], lights[0]
+    for column in range(image.shape[1]):
+        found = _group(index, samples, row, column, pixels, faces, seen, weights)
+        surfaces = _gather(found, seen, weights, faces, part, attributes, sums, counts, parts)
+        for c in range(3):
+            image[row, column, c] = 0.0
+        covered = np.float32(0.0)
+        for surface in range(surfaces):
+            share = counts[surface] / (samples * samples)
+            scale = np.float32(1.0) / counts[surface]
+            for c in range(ATTRIBUTES):
+                sums[surface, c] *= scale
+            _shade_surface(
+                sums[surface], int(parts[surface]), focal, shadow, shadow_bias, person, light, irradiance, maps,
+                volume, scratch, colour,
             )  # fmt: skip
-            image[row, column] = 0.0
-            covered = np.float32(0.0)
-            for surface in range(surfaces):
-                share = sums[surface, _COUNT] / (samples * samples)
-                sums[surface] /= sums[surface, _COUNT]
-                _shade_surface(
-                    sums[surface], int(parts[surface]), focal, shadow, shadow_bias, person, light, irradiance, maps,
-                    volume, scratch, colour,
-                )  # fmt: skip
-                for c in range(3):
-                    image[row, column, c] += share * _display(tones, light.exposure * colour[c])
-                covered += share
-            coverage[row, column] = covered
+            for c in range(3):
+                image[row, column, c] += share * _display(tones, light.exposure * colour[c])
+            covered += share
+        coverage[row, column] = covered
 
 
-@numba.njit(cache=True, nogil=True, fastmath=True)
+@per_pixel
 def _shade_surface(
     s: np.ndarray,
     of_part: int,

@@ -19,7 +19,7 @@ from lineament.data.synthetic.scene import Scene, SceneOptions, draw_scene, draw
 from lineament.errors import UsageError, unknown_name
 
 HEADS = ("builtin", "ict")
-WORLD_VERSION = 2
+WORLD_VERSION = 3
 """Raised whenever a change of the code changes the pictures; part of every fingerprint."""
 
 

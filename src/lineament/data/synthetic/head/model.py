@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from enum import IntEnum
 from functools import cached_property
 
+import numba
 import numpy as np
 import numpy.typing as npt
 
@@ -211,18 +213,44 @@ class HeadModel:
             eye: 0 for the person's left eye, 1 for the right one.
             turn: ``[B, 2]`` yaw and pitch in radians.
         """
-        centre = points[:, self.eyes.anchors[eye]].mean(axis=1, keepdims=True)  # [B, 1, 3]
-        ids = self.eyes.ids[eye]
-        offsets = points[:, ids] - centre
-        radius = np.linalg.norm(offsets, axis=-1).mean(axis=1)[:, None]  # [B, 1]
-        if np.any(turn):
-            points[:, ids] = centre + offsets @ _gaze_rotation(turn).transpose(0, 2, 1)
-        lids = self.eyes.lid_ids[eye]
-        if len(lids):
-            offsets = points[:, lids] - centre
-            distance = np.maximum(np.linalg.norm(offsets, axis=-1), 1e-3)
-            least = radius + self.eyes.lid_clearance[eye]
-            points[:, lids] += offsets * (np.maximum(least / distance, 1.0) - 1.0)[..., None]
+        eyes = self.eyes
+        rotations = _gaze_rotation(turn)
+        for number in range(len(points)):
+            _turn_eyeball(
+                points[number], eyes.anchors[eye], eyes.ids[eye], rotations[number], eyes.lid_ids[eye],
+                eyes.lid_clearance[eye],
+            )  # fmt: skip
+
+
+@numba.njit(cache=True, nogil=True)
+def _turn_eyeball(
+    points: np.ndarray,
+    anchors: np.ndarray,
+    ids: np.ndarray,
+    rotation: np.ndarray,
+    lids: np.ndarray,
+    clearance: np.ndarray,
+) -> None:
+    """Turn the vertices ``ids`` of one face ``[V, 3]`` about the mean of the anchors; lids keep their clearance."""
+    cx = cy = cz = radius = 0.0
+    for vertex in anchors:
+        cx, cy, cz = cx + points[vertex, 0], cy + points[vertex, 1], cz + points[vertex, 2]
+    cx, cy, cz = cx / len(anchors), cy / len(anchors), cz / len(anchors)
+    for vertex in ids:
+        x, y, z = points[vertex, 0] - cx, points[vertex, 1] - cy, points[vertex, 2] - cz
+        radius += math.sqrt(x * x + y * y + z * z)
+        points[vertex, 0] = cx + rotation[0, 0] * x + rotation[0, 1] * y + rotation[0, 2] * z
+        points[vertex, 1] = cy + rotation[1, 0] * x + rotation[1, 1] * y + rotation[1, 2] * z
+        points[vertex, 2] = cz + rotation[2, 0] * x + rotation[2, 1] * y + rotation[2, 2] * z
+    radius /= len(ids)
+    for number in range(len(lids)):
+        vertex = lids[number]
+        x, y, z = points[vertex, 0] - cx, points[vertex, 1] - cy, points[vertex, 2] - cz
+        distance = max(math.sqrt(x * x + y * y + z * z), 1e-3)
+        push = max((radius + clearance[number]) / distance, 1.0) - 1.0
+        points[vertex, 0] += x * push
+        points[vertex, 1] += y * push
+        points[vertex, 2] += z * push
 
 
 def _gaze_rotation(turn: Floats) -> Floats:
