@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from tests.parity.depthnet_goldens import fill
+from torch import Tensor
 
 from lineament.methods.depthnet.export import (
     WarpInput,
@@ -92,32 +93,10 @@ def test_depthnet_warp_files_come_back_as_they_were(folder: Path, tmp_path: Path
             assert written.endswith("\n")
 
 
-def recipe_network(kind: str, seed: int) -> nn.Module:
-    """A network with the weights that the recorded one was filled with (README: weight recipe)."""
-    network = LearntAffineDepthNet() if kind == "learnm" else DepthNet()
-    state, draw = network.state_dict(), np.random.RandomState(seed)
-    for key in sorted(state):
-        shape = tuple(state[key].shape)
-        if key.endswith("num_batches_tracked"):
-            value = np.zeros(shape)
-        elif key.endswith("running_mean"):
-            value = draw.normal(0, 0.1, shape)
-        elif key.endswith("running_var"):
-            value = draw.uniform(0.5, 1.5, shape)
-        elif key.endswith("weight") and len(shape) == 1:
-            value = 1 + 0.1 * draw.normal(0, 1, shape)
-        elif len(shape) >= 2:
-            value = draw.normal(0, 1, shape) * np.sqrt(2 / np.prod(shape[1:]))
-        else:
-            value = draw.normal(0, 0.1, shape)
-        state[key] = torch.as_tensor(value).to(state[key].dtype)
-    network.load_state_dict(state)
-    return network
-
-
 def predictor(path: Path, seed: int):
     kind = "learnm" if "learnm" in path.stem else "fixm"
-    model = DepthPredictor(recipe_network(kind, seed), "learnt" if kind == "learnm" else "fixed")
+    network = fill(LearntAffineDepthNet() if kind == "learnm" else DepthNet(), seed)
+    model = DepthPredictor(network, "learnt" if kind == "learnm" else "fixed")
 
     def predict(source: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         fit = model(source.float(), target.float())
