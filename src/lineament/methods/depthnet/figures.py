@@ -94,7 +94,8 @@ def depth_corr_bars(path: Path, scores: Mapping[str, Mapping[str, float]]) -> Pa
         axes.bar_label(bars, fmt="%.1f", fontsize=7)
     axes.set_xticks(range(len(groups)), groups)
     axes.set_ylabel("DepthCorr (at most one per keypoint)")
-    axes.legend(fontsize="small")
+    axes.margins(y=0.2)  # room for the legend above the bars
+    axes.legend(fontsize="small", ncols=len(scores), loc="upper left")
     return save_figure(
         figure, path, {"depth_corr": {model: dict(values) for model, values in scores.items()}}
     )
