@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lineament.data.cache import CachedSource
+from lineament.data.cache import WITHOUT_MAPS, CachedSource
 from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Concat
@@ -53,7 +53,17 @@ class DemoPlan:
     landmarks: dict[str, Any] = field(default_factory=dict)
 
 
-_TINY = {"steps": 8, "batch_size": 4, "image_size": 44, "crop": 6, "evaluate_every": 4, "evaluate_count": 4}
+# Without exchange: matches between people are coarser, but landmarks from few labels closer, after so few steps.
+_DESCRIPTORS = {"exchange": False}
+_TINY = {
+    **_DESCRIPTORS,
+    "steps": 8,
+    "batch_size": 4,
+    "image_size": 44,
+    "crop": 6,
+    "evaluate_every": 4,
+    "evaluate_count": 4,
+}
 # Eight looks at each labelled face pin the detectors down.
 _LANDMARKS = {"steps": 16}
 _TINY_LANDMARKS = {"steps": 4, "batch_size": 4}
@@ -61,14 +71,14 @@ PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
         test=150,
-        descriptors={"steps": 900, "evaluate_every": 300, "checkpoint_every": 300},
+        descriptors={**_DESCRIPTORS, "steps": 900, "evaluate_every": 300, "checkpoint_every": 300},
         landmarks=_LANDMARKS,
     ),
     "tiny": DemoPlan("builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
     "real": DemoPlan(
         "ict",
         1000,
-        descriptors={"steps": 1200, "evaluate_every": 400, "checkpoint_every": 400},
+        descriptors={**_DESCRIPTORS, "steps": 1200, "evaluate_every": 400, "checkpoint_every": 400},
         landmarks=_LANDMARKS,
     ),
     "real-tiny": DemoPlan("ict", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
@@ -137,7 +147,7 @@ def train_demo(
         seconds, "draw faces", lambda: _draw(plan, out / "faces", seed, packs, progress, overwrite)
     )
     texts = [str(folder) for folder in folders]
-    faces, labelled, test = (CachedSource(open_data(text)) for text in texts)
+    faces, labelled, test = (CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in texts)
     portraits = None
     source: FaceSource = faces
     if packs is not None:

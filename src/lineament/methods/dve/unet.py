@@ -2,7 +2,8 @@
 
 Not a published network. SmallNet spends all of its arithmetic at half the resolution of the picture and sees 25 lattice
 points to either side; a descent to a sixteenth and back (Ronneberger et al. 2015) sees the whole face and is cheaper,
-which pays for pictures with 2.5 times the pixels. ``docs/methods/dve.md`` has both measured.
+which pays for pictures with 2.5 times the pixels. ``docs/methods/dve.md`` has both measured. Its descriptors have the
+length 20 that the hourglass was trained with, so a dot product compares directions only, whoever forms it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,8 @@ import itertools
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from lineament.ops.exchange import NORMALISED_LENGTH
 
 # Channels at a half, a quarter, an eighth and a sixteenth of the picture's side.
 WIDTHS = (32, 64, 96, 128)
@@ -65,7 +68,7 @@ class UNet(nn.Module):
         self.head = nn.Conv2d(first, channels, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, ceil(H / 2), ceil(W / 2)]`` raw vectors."""
+        """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, ceil(H / 2), ceil(W / 2)]`` vectors of length 20."""
         x = self.stem(images)
         levels = []
         for block in self.down:
@@ -76,4 +79,4 @@ class UNet(nn.Module):
             finer = levels.pop()
             x = F.interpolate(x, size=finer.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([finer, x], dim=1))
-        return self.head(x)
+        return NORMALISED_LENGTH * F.normalize(self.head(x), dim=1)
