@@ -196,6 +196,29 @@ def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
     assert resident() - before < 8
 
 
+@pytest.mark.slow
+def test_a_thousand_pictures_grow_memory_by_less_than_50_mb(tmp_path: Path, landmark_run: Path):
+    """The whole command with detection, on pictures of many sizes, every one another file."""
+    names = []
+    for number in range(1050):
+        side = 90 + number % 61
+        FACE.resize((side, side + number % 7)).save(tmp_path / f"{number:04}.jpg", quality=80 + number % 16)
+        names.append(f"{number:04}.jpg")
+    first, rest = tmp_path / "first", tmp_path / "rest"
+    for folder, part in ((first, names[:50]), (rest, names[50:])):
+        folder.mkdir()
+        for name in part:
+            (tmp_path / name).rename(folder / name)
+    words = ["--model", str(landmark_run), "--format", "json"]
+    assert main(["landmarks", str(first), *words]) == 0
+    before = resident()
+    assert main(["landmarks", str(rest), *words]) == 0
+    grown = resident() - before
+    print(f"memory grew by {grown:.1f} MB")
+    assert len(list(rest.with_name("rest-landmarks").rglob("*.landmarks.json"))) == 1000
+    assert grown < 50
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_read_only_array_is_a_picture_too():
     from lineament.pipeline.load import as_picture
