@@ -141,9 +141,9 @@ def test_a_run_of_another_method_is_refused(landmark_run: Path, tmp_path: Path, 
     other = tmp_path / "other"
     shutil.copytree(landmark_run, other)
     text = (other / "config.yaml").read_text()
-    (other / "config.yaml").write_text(text.replace("method: dve", "method: fabrec"))
+    (other / "config.yaml").write_text(text.replace("method: dve", "method: rosetta"))
     assert main(["landmarks", str(photo), "--model", str(other)]) == 1
-    assert "fabrec" in capsys.readouterr().err
+    assert "rosetta" in capsys.readouterr().err
 
 
 def test_python_accepts_paths_tensors_and_arrays(photo: Path, landmark_run: Path):

@@ -87,7 +87,7 @@ def test_a_folder_is_gone_through_and_done_once(photo: Path, tmp_path: Path, cap
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
     words = ["turn", str(folder), "--yaw", "20", *SMALL]
     assert main(words) == 0
-    assert "left out" in capsys.readouterr().out
+    assert "left out" in capsys.readouterr().err
     assert (tmp_path / "photos-turn" / "a.png.turn.png").exists()
     assert not list((tmp_path / "photos-turn").glob("nobody*"))
     assert main(words) == 0

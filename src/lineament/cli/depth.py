@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,7 +69,7 @@ def main(arguments: list[str]) -> int:
         except LineamentError as error:
             if single:
                 raise
-            print(f"left out: {error}")
+            print(f"left out: {error}", file=sys.stderr)
             failed += 1
             continue
         if not (done or failed) or single:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -128,7 +129,7 @@ def main(arguments: list[str]) -> int:
         except LineamentError as error:
             if not command.photo.is_dir():
                 raise
-            print(f"left out: {error}")
+            print(f"left out: {error}", file=sys.stderr)
             failed += 1
             continue
         print(f"keypoints: {written.points}\ndepth: {written.depth}")
