@@ -72,6 +72,8 @@ def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads of torch that spin between two operations hold the cores that the kernels' own threads are to run on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     if not given or given[0] in ("-h", "--help", "help"):
