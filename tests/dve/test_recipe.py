@@ -13,9 +13,10 @@ from torch import Tensor
 from lineament.data.order import sample_generator
 from lineament.errors import DataError, UsageError
 from lineament.methods import register_all
-from lineament.methods.dve.landmarks import FilePredictions, LandmarkPredictor, MeanShape, landmark_cards
+from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape, landmark_cards
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.report.landmark_scores import TablePredictions
 from lineament.training.registry import get_recipe, recipes
 
 SMALL = DveConfig(
@@ -221,8 +222,8 @@ def test_predictions_from_a_file_are_scored_alike(tmp_path: Path):
 
     source = Blobs()
     shifted = {source[i].id: source[i].landmarks + torch.tensor([3.0, 4.0]) for i in range(len(source))}
-    card = landmark_cards(FilePredictions(scheme("5"), shifted, "theirs.json"), source)[0]
+    card = landmark_cards(TablePredictions(scheme("5"), shifted, "theirs.json"), source)[0]
     expected = [5 / (source[i].landmarks[0] - source[i].landmarks[1]).norm() for i in range(len(source))]
     assert card.value == pytest.approx(100 * float(torch.stack(expected).mean()), rel=1e-4)
     with pytest.raises(DataError, match="no prediction for blob0"):
-        landmark_cards(FilePredictions(scheme("5"), {}, "theirs.json"), source)
+        landmark_cards(TablePredictions(scheme("5"), {}, "theirs.json"), source)

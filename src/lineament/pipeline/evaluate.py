@@ -24,7 +24,7 @@ from lineament.methods.dve.evaluate import (
 )
 from lineament.methods.dve.evaluate_landmarks import published_landmark_card
 from lineament.methods.dve.frame import Frame, PreparedFace
-from lineament.methods.dve.landmarks import FilePredictions, landmark_cards
+from lineament.methods.dve.landmarks import landmark_cards
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.protocol import get_protocol, protocol_for
 from lineament.metrics.card import MetricCard, over_seeds
@@ -37,6 +37,7 @@ from lineament.pipeline.features import (
     write_pictures,
 )
 from lineament.pipeline.load import DescriptorModel, LandmarkModel, load, load_landmarks
+from lineament.report.landmark_scores import TablePredictions
 from lineament.training.run import open_run
 
 # How faces are cut: as published where the data set has a published way, else by the face box; always by the box.
@@ -251,7 +252,7 @@ def _only(options: EvaluateOptions, protocol: str, what: str) -> None:
         raise UsageError(f"{what} can be scored by --protocol {protocol} only.")
 
 
-def _read_predictions(path: Path) -> FilePredictions:
+def _read_predictions(path: Path) -> TablePredictions:
     labels = read_keypoints(path)
     if labels.scheme is None:
         raise DataError(f"{path} holds no landmarks.")
@@ -259,7 +260,7 @@ def _read_predictions(path: Path) -> FilePredictions:
     for face in labels.faces:
         if face.landmarks is not None:
             best.setdefault(face.image, face.landmarks)
-    return FilePredictions(labels.scheme, best, str(path))
+    return TablePredictions(labels.scheme, best, str(path))
 
 
 def _landmarks(

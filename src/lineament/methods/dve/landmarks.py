@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
-from lineament.errors import DataError, UsageError
+from lineament.errors import DataError
 from lineament.faces import boxes
 from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
@@ -21,6 +21,7 @@ from lineament.methods.dve.regressor import to_pixels
 from lineament.methods.dve.shape import ShapeRegressor, spread_of
 from lineament.metrics.card import MetricCard
 from lineament.metrics.landmark import area_under_curve, errors_per_point, failure_rate, normalised_errors
+from lineament.report.landmark_scores import TablePredictions, common_scheme
 
 # Boxes around the given one whose predictions are averaged: shifts in box sides, and a factor on the side.
 BOX_VIEWS = (
@@ -189,7 +190,7 @@ def true_points(sample: FaceSample, which: LandmarkScheme) -> Tensor:
 
 
 def landmark_cards(
-    predictor: LandmarkPredictor | MeanShape | FilePredictions,
+    predictor: LandmarkPredictor | MeanShape | TablePredictions,
     source: FaceSource,
     indices: Iterable[int] | None = None,
     *,
@@ -226,7 +227,7 @@ def landmark_cards(
             continue
         layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
         truth = true_points(sample, layout)
-        if isinstance(predictor, FilePredictions):
+        if isinstance(predictor, TablePredictions):
             found = predictor.of(sample)
         else:
             box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
@@ -278,45 +279,3 @@ def landmark_cards(
             **common,  # type: ignore[arg-type]
         ),
     ]
-
-
-def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> LandmarkScheme:
-    """The richest scheme both can be expressed in: the labels' own, else the prediction's.
-
-    Raises:
-        UsageError: If neither can be turned into the other.
-    """
-    probe = torch.zeros(len(predicted), 2)
-    try:
-        convert_points(probe, predicted, labelled)
-        return labelled
-    except UsageError:
-        convert_points(torch.zeros(len(labelled), 2), labelled, predicted)
-        return predicted
-
-
-class FilePredictions:
-    """Predictions of any tool, by the name of the picture, in place of a model.
-
-    Args:
-        layout: Scheme of the predictions.
-        points: ``[K, 2]`` pixels by sample id, or by the file name of the picture.
-        origin: Where they come from, for messages.
-    """
-
-    def __init__(self, layout: LandmarkScheme, points: Mapping[str, Tensor], origin: str) -> None:
-        self.scheme = layout
-        self.points = points
-        self.origin = origin
-
-    def of(self, sample: FaceSample) -> Tensor:
-        """Points of a sample.
-
-        Raises:
-            DataError: If there are none.
-        """
-        path = sample.path
-        for name in (sample.id, *([str(path), path.name] if path else [])):
-            if name in self.points:
-                return self.points[name]
-        raise DataError(f"{self.origin} has no prediction for {sample.id}.")
