@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from lineament.errors import unknown_name
+from lineament.faces.look import to_grey
 from lineament.methods.dve.hourglass import Hourglass
-from lineament.methods.dve.look import to_grey
 from lineament.methods.dve.unet import UNet
 
 # Channel statistics of RGB faces in 0..1 that every published network was trained with.

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.faces.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
 from lineament.methods.dve.faithful import faithful_pair
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
-from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
 from lineament.methods.dve.optimiser import published_optimiser

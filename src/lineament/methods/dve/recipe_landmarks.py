@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
+from lineament.faces.look import LookSpread, change_look, draw_look
 from lineament.faces.schemes import convert_points, mirror_points, mirror_values, scheme
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
@@ -19,7 +20,6 @@ from lineament.methods.dve.evaluate_landmarks import published_landmark_card
 from lineament.methods.dve.faithful import faithful_labelled
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
-from lineament.methods.dve.look import LookSpread, change_look, draw_look
 from lineament.methods.dve.model import build_backbone, describe_frozen
 from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lineament.errors import UsageError
+from lineament.faces.look import BLUR, NOISE, LookSpread, change_look, draw_look
 from lineament.faces.schemes import LandmarkScheme
 
 
@@ -30,7 +31,8 @@ class MoveSpread:
     shear: float = 0.0
 
 
-# The published levels (--daug); 4 was used for the autoencoder, 6 for the paper's landmarks.
+# The published levels (--daug); 4 was used for the autoencoder, 6 for the paper's landmarks. The last one is ours:
+# boxes of different detectors differ by more than the published shifts and scales.
 LEVELS = (
     MoveSpread(),
     MoveSpread(3, 0.025, (0.975, 1.025), 0),
@@ -40,6 +42,21 @@ LEVELS = (
     MoveSpread(60, 0.035, (0.940, 1.030), 5),
     MoveSpread(30, 0.040, (0.940, 1.050), 5),
     MoveSpread(0, 0.040, (0.940, 1.050), 5),
+    MoveSpread(20, 0.060, (0.850, 1.150), 3),
+)
+
+
+# Changes of appearance (ours), wide enough to make drawn and photographed faces overlap.
+LOOKS = LookSpread(
+    brightness=0.3,
+    contrast=0.3,
+    saturation=0.3,
+    colour=0.1,
+    grey=0.5,
+    gamma=0.4,
+    light=0.2,
+    blur=0.3,
+    noise=0.04,
 )
 
 
@@ -63,7 +80,7 @@ class Move:
 
 
 def level(number: int) -> MoveSpread:
-    """The published level ``number``.
+    """The level ``number``: 0 to 7 are published, 8 is ours.
 
     Raises:
         UsageError: If there is none.
@@ -92,6 +109,24 @@ def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror:
         (low + (high - low) * sx, low + (high - low) * sy),
         math.radians(spread.shear * (2 * shear - 1)),
     )
+
+
+def seen_and_meant(picture: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a change of appearance: what an encoder is shown, and the same without blur and noise.
+
+    Args:
+        picture: ``[3, S, S]`` in 0..1.
+        generator: Source of all draws.
+
+    Returns:
+        Two pictures ``[3, S, S]`` in 0..1.
+    """
+    looks = draw_look(LOOKS, generator)[None]
+    noise = torch.randn(1, 1, *picture.shape[1:], generator=generator)
+    shown = change_look(picture[None], looks, noise)[0].clamp(0, 1)
+    clear = looks.clone()
+    clear[:, [BLUR, NOISE]] = 0
+    return shown, change_look(picture[None], clear)[0].clamp(0, 1)
 
 
 def move_matrix(move: Move, side: int, released: bool = False) -> Tensor:

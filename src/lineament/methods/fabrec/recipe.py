@@ -4,17 +4,25 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
-from lineament.methods.fabrec.augment import draw_move, level
-from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, code_noise, settle, take_weights
+from lineament.methods.fabrec.augment import draw_move, level, seen_and_meant
+from lineament.methods.fabrec.base import (
+    RANDOM_BASE,
+    FabrecConfig,
+    code_noise,
+    rate_schedules,
+    settle,
+    take_weights,
+)
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.loss import (
+    WINDOW,
     Range,
     deception_loss,
     discriminator_loss,
@@ -60,10 +68,16 @@ class AutoencoderConfig(FabrecConfig):
     steps_per_epoch: int = 0
     # Range of the values in the structural loss: unit, or published (guessed from the darkest pixel).
     value_range: str = "unit"
-    # Published level of random moves, 0 to 7.
+    # Side in pixels of the structural loss's window; half of it is not judged at each border.
+    window: int = WINDOW
+    # Published level of random moves, 0 to 7; level 8 is ours.
     augmentation: int = 4
     # Mirror half of the pictures.
     mirror: bool = True
+    # Change light, contrast and colour at random, and show the encoder blurred and noisy pictures of clear ones.
+    looks: bool = False
+    # Learning rates over time: constant as published, or one cycle (a tenth of the steps up, the rest down to zero).
+    schedule: Literal["constant", "one-cycle"] = "constant"
     # Pictures used by an evaluation during training.
     evaluate_count: int = 64
 
@@ -150,13 +164,23 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
             for name in names
         }
 
+    def schedules(
+        self, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """As the config says, the same for all networks."""
+        return rate_schedules(optimisers, self.config.schedule, self.config.steps)
+
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop and move one face; draw the normal code that its own is compared with."""
         c = self.config
         view = c.view
         move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
         image = view.picture(sample.image, view.region(sample), move)
-        return {"image": normalise_images(image), "noise": code_noise(c.code, generator)}
+        noise = code_noise(c.code, generator)
+        if not c.looks:
+            return {"image": normalise_images(image), "noise": noise}
+        shown, clear = seen_and_meant(image, generator)
+        return {"image": normalise_images(clear), "shown": normalise_images(shown), "noise": noise}
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step in the published order: code discriminator, image discriminator, then encoder and decoder."""
@@ -167,7 +191,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         structural = 0 <= c.structure_from * c.accumulate <= done
         update.zero()
         images: Tensor = batch["image"]
-        codes = networks["encoder"](images)
+        codes = networks["encoder"](batch.get("shown", images))
         values: dict[str, Tensor] = {}
         judge = networks["code_discriminator"]
         if turn % CODE_DISCRIMINATOR_EVERY == 0:
@@ -179,7 +203,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         code_loss = deception_loss(judge(codes)) if turn % CODE_LOSS_EVERY == 0 else None
         decoded: Tensor = networks["decoder"](codes).image
         pixels = pixel_loss(images, decoded)
-        structure = structural_loss(images, decoded, cast(Range, c.value_range)) if structural else None
+        structure = self._structure(images, decoded) if structural else None
         loss = reconstruction_loss(pixels, structure)
         if judge_images:
             mixed = networks["decoder"](mix_codes(codes.detach())).image if c.mixes else None
@@ -200,6 +224,9 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         update.backward(loss, "encoder", "decoder")
         update.step("encoder", "decoder")
         return {key: value.detach() for key, value in values.items()}
+
+    def _structure(self, images: Tensor, decoded: Tensor) -> Tensor:
+        return structural_loss(images, decoded, cast(Range, self.config.value_range), self.config.window)
 
     def _judge(
         self,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import Any, ClassVar, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,8 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import convert_points, mirror_values, scheme
-from lineament.methods.fabrec.augment import draw_move, level
-from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, settle, take_weights
+from lineament.methods.fabrec.augment import draw_move, level, seen_and_meant
+from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, rate_schedules, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import SIGMA, Style, draw_heatmaps
 from lineament.methods.fabrec.loss import heatmap_loss
@@ -47,10 +47,14 @@ class LandmarkConfig(FabrecConfig):
     sigma: float = SIGMA
     # Heatmaps: exact (drawn and read below a pixel), or published.
     heatmaps: str = "exact"
-    # Published level of random moves, 0 to 7; 6 is that of the paper.
+    # Published level of random moves, 0 to 7; 6 is that of the paper, 8 is ours.
     augmentation: int = 6
     # Mirror half of the pictures; landmarks change sides as the scheme says.
     mirror: bool = True
+    # Change light, contrast, colour and sharpness at random.
+    looks: bool = False
+    # Learning rates over time: constant as published, or one cycle (a tenth of the steps up, the rest down to zero).
+    schedule: Literal["constant", "one-cycle"] = "constant"
     # Average with the prediction for the mirrored picture.
     mirrored_look: bool = True
     # Labelled faces used by an evaluation during training.
@@ -126,6 +130,12 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             optimisers["encoder"] = torch.optim.Adam(networks["encoder"].parameters(), lr=c.encoder_rate)
         return optimisers
 
+    def schedules(
+        self, optimisers: dict[str, torch.optim.Optimizer]
+    ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
+        """As the config says, the same for both networks."""
+        return rate_schedules(optimisers, self.config.schedule, self.config.steps)
+
     def training_source(self, source: FaceSource) -> FaceSource:
         """All labelled faces, or the few of a few-shot run."""
         c = self.config
@@ -158,6 +168,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         if sample.scheme == self.landmarks.name and sample.visibility is not None and c.heatmaps == "exact":
             seen = sample.visibility
             known &= mirror_values(seen, self.landmarks) if move.mirror else seen
+        if c.looks:
+            image, _ = seen_and_meant(image, generator)
         return {"image": normalise_images(image), "points": placed.float(), "known": known}
 
     def targets(self, points: Tensor) -> Tensor:
