@@ -179,8 +179,8 @@ def test_refusals(base: Run, tmp_path: Path):
         landmarks().item(Marks(labelled=False)[0], sample_generator(0, 0, 0))
     with pytest.raises(UsageError, match="no rule turns scheme 5 into 68"):
         landmarks(scheme="68").item(Marks()[0], sample_generator(0, 0, 0))
-    with pytest.raises(UsageError, match="levels 0 to 7"):
-        autoencoder(augmentation=8)
+    with pytest.raises(UsageError, match="levels 0 to 8"):
+        autoencoder(augmentation=9)
     with pytest.raises(UsageError, match="value_range"):
         autoencoder(value_range="wide")
     with pytest.raises(UsageError, match="heatmaps is exact or published"):
