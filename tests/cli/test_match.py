@@ -61,7 +61,7 @@ def test_landmark_runs_match_their_landmarks_and_a_folder_is_gone_through(
     FACE.save(folder / "carl.png")
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
     assert main(["match", str(photos[0]), str(folder), "--model", str(landmark_run)]) == 0
-    assert "left out" in capsys.readouterr().out
+    assert "left out" in capsys.readouterr().err
     assert len(json.loads((tmp_path / "anna-carl.match.json").read_text())["matches"]) == 68
     assert not (tmp_path / "anna-nobody.match.json").exists()
 

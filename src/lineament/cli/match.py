@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,7 +82,7 @@ def main(arguments: list[str]) -> int:
         written = write_match(match, stem)
         print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")
     for reason in failed:
-        print(f"left out: {reason}")
+        print(f"left out: {reason}", file=sys.stderr)
     if table and matches:
         print(f"{len(matches)} faces: wrote {', '.join(str(path) for path in write_matches(matches, table))}")
     return 0 if matches else 1
