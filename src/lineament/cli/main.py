@@ -30,6 +30,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "import": ("import_", "read an old checkpoint into a run directory"),
     "evaluate": ("evaluate", "score a run or a file of predictions"),
     "evaluate depth": ("evaluate_depth", "score depths of keypoints over all pairs of faces"),
+    "evaluate few-shot": ("evaluate_few_shot", "landmark error against the number of labels"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 

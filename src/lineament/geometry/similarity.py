@@ -29,10 +29,12 @@ class Similarity:
         matrix = torch.as_tensor(self.matrix).detach().to(device="cpu", dtype=torch.float64).clone()
         if matrix.shape != (2, 3):
             raise DataError(f"a plane transform is a 2x3 matrix, not one of shape {tuple(matrix.shape)}.")
-        if not bool(torch.isfinite(matrix).all()):
+        # In plain numbers: a loader makes a dozen transforms for every picture.
+        (a, b, x), (c, d, y) = matrix.tolist()
+        if not all(map(math.isfinite, (a, b, c, d, x, y))):
             raise DataError(f"a plane transform must be finite, not {matrix.tolist()}.")
-        determinant = _determinant(matrix)
-        if abs(determinant) < 1e-12 * float(matrix[:, :2].abs().max()) ** 2 or determinant == 0.0:
+        determinant = a * d - b * c
+        if abs(determinant) < 1e-12 * max(map(abs, (a, b, c, d))) ** 2 or determinant == 0.0:
             raise DataError(f"a plane transform must be invertible, its determinant is {determinant:g}.")
         object.__setattr__(self, "matrix", matrix)
 
@@ -144,16 +146,22 @@ class Similarity:
 
     def inverse(self) -> Similarity:
         """Return the exact inverse: crop pixels to source pixels."""
-        (a, b), (c, d) = self.linear.tolist()
+        (a, b, x), (c, d, y) = self.matrix.tolist()
         determinant = a * d - b * c
-        linear = torch.tensor([[d, -b], [-c, a]], dtype=torch.float64) / determinant
-        return Similarity(torch.cat([linear, -(linear @ self.translation)[:, None]], dim=1))
+        a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
+        return Similarity(
+            torch.tensor([[a, b, -(a * x + b * y)], [c, d, -(c * x + d * y)]], dtype=torch.float64)
+        )
 
     def compose(self, first: Similarity) -> Similarity:
         """Return "``first``, then this": ``compose(first).apply(p) == self.apply(first.apply(p))``."""
-        linear = self.linear @ first.linear
-        shift = self.linear @ first.translation + self.translation
-        return Similarity(torch.cat([linear, shift[:, None]], dim=1))
+        (a, b, x), (c, d, y) = self.matrix.tolist()
+        (e, f, u), (g, h, v) = first.matrix.tolist()
+        rows = [
+            [a * e + b * g, a * f + b * h, a * u + b * v + x],
+            [c * e + d * g, c * f + d * h, c * u + d * v + y],
+        ]
+        return Similarity(torch.tensor(rows, dtype=torch.float64))
 
     def then(self, following: Similarity) -> Similarity:
         """Return "this, then ``following``"."""

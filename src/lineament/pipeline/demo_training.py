@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from lineament.data.cache import WITHOUT_MAPS, CachedSource
-from lineament.data.registry import open_data, open_source
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.registry import open_data
+from lineament.data.sample import FaceSource
 from lineament.data.subset import Concat
 from lineament.data.synthetic.dataset import World, write_faces
-from lineament.errors import DataError
-from lineament.faces.detection import detect_faces, main_face
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
 from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape, landmark_cards
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard
+from lineament.pipeline.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run
 
-PORTRAIT_PACK = "congress_portraits_gray"
 BOX_JITTER = 0.1
 
 
@@ -112,15 +110,6 @@ class DemoResult:
         return predictor_of(self.landmarks)
 
 
-@dataclass(frozen=True)
-class _Portraits:
-    """Portraits without labels for training, and held-out ones that the detector's points judge."""
-
-    unlabelled: FaceSource
-    judged: FaceSource
-    judged_pack_boxes: FaceSource
-
-
 def predictor_of(run: Run) -> LandmarkPredictor:
     """Load the landmark predictor of a ``dve-landmarks`` run."""
     return LandmarkPredictor(run.build_recipe().config, run.load_networks())
@@ -151,7 +140,7 @@ def train_demo(
     portraits = None
     source: FaceSource = faces
     if packs is not None:
-        portraits = _timed(seconds, "read portraits", lambda: _read_portraits(packs, progress))
+        portraits = _timed(seconds, "read portraits", lambda: read_portraits(portrait_pack(packs), progress))
         source = Concat([faces, portraits.unlabelled])
     options = LoopOptions(report=True)
     learner = get_recipe(plan.recipe)
@@ -217,57 +206,12 @@ def _draw(
     return folder / "unlabelled", folder / "labelled", folder / "test"
 
 
-def _read_portraits(packs: Path, progress: Progress) -> _Portraits:
-    """Read a portrait pack; four fifths teach without labels, one fifth is judged by the detector's five points."""
-    root = packs / PORTRAIT_PACK
-    if not root.is_dir():
-        raise DataError(f"{packs} holds no {PORTRAIT_PACK}: point --packs at the folder of the data packs.")
-    parts: dict[str, list[tuple[FaceSample, FaceSample]]] = {"train": [], "val": []}
-    sources = {split: open_source("portraits", root, split=split) for split in parts}
-    with progress("finding portraits", sum(map(len, sources.values())), "portraits") as advance:
-        for split, source in sources.items():
-            for index in range(len(source)):
-                sample = source[index]
-                face = main_face(detect_faces(sample.image)[0])
-                advance()
-                if face is not None and face.points is not None:
-                    found = replace(sample, box=face.box.float(), landmarks=face.points.float(), scheme="5")
-                    own = sample.box if sample.box is not None else face.box.float()
-                    parts[split].append((found, replace(found, box=own)))
-    if not parts["train"] or not parts["val"]:
-        raise DataError(f"no face was found in the portraits of {root}.")
-    name = sources["train"].name.rpartition("/")[0]
-    prints = {split: source.fingerprint for split, source in sources.items()}
-    # Without their points: nothing but the pictures and the boxes teaches.
-    bare = [replace(found, landmarks=None, scheme=None) for found, _ in parts["train"]]
-    return _Portraits(
-        _Listed(bare, f"{name}/train", prints["train"]),
-        _Listed([found for found, _ in parts["val"]], f"{name}/val", prints["val"]),
-        _Listed([own for _, own in parts["val"]], f"{name}/val, boxes of the pack", prints["val"]),
-    )
-
-
-@dataclass(frozen=True)
-class _Listed:
-    """Samples in memory as a source."""
-
-    samples: list[FaceSample]
-    name: str
-    fingerprint: str
-
-    def __len__(self) -> int:
-        return len(self.samples)
-
-    def __getitem__(self, index: int) -> FaceSample:
-        return self.samples[index]
-
-
 def _measure(
     descriptors: Run,
     landmarks: Run,
     mean: MeanShape,
     test: FaceSource,
-    portraits: _Portraits | None,
+    portraits: Portraits | None,
     seed: int,
 ) -> dict[str, MetricCard]:
     """Every number of the report, each beside the mean shape."""

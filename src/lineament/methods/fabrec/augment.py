@@ -111,22 +111,25 @@ def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror:
     )
 
 
-def seen_and_meant(picture: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a change of appearance: what an encoder is shown, and the same without blur and noise.
+def draw_looks(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Draw a change of appearance for a picture of ``side`` pixels: ``[12]`` and noise ``[1, side, side]``."""
+    return draw_look(LOOKS, generator), torch.randn(1, side, side, generator=generator)
+
+
+def seen_and_meant(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Pictures of another appearance as an encoder is shown them, and the same without blur and noise.
 
     Args:
-        picture: ``[3, S, S]`` in 0..1.
-        generator: Source of all draws.
+        pictures: ``[B, 3, S, S]`` in 0..1.
+        looks: ``[B, 12]`` from :func:`draw_looks`.
+        noise: ``[B, 1, S, S]`` from the same.
 
     Returns:
-        Two pictures ``[3, S, S]`` in 0..1.
+        Two batches of pictures ``[B, 3, S, S]`` in 0..1.
     """
-    looks = draw_look(LOOKS, generator)[None]
-    noise = torch.randn(1, 1, *picture.shape[1:], generator=generator)
-    shown = change_look(picture[None], looks, noise)[0].clamp(0, 1)
     clear = looks.clone()
     clear[:, [BLUR, NOISE]] = 0
-    return shown, change_look(picture[None], clear)[0].clamp(0, 1)
+    return change_look(pictures, looks, noise).clamp(0, 1), change_look(pictures, clear).clamp(0, 1)
 
 
 def move_matrix(move: Move, side: int, released: bool = False) -> Tensor:

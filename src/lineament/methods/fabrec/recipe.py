@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
-from lineament.methods.fabrec.augment import draw_move, level, seen_and_meant
+from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
 from lineament.methods.fabrec.base import (
     RANDOM_BASE,
     FabrecConfig,
@@ -176,11 +176,10 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         view = c.view
         move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
         image = view.picture(sample.image, view.region(sample), move)
-        noise = code_noise(c.code, generator)
-        if not c.looks:
-            return {"image": normalise_images(image), "noise": noise}
-        shown, clear = seen_and_meant(image, generator)
-        return {"image": normalise_images(clear), "shown": normalise_images(shown), "noise": noise}
+        batch = {"image": image, "noise": code_noise(c.code, generator)}
+        if c.looks:
+            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+        return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step in the published order: code discriminator, image discriminator, then encoder and decoder."""
@@ -190,8 +189,11 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         judge_images = self.judged and done >= c.gan_from * c.accumulate
         structural = 0 <= c.structure_from * c.accumulate <= done
         update.zero()
-        images: Tensor = batch["image"]
-        codes = networks["encoder"](batch.get("shown", images))
+        shown = images = batch["image"]
+        if c.looks:
+            shown, images = seen_and_meant(images, batch["look"], batch["grain"])
+        shown, images = normalise_images(shown), normalise_images(images)
+        codes = networks["encoder"](shown)
         values: dict[str, Tensor] = {}
         judge = networks["code_discriminator"]
         if turn % CODE_DISCRIMINATOR_EVERY == 0:

@@ -13,7 +13,7 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import convert_points, mirror_values, scheme
-from lineament.methods.fabrec.augment import draw_move, level, seen_and_meant
+from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
 from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, rate_schedules, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import SIGMA, Style, draw_heatmaps
@@ -168,9 +168,17 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         if sample.scheme == self.landmarks.name and sample.visibility is not None and c.heatmaps == "exact":
             seen = sample.visibility
             known &= mirror_values(seen, self.landmarks) if move.mirror else seen
+        batch = {"image": image, "points": placed.float(), "known": known}
         if c.looks:
-            image, _ = seen_and_meant(image, generator)
-        return {"image": normalise_images(image), "points": placed.float(), "known": known}
+            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+        return batch
+
+    def pictures(self, batch: Batch) -> Tensor:
+        """What the encoder is shown of a batch: mean-free ``[B, 3, S, S]``."""
+        images: Tensor = batch["image"]
+        if self.config.looks:
+            images, _ = seen_and_meant(images, batch["look"], batch["grain"])
+        return normalise_images(images)
 
     def targets(self, points: Tensor) -> Tensor:
         """Target heatmaps ``[B, K, h, h]`` of landmarks ``[B, K, 2]`` in pixels of the picture."""
@@ -178,17 +186,20 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         side = c.layout.heatmap
         return draw_heatmaps(points, c.size, side, c.sigma * side / 128, cast(Style, c.heatmaps))
 
+    def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
+        """Loss of heatmaps ``[B, K, h, h]`` of a batch."""
+        known = batch["known"] if self.config.heatmaps == "exact" else None
+        return heatmap_loss(heatmaps, self.targets(batch["points"]), known)
+
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step; all normalisation uses its running statistics, as published."""
         c = self.config
         networks["encoder"].eval()
         networks["decoder"].eval()
-        images: Tensor = batch["image"]
+        images = self.pictures(batch)
         with torch.set_grad_enabled(c.tune_encoder):
             x1 = networks["decoder"](networks["encoder"](images), picture=False).x1
-        heatmaps = networks["transfer"](x1, networks["decoder"])
-        known = batch["known"] if c.heatmaps == "exact" else None
-        loss = heatmap_loss(heatmaps, self.targets(batch["points"]), known)
+        loss = self.loss(networks["transfer"](x1, networks["decoder"]), batch)
         update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
         return {"loss": loss.detach()}
 

@@ -1,0 +1,73 @@
+"""`lineament evaluate few-shot`: landmark error against the number of labels, for several ways to learn."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lineament.cli.parse import parse
+
+
+@dataclass
+class Command:
+    """Learn landmarks from few labels in several ways, and show how the error falls with their number.
+
+    Every way sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
+    repeated and goes on with the models that are missing. Example:
+    `lineament evaluate few-shot --fabrec runs/faces --dve runs/descriptors --data labelled/ --test test/ --out study/`.
+    """
+
+    # Labelled faces that the labels are drawn from: a folder, NAME:FOLDER, NAME?option=value.
+    data: str
+    # Labelled faces to measure on; people of the data above should not be among them.
+    test: str
+    # Folder for table, plot, cards.
+    out: Path
+    # Run of fabrec-ae to build on.
+    fabrec: Path | None = None
+    # Run of descriptors to build on (dve-modern, dve-smallnet-64d ...).
+    dve: Path | None = None
+    # Portraits without labels (the folder of a portrait pack): disagreement with the detector's five points.
+    portraits: Path | None = None
+    # Numbers of labelled faces.
+    counts: tuple[int, ...] = (1, 5, 10, 50, 500)
+    # Seeds; each draws other labels.
+    seeds: tuple[int, ...] = (0, 1, 2)
+    # Ways to learn: fabrec, fabrec-tuned, fabrec-faithful, supervised, dve; those whose run is given when left out.
+    ways: tuple[str, ...] = ()
+    # Steps of the ways that learn by gradient descent.
+    steps: int = 600
+    # Move and scale each judged box by up to this share of its side.
+    box_jitter: float = 0.0
+    # Where the models run: cpu or cuda.
+    device: str = "cpu"
+
+
+def main(arguments: list[str]) -> int:
+    """Run the verb."""
+    command = parse(Command, "evaluate few-shot", arguments)
+    from lineament.data.cache import WITHOUT_MAPS, CachedSource
+    from lineament.data.registry import open_data
+    from lineament.errors import UsageError
+    from lineament.pipeline.few_shot import WAYS, FewShotPlan, Judge, run_few_shot
+    from lineament.pipeline.few_shot_report import write_few_shot
+    from lineament.pipeline.portraits import judged_portraits
+    from lineament.pipeline.progress import progress
+
+    if not 0 <= command.box_jitter < 1:
+        raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
+    bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
+    ways = command.ways or tuple(name for name, way in WAYS.items() if way.base in ("", *bases))
+    plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.box_jitter)
+    labelled, test = (
+        CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
+    )
+    judges = [Judge(f"unseen faces of {test.name}", test)]
+    if command.portraits:
+        judged = judged_portraits(command.portraits, progress)
+        judges.append(Judge("disagreement with the detector on portraits", judged, "5", "inter-pupil"))
+    cells = run_few_shot(plan, bases, labelled, judges, command.out, progress=progress, device=command.device)
+    written = write_few_shot(plan, cells, judges, command.out)
+    print(written[0].read_text(encoding="utf-8"), end="")
+    print(f"wrote {', '.join(map(str, written))}")
+    return 0

@@ -1,0 +1,300 @@
+"""The few-shot study: how landmark error falls with the number of labels, for several ways to learn from them.
+
+Every way sees the same labelled faces for one number and seed. The cells of the study are kept as files, so that an
+interrupted study goes on where it stopped; the trained networks are not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import statistics
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lineament.data.files import write_text
+from lineament.data.sample import FaceSource
+from lineament.data.subset import Subset
+from lineament.errors import DataError, UsageError, unknown_name
+from lineament.methods import register_all
+from lineament.pipeline.load import load_landmarks
+from lineament.pipeline.progress import Progress, silent
+from lineament.report.landmark_scores import score_landmarks
+from lineament.training.loop import LoopOptions, train
+from lineament.training.registry import get_recipe
+from lineament.training.run import open_run
+
+
+@dataclass(frozen=True)
+class Way:
+    """One way to learn landmarks from labels.
+
+    Attributes:
+        title: For tables and plots.
+        recipe: Which recipe.
+        base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
+        fields: Fields of the recipe's config.
+        preset: Preset of the recipe that these fields change; "" for its defaults.
+    """
+
+    title: str
+    recipe: str
+    base: str = ""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    preset: str = ""
+
+
+WAYS = {
+    "fabrec": Way("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
+    "fabrec-tuned": Way("autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}),
+    "fabrec-faithful": Way("autoencoder, as published", "fabrec-landmarks", "fabrec", preset="faithful"),
+    "supervised": Way("same networks, labels alone", "fabrec-supervised"),
+    "dve": Way("descriptors (DVE)", "dve-landmarks", "dve"),
+}
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Faces to measure on.
+
+    Attributes:
+        title: For tables and plots.
+        source: The faces; where they have labels of another scheme, that is compared.
+        which: Scheme to compare in; the labels' own when None.
+        normalise_by: Name of the normaliser.
+    """
+
+    title: str
+    source: FaceSource
+    which: str | None = None
+    normalise_by: str = "inter-ocular"
+
+
+@dataclass(frozen=True)
+class FewShotPlan:
+    """What is compared.
+
+    Attributes:
+        counts: Numbers of labelled faces.
+        seeds: Seeds; each draws other labels, other starts and other moves.
+        ways: Names in :data:`WAYS`.
+        steps: Steps of the ways that learn by gradient descent; 0 leaves each recipe's own.
+        box_jitter: Boxes of judged faces are moved and scaled by up to this share of their side.
+    """
+
+    counts: tuple[int, ...] = (1, 5, 10, 50, 500)
+    seeds: tuple[int, ...] = (0, 1, 2)
+    ways: tuple[str, ...] = tuple(WAYS)
+    steps: int = 600
+    box_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` on unknown ways or impossible numbers."""
+        for way in self.ways:
+            if way not in WAYS:
+                raise unknown_name("way", way, WAYS)
+        if not self.counts or not self.seeds or not self.ways or min(self.counts) < 1 or self.steps < 0:
+            raise UsageError(
+                "give at least one count of 1 or more, one seed and one way, and no negative steps."
+            )
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One trained model's errors.
+
+    Attributes:
+        way: Name in :data:`WAYS`.
+        count: Labelled faces.
+        seed: Seed.
+        errors: Mean error in % by title of the judge.
+        seconds: Time to train.
+    """
+
+    way: str
+    count: int
+    seed: int
+    errors: dict[str, float]
+    seconds: float
+
+
+def draw_labels(source: FaceSource, count: int, seed: int) -> Subset:
+    """``count`` labelled faces, drawn by the seed; a larger count of the same seed holds the smaller one.
+
+    Raises:
+        DataError: If there are not so many.
+    """
+    if count > len(source):
+        raise DataError(
+            f"{count} labelled faces are asked for, but {source.name} holds {len(source)}: lower --counts."
+        )
+    order = torch.randperm(len(source), generator=torch.Generator().manual_seed(seed))
+    return Subset(source, order[:count].tolist(), f"{source.name}[{count} by seed {seed}]")
+
+
+def run_few_shot(
+    plan: FewShotPlan,
+    bases: Mapping[str, Path],
+    labelled: FaceSource,
+    judges: Sequence[Judge],
+    folder: Path,
+    *,
+    sizes: Mapping[str, int] | None = None,
+    progress: Progress = silent,
+    device: str = "cpu",
+) -> list[Cell]:
+    """Train and measure every cell that is not there yet.
+
+    Args:
+        plan: What is compared.
+        bases: Runs to build on by method: ``fabrec``, ``dve``.
+        labelled: The faces that labels are drawn from.
+        judges: Faces to measure on; never seen in training, nor used to choose between checkpoints.
+        folder: Gets ``cells/*.json``.
+        sizes: Fields of networks without a base (``size``, ``width``, ``code``); those of the fabrec base when None.
+        progress: Shows how many cells are done.
+        device: Where to train.
+
+    Returns:
+        All cells.
+
+    Raises:
+        UsageError: If a way lacks the run it builds on.
+        DataError: If there are fewer labels than asked for.
+    """
+    register_all()
+    missing = sorted({WAYS[way].base for way in plan.ways} - {"", *bases})
+    if missing:
+        raise UsageError(
+            f"the ways {', '.join(plan.ways)} need a run of {' and of '.join(missing)} to build on."
+        )
+    if sizes is None and "fabrec" in bases:
+        config = open_run(bases["fabrec"]).config
+        sizes = {key: int(config[key]) for key in ("size", "width", "code")}
+    todo = [(way, count, seed) for count in plan.counts for seed in plan.seeds for way in plan.ways]
+    draw_labels(labelled, max(plan.counts), 0)
+    digests = {method: _weights_digest(run) for method, run in bases.items()}
+    cells = []
+    with progress("few-shot study", len(todo), "models") as advance:
+        for way, count, seed in todo:
+            facts = _facts(plan, way, digests, labelled, judges, sizes or {})
+            path = folder / "cells" / f"{way}-{count}-{seed}.json"
+            cell = _read_cell(path, facts)
+            if cell is None:
+                cell = _train_cell(
+                    plan, way, count, seed, bases, labelled, judges, sizes or {}, device, folder
+                )
+                write_text(path, json.dumps({"facts": facts, "cell": asdict(cell)}, indent=1) + "\n")
+            cells.append(cell)
+            advance()
+    return cells
+
+
+def _weights_digest(run: Path) -> str:
+    """Hash of a run's trained weights."""
+    networks = open_run(run).load_networks()
+    state = hashlib.sha256()
+    for name in sorted(networks):
+        for key, value in networks[name].state_dict().items():
+            state.update(f"{name}/{key}".encode())
+            state.update(value.numpy().tobytes())
+    return state.hexdigest()[:16]
+
+
+def _facts(
+    plan: FewShotPlan,
+    way: str,
+    digests: Mapping[str, str],
+    labelled: FaceSource,
+    judges: Sequence[Judge],
+    sizes: Mapping[str, int],
+) -> dict[str, Any]:
+    """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
+    return {
+        "recipe": WAYS[way].recipe,
+        "preset": WAYS[way].preset,
+        "fields": {**WAYS[way].fields},
+        "steps": plan.steps,
+        "box_jitter": plan.box_jitter,
+        "base": digests.get(WAYS[way].base, ""),
+        "sizes": {} if WAYS[way].base else dict(sizes),
+        "labelled": labelled.fingerprint,
+        "judges": {
+            judge.title: [judge.source.fingerprint, judge.which, judge.normalise_by] for judge in judges
+        },
+    }
+
+
+def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
+    if not path.is_file():
+        return None
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return Cell(**kept["cell"]) if kept["facts"] == facts else None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DataError(f"{path} is damaged ({error}): delete it to measure it again.") from error
+
+
+def _train_cell(
+    plan: FewShotPlan,
+    way: str,
+    count: int,
+    seed: int,
+    bases: Mapping[str, Path],
+    labelled: FaceSource,
+    judges: Sequence[Judge],
+    sizes: Mapping[str, int],
+    device: str,
+    folder: Path,
+) -> Cell:
+    chosen = WAYS[way]
+    cls = get_recipe(chosen.recipe)
+    fields: dict[str, Any] = {**(cls.presets[chosen.preset] if chosen.preset else {}), **chosen.fields}
+    if chosen.base:
+        fields["base"] = str(bases[chosen.base])
+    else:
+        fields |= sizes
+    if chosen.base != "dve":
+        # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
+        fields |= {"evaluate_count": 4, "evaluate_every": 0}
+        if plan.steps:
+            fields |= {"steps": plan.steps, "checkpoint_every": plan.steps}
+    config = cls.config_class(**fields, seed=seed)
+    folder.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix=".training-", dir=folder))
+    try:
+        start = time.perf_counter()
+        # A few steps per cell would be all bar and no work: the study's own bar shows the progress.
+        options = LoopOptions(device=device, progress=False, report=False)  # type: ignore[arg-type]
+        run = train(cls(config), draw_labels(labelled, count, seed), work / "run", options=options)
+        seconds = time.perf_counter() - start
+        predictor = load_landmarks(run.folder, device).predictor
+        errors = {}
+        for judge in judges:
+            scores = score_landmarks(
+                predictor,
+                judge.source,
+                which=judge.which,
+                normalise_by=judge.normalise_by,
+                box_jitter=plan.box_jitter,
+                seed=0,
+            )
+            if scores is None:
+                raise DataError(f"{judge.source.name} has no landmarks to compare with.")
+            errors[judge.title] = 100 * scores.mean
+    finally:
+        shutil.rmtree(work)
+    return Cell(way, count, seed, errors, seconds)
+
+
+def over_seeds_of(cells: Sequence[Cell], way: str, count: int, judge: str) -> tuple[float, float]:
+    """Mean and population deviation over the seeds of one way's errors."""
+    errors = [cell.errors[judge] for cell in cells if (cell.way, cell.count) == (way, count)]
+    return statistics.fmean(errors), statistics.pstdev(errors)

@@ -1,0 +1,108 @@
+"""Portraits without labels: four fifths to learn from, one fifth that a detector's five points judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lineament.data.registry import open_source
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import DataError
+from lineament.faces.detection import detect_faces, main_face
+from lineament.pipeline.progress import Progress
+
+PORTRAIT_PACK = "congress_portraits_gray"
+
+
+def portrait_pack(packs: Path) -> Path:
+    """Folder of the portraits among the data packs.
+
+    Raises:
+        DataError: If there is none.
+    """
+    root = packs / PORTRAIT_PACK
+    if not root.is_dir():
+        raise DataError(f"{packs} holds no {PORTRAIT_PACK}: point --packs at the folder of the data packs.")
+    return root
+
+
+@dataclass(frozen=True)
+class Portraits:
+    """What a portrait pack gives.
+
+    Attributes:
+        unlabelled: Portraits to learn from: pictures and the detector's boxes.
+        judged: Held-out portraits with the detector's boxes and its five points as landmarks.
+        judged_pack_boxes: The same with the boxes of the pack.
+    """
+
+    unlabelled: FaceSource
+    judged: FaceSource
+    judged_pack_boxes: FaceSource
+
+
+def read_portraits(root: Path, progress: Progress) -> Portraits:
+    """Read a portrait pack; four fifths teach without labels, one fifth is judged by the detector's five points."""
+    train, judged = find_portraits(root, "train", progress), find_portraits(root, "val", progress)
+    return Portraits(
+        # Without their points: nothing but the pictures and the boxes teaches.
+        replace(
+            train.found, samples=[replace(each, landmarks=None, scheme=None) for each in train.found.samples]
+        ),
+        judged.found,
+        judged.boxes_of_the_pack,
+    )
+
+
+def judged_portraits(root: Path, progress: Progress) -> FaceSource:
+    """The held-out portraits of a pack, with the detector's boxes and its five points as landmarks."""
+    return find_portraits(root, "val", progress).found
+
+
+@dataclass(frozen=True)
+class _Listed:
+    """Samples in memory as a source."""
+
+    samples: list[FaceSample]
+    name: str
+    fingerprint: str
+
+    def __len__(self) -> int:
+        return len(self.samples)
+
+    def __getitem__(self, index: int) -> FaceSample:
+        return self.samples[index]
+
+
+@dataclass(frozen=True)
+class _Found:
+    """Portraits in which a face was found, with the detector's boxes and with those of the pack."""
+
+    found: _Listed
+    boxes_of_the_pack: _Listed
+
+
+def find_portraits(root: Path, split: str, progress: Progress) -> _Found:
+    """Find the faces of one split of a portrait pack.
+
+    Raises:
+        DataError: If there is none.
+    """
+    source = open_source("portraits", root, split=split)
+    found, own = [], []
+    with progress(f"finding portraits ({split})", len(source), "portraits") as advance:
+        for index in range(len(source)):
+            sample = source[index]
+            face = main_face(detect_faces(sample.image)[0])
+            advance()
+            if face is not None and face.points is not None:
+                box = face.box.float()
+                found.append(replace(sample, box=box, landmarks=face.points.float(), scheme="5"))
+                own.append(replace(found[-1], box=sample.box if sample.box is not None else box))
+    if not found:
+        raise DataError(f"no face was found in the portraits of {root} ({split}).")
+    name = source.name
+    return _Found(
+        _Listed(found, name, source.fingerprint),
+        _Listed(own, f"{name}, boxes of the pack", source.fingerprint),
+    )

@@ -1,0 +1,91 @@
+"""The few-shot study: labels are nested and shared, cells are kept and gone on with, results are written."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tests.fabrec.faces import Marks
+
+from lineament.errors import DataError, UsageError
+from lineament.methods.fabrec.recipe import AutoencoderRecipe
+from lineament.pipeline import few_shot
+from lineament.pipeline.few_shot import Cell, FewShotPlan, Judge, Way, draw_labels, run_few_shot
+from lineament.pipeline.few_shot_report import few_shot_table, write_few_shot
+from lineament.training.loop import LoopOptions, train
+
+TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "mirrored_look": False}
+
+
+@pytest.fixture
+def ways(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("fabrec", "supervised"):
+        way = few_shot.WAYS[name]
+        small = Way(way.title, way.recipe, way.base, {**way.fields, **TINY}, way.preset)
+        monkeypatch.setitem(few_shot.WAYS, name, small)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    recipe = AutoencoderRecipe(AutoencoderRecipe.config_class(**AutoencoderRecipe.presets["tiny"]))
+    folder = tmp_path_factory.mktemp("base") / "run"
+    options = LoopOptions(device="cpu", progress=False, report=False)
+    return train(recipe, Marks(4, labelled=False), folder, options=options).folder
+
+
+def test_labels_are_nested_and_differ_between_seeds():
+    source = Marks(30)
+    few, many = (draw_labels(source, count, 0).indices for count in (5, 12))
+    assert many[:5] == few and len(set(many)) == 12
+    assert draw_labels(source, 12, 1).indices != many
+    with pytest.raises(DataError, match="31 labelled faces are asked for, but marks holds 30"):
+        draw_labels(source, 31, 0)
+
+
+def test_a_study_goes_on_with_what_is_missing(ways: None, base: Path, tmp_path: Path):
+    judges = [Judge("marks", Marks(3))]
+    plan = FewShotPlan((1, 4), (0, 1), ("fabrec", "supervised"), steps=2)
+    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path)
+    assert [(c.way, c.count, c.seed) for c in cells[:3]] == [
+        ("fabrec", 1, 0),
+        ("supervised", 1, 0),
+        ("fabrec", 1, 1),
+    ]
+    assert all(cell.errors["marks"] > 0 for cell in cells)
+    # The seeds draw other labels and other weights.
+    assert cells[1].errors != cells[3].errors
+    kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
+    (tmp_path / "cells" / "fabrec-4-1.json").unlink()
+    again = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path)
+    assert [cell.errors for cell in again] == [cell.errors for cell in cells]
+    changed = [path.name for path, then in kept.items() if path.stat().st_mtime_ns != then]
+    assert changed == ["fabrec-4-1.json"]
+    # Other labels: nothing of the old study counts.
+    other = run_few_shot(plan, {"fabrec": base}, Marks(7), judges, tmp_path)
+    assert [cell.errors for cell in other] != [cell.errors for cell in cells]
+    assert not list(tmp_path.glob(".training-*"))
+    table, plot, cards = write_few_shot(plan, other, judges, tmp_path)
+    assert "autoencoder, frozen" in table.read_text() and plot.stat().st_size > 5000
+    merged = json.loads(cards.read_text())
+    assert len(merged) == 4 and merged[0]["deviation_over"] == "seeds" and merged[0]["data"] == "marks"
+
+
+def test_the_table_shows_mean_and_deviation():
+    plan = FewShotPlan((10,), (0, 1), ("dve",))
+    cells = [Cell("dve", 10, seed, {"t": 4.0 + 2 * seed}, 1.0) for seed in (0, 1)]
+    assert few_shot_table(plan, cells, Judge("t", Marks(2))).rows == [("descriptors (DVE)", "5.00 ± 1.00")]
+
+
+def test_refusals(base: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="did you mean"):
+        FewShotPlan(ways=("fabreck",))
+    with pytest.raises(UsageError, match="count of 1 or more"):
+        FewShotPlan(counts=(0,))
+    with pytest.raises(UsageError, match="need a run of dve"):
+        run_few_shot(FewShotPlan(ways=("dve",)), {}, Marks(3), [], tmp_path)
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "fabrec-1-0.json").write_text("{")
+    plan = FewShotPlan((1,), (0,), ("fabrec",))
+    with pytest.raises(DataError, match=r"fabrec-1-0\.json is damaged"):
+        run_few_shot(plan, {"fabrec": base}, Marks(3), [Judge("marks", Marks(2))], tmp_path)
