@@ -1,35 +1,76 @@
-"""The modern recipe: frames, mirrors, refusals; the bench's plain twin."""
+"""The modern recipe: what its depth follows, the target as second view, refusals; the bench's plain twin."""
 
 from __future__ import annotations
+
+import math
 
 import pytest
 import torch
 from tests.depthnet.faces import random_faces, source
 
 from lineament.errors import DataError, UsageError
-from lineament.geometry.affine_fit import fit_affine
+from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.methods.depthnet.evaluate import score_depths, score_pairs
-from lineament.methods.depthnet.model import FramedDepthNet, framed
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
+from lineament.methods.depthnet.two_view import MIRROR, TwoViewDepthNet, upright
 from lineament.pipeline.bench.depthnet import plain_fit
 
 
-def network() -> FramedDepthNet:
+def network(damping: float = 0.05) -> TwoViewDepthNet:
     torch.manual_seed(0)
-    made = FramedDepthNet((32, 16))
-    made(torch.rand(32, 66, 2), torch.rand(32, 66, 2))
+    made = TwoViewDepthNet((32, 16), damping)
+    for _ in range(3):
+        made.own_depth(torch.rand(32, 66, 2))
     return made.eval()
 
 
-def test_depth_follows_the_size_and_ignores_the_place_of_a_face():
+def turned(points: torch.Tensor, degrees: float) -> torch.Tensor:
+    c, s = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
+    return points @ torch.tensor([[c, s], [-s, c]])
+
+
+@torch.no_grad()
+def test_depth_follows_the_size_and_ignores_place_and_roll():
     made, faces = network(), random_faces(2).keypoints
-    with torch.no_grad():
-        plain = made(faces[:1], faces[1:])[0]
-        moved = made(2 * faces[:1] - 0.3, 0.5 * faces[1:] + 0.1)[0]
+    plain = made(faces[:1], faces[1:])[0]
+    moved = made(2 * turned(faces[:1], 33.0) - 0.3, 0.5 * turned(faces[1:], -120.0) + 0.1)[0]
     torch.testing.assert_close(moved, 2 * plain, rtol=1e-4, atol=1e-5)
-    centred, _ = framed(faces)
-    torch.testing.assert_close(centred.square().mean((1, 2)), torch.ones(2))
+    points, _ = upright(faces)
+    torch.testing.assert_close(points.square().mean((1, 2)), torch.ones(2))
+
+
+@torch.no_grad()
+def test_a_mirrored_face_has_the_mirrored_depth():
+    made, faces = network(), random_faces(2).keypoints
+    mirrored = faces[:, MIRROR] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
+    plain, other = made(faces[:1], faces[1:])[0], made(mirrored[:1], mirrored[1:])[0]
+    torch.testing.assert_close(other, plain[:, MIRROR], rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_another_view_of_the_same_face_corrects_its_depth():
+    face = random_faces(1)
+    assert face.depth is not None
+    points, depth = face.keypoints, face.depth
+    view = torch.tensor([[[0.9, 0.0, 0.4, 0.1], [0.05, 1.0, 0.1, 0.0]]])
+    target = apply_affine(view, points, depth)
+    wrong = depth + 0.05 * torch.randn(1, 66, generator=torch.Generator().manual_seed(1))
+    columns = torch.cat([points[0], torch.ones(66, 1)], dim=1)
+
+    def missed(values: torch.Tensor) -> float:
+        """Part of the depth's error that no plane explains, with its scale fitted: the affine map takes the rest."""
+        others = torch.cat([columns, values.T], dim=1)
+        solution = torch.linalg.lstsq(others, depth.T).solution
+        return float((others @ solution - depth.T).norm())
+
+    corrected = network(1e-6).corrected(points, wrong, target)
+    damped = network(0.1).corrected(points, wrong, target)
+    assert missed(corrected) < 0.05 * missed(wrong)
+    assert missed(corrected) < missed(damped) < missed(wrong)
+    torch.testing.assert_close(network(float("inf")).corrected(points, wrong, target), wrong)
+    # The face itself, elsewhere and larger, shows nothing of its depth.
+    torch.testing.assert_close(network().corrected(points, wrong, 2 * points + 0.1), wrong, atol=1e-5, rtol=0)
 
 
 def test_pairs_are_scored_as_the_network_answers():
@@ -44,18 +85,27 @@ def test_pairs_are_scored_as_the_network_answers():
     torch.testing.assert_close(fast.errors, plain.errors, rtol=1e-4, atol=1e-8, equal_nan=True)
 
 
-def test_a_mirrored_item_is_the_mirrored_face():
-    sample = source(3)[1]
-    always = ModernDepthNetRecipe(ModernDepthNetConfig(mirror=1.0)).item(sample, torch.Generator())
-    never = ModernDepthNetRecipe(ModernDepthNetConfig(mirror=0.0)).item(sample, torch.Generator())
-    # The person's jaw begins where it ended.
-    torch.testing.assert_close(always["keypoints"][0, 0], 1 - never["keypoints"][16, 0])
-    torch.testing.assert_close(always["keypoints"][0, 1], never["keypoints"][16, 1])
-    assert always["depth"][0] == never["depth"][16] and always["depth"][30] == never["depth"][30]
+def test_training_with_and_without_the_keypoint_error_learns_the_depth():
+    batch = {"keypoints": random_faces(16).keypoints, "depth": random_faces(16).depth}
+    for weight in (0.0, 1.0):
+        torch.manual_seed(0)
+        config = ModernDepthNetConfig(widths=(32, 16), keypoint_weight=weight, batch_size=16)
+        recipe = ModernDepthNetRecipe(config)
+        networks = recipe.networks()
+        optimiser = recipe.optimisers(networks)["generator"]
+
+        def update(loss: torch.Tensor, *names: str, optimiser: torch.optim.Optimizer = optimiser) -> None:
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+
+        values = [recipe.step(networks, batch, update) for _ in range(120)]  # type: ignore[arg-type]
+        assert ("keypoint" in values[0]) == bool(weight)
+        assert float(values[-1]["depth"]) < 0.3 * float(values[0]["depth"])
 
 
 def test_refusals():
-    for fields in ({"critic": True}, {"solve": "learnt"}, {"batch_size": 5}):
+    for fields in ({"critic": True}, {"solve": "learnt"}, {"batch_size": 5}, {"damping": 0.0}):
         with pytest.raises(UsageError):
             ModernDepthNetConfig(**fields)
     sample = source(3)[0]

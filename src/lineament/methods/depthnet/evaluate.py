@@ -16,8 +16,9 @@ from torch import Tensor
 from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
 from lineament.errors import DataError
 from lineament.methods.depthnet.folded import FoldedNetwork
-from lineament.methods.depthnet.model import FramedDepthNet, Solve, find_affine, framed, transfer
+from lineament.methods.depthnet.model import Solve, find_affine, transfer
 from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.methods.depthnet.two_view import TwoViewDepthNet
 from lineament.metrics.depth import PearsonSums
 
 # Target faces scored at a time.
@@ -88,10 +89,8 @@ def pair_depths(predictor: DepthPredictor, faces: KeypointSet) -> PairDepths:
     """Depths that a predictor gives for the pairs of some faces."""
     if predictor.single:
         return given_depths(predictor.depth(faces.keypoints, faces.keypoints))
-    if isinstance(predictor.network, FramedDepthNet):
-        own, size = framed(faces.keypoints)
-        inner = FoldedNetwork(predictor.network.inner, own)
-        return lambda source, targets: (inner(source, targets)[0] * size[source, 0], None)
+    if isinstance(predictor.network, TwoViewDepthNet):
+        return predictor.network.pair_depths(faces.keypoints)
     return FoldedNetwork(predictor.network, faces.keypoints)
 
 

@@ -38,7 +38,7 @@ class DepthNet(nn.Module):
     def __init__(self, keypoints: int = KEYPOINTS, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.keypoints = keypoints
-        self.fc = nn.Sequential(*_blocks([4 * keypoints, *widths]), nn.Linear(widths[-1], keypoints))
+        self.fc = nn.Sequential(*blocks([4 * keypoints, *widths]), nn.Linear(widths[-1], keypoints))
         self.apply(_initialise)
 
     def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -60,7 +60,7 @@ class LearntAffineDepthNet(nn.Module):
     def __init__(self, keypoints: int = KEYPOINTS, widths: Sequence[int] = WIDTHS) -> None:
         super().__init__()
         self.keypoints = keypoints
-        self.extractor = nn.Sequential(*_blocks([4 * keypoints, *widths]))
+        self.extractor = nn.Sequential(*blocks([4 * keypoints, *widths]))
         self.fc_z = nn.Linear(widths[-1], keypoints)
         self.fc_m = nn.Linear(widths[-1], 8)
         self.apply(_initialise)
@@ -69,31 +69,6 @@ class LearntAffineDepthNet(nn.Module):
         """Predict depth ``[B, K]`` and the affine map ``[B, 2, 4]`` from ``[B, K, 2]`` each."""
         features = self.extractor(joined(source, target))
         return self.fc_z(features), self.fc_m(features).view(-1, 2, 4)
-
-
-class FramedDepthNet(nn.Module):
-    """A DepthNet that sees each face centred and scaled, and answers in the source's own scale.
-
-    Args:
-        widths: Units of the hidden layers.
-    """
-
-    def __init__(self, widths: Sequence[int] = WIDTHS) -> None:
-        super().__init__()
-        self.inner = DepthNet(widths=widths)
-        self.keypoints = self.inner.keypoints
-
-    def forward(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Depth ``[B, K]`` from ``[B, K, 2]`` each; arguments as :class:`DepthNet`."""
-        own, size = framed(source)
-        return self.inner(own, framed(target)[0])[0] * size[:, 0], None
-
-
-def framed(keypoints: Tensor) -> tuple[Tensor, Tensor]:
-    """Centre each face on its mean and divide it by its root mean square; the size is ``[B, 1, 1]``."""
-    centred = keypoints - keypoints.mean(1, keepdim=True)
-    size = centred.square().mean((1, 2), keepdim=True).sqrt().clamp(min=1e-6)
-    return centred / size, size
 
 
 class Critic(nn.Module):
@@ -106,7 +81,7 @@ class Critic(nn.Module):
 
     def __init__(self, keypoints: int = KEYPOINTS, widths: Sequence[int] = CRITIC_WIDTHS) -> None:
         super().__init__()
-        self.disc = nn.Sequential(*_blocks([3 * keypoints, *widths]), nn.Linear(widths[-1], 1))
+        self.disc = nn.Sequential(*blocks([3 * keypoints, *widths]), nn.Linear(widths[-1], 1))
 
     def forward(self, points: Tensor) -> Tensor:
         """Score ``[B, 1]``, higher for real; ``points`` is ``[B, 3, K]`` as :func:`critic_input` lays it out."""
@@ -187,7 +162,8 @@ def transfer(matrix: Tensor, source: Tensor, depth: Tensor) -> Tensor:
     return apply_affine(matrix, source, depth)
 
 
-def _blocks(sizes: Sequence[int]) -> list[nn.Module]:
+def blocks(sizes: Sequence[int]) -> list[nn.Module]:
+    """Linear layers of these sizes, each with batch norm and ReLU."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]

@@ -1,8 +1,8 @@
-"""A DepthNet that trains in minutes: keypoints in a frame of their own, and each depth told its own truth.
+"""A DepthNet that trains in a minute: each face told its own depth, and the target used as a second view of it.
 
 The published critic shows the network what depths look like, but never which depth belongs to which face, although it
-needs the depths of the training faces for that. Here the same depths are used face by face, and the keypoint loss is
-measured in sizes of the target, so that neither loss drowns the other.
+needs the depths of the training faces for that. Here the same depths are used face by face. What the target adds is
+not learnt but solved for (two_view.py), so it does not have to be traded for the depth during training.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from lineament.data.keypoint_depth import SCHEME, keypoint_record
+from lineament.data.keypoint_depth import keypoint_record
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import mirror_values, scheme
 from lineament.methods.depthnet.loss import keypoint_loss
-from lineament.methods.depthnet.model import FramedDepthNet, find_affine, framed, transfer
-from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe, split_pairs
+from lineament.methods.depthnet.model import find_affine, transfer
+from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe
+from lineament.methods.depthnet.two_view import TwoViewDepthNet, upright
 from lineament.training.recipe import Batch, Update
 from lineament.training.registry import register_recipe
 
@@ -28,13 +28,14 @@ from lineament.training.registry import register_recipe
 class ModernDepthNetConfig(DepthNetConfig):
     """What can be set when training the modern DepthNet."""
 
-    steps: int = 6000
-    # Weight of the depth's squared error, in squared face sizes, beside the keypoint error in the same unit.
-    depth_weight: float = 1.0
-    # Weight of the keypoint error in squared sizes of the target.
-    keypoint_weight: float = 10.0
-    # Probability of a mirrored face.
-    mirror: float = 0.5
+    steps: int = 2000
+    # Damping of the depth's correction by the target (two_view.py); inf leaves each face its own depth.
+    damping: float = 0.03
+    # Weight of the keypoint error, in squared sizes of the target, beside the depth's in squared sizes of the source.
+    # Depths that are known determine the keypoints: by default it is left out.
+    keypoint_weight: float = 0.0
+    # Units of the network's hidden layers.
+    widths: tuple[int, ...] = (512, 512, 256)
     # Learning rate of Adam at the start; it falls to zero along a cosine.
     learning_rate: float = 1e-3
 
@@ -48,21 +49,36 @@ class ModernDepthNetConfig(DepthNetConfig):
             raise UsageError(
                 f"a batch holds sources and targets: give an even batch size, not {self.batch_size}."
             )
+        if not self.damping > 0 or self.keypoint_weight < 0:
+            raise UsageError(
+                f"the damping must be above 0 and the keypoint weight not below, not {self.damping:g} and "
+                f"{self.keypoint_weight:g}."
+            )
 
 
 @register_recipe
 class ModernDepthNetRecipe(DepthNetRecipe):
-    """Depth of a face's keypoints from paired depths and another face's keypoints."""
+    """Depth of a face's keypoints from its true depths, corrected by another face's keypoints."""
 
     name = "depthnet-modern"
-    summary = "depth from keypoints: framed faces, supervised depths, minutes of training"
+    summary = "depth from keypoints: upright faces, supervised depths, the target as second view; a minute of training"
     config_class = ModernDepthNetConfig
     config: ModernDepthNetConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = DepthNetRecipe.presets
 
     def networks(self) -> dict[str, nn.Module]:
         """The network ``generator``."""
-        return {"generator": FramedDepthNet(self.config.widths)}
+        return {"generator": TwoViewDepthNet(self.config.widths, self.config.damping)}
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """Adam with the framework's betas and decay apart from the gradient."""
+        c = self.config
+        parameters = networks["generator"].parameters()
+        return {
+            "generator": torch.optim.AdamW(
+                parameters, lr=c.learning_rate, weight_decay=c.weight_decay, fused=True
+            )
+        }
 
     def schedules(
         self, optimisers: dict[str, torch.optim.Optimizer]
@@ -72,30 +88,31 @@ class ModernDepthNetRecipe(DepthNetRecipe):
         return {"generator": torch.optim.lr_scheduler.CosineAnnealingLR(optimisers["generator"], steps)}
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
-        """Keypoints and depths, mirrored with some probability."""
+        """Keypoints and depths."""
         keypoints, depth = keypoint_record(sample)
         if depth is None:
             raise DataError(
                 f"{sample.id} has no depths, which {self.name} needs: train on 3dfaw-keypoints or synthetic-keypoints."
             )
-        if float(torch.rand([], generator=generator)) < self.config.mirror:
-            order = list(scheme(SCHEME).mirror)
-            keypoints = keypoints[order] * torch.tensor([-1.0, 1.0]) + torch.tensor([1.0, 0.0])
-            depth = mirror_values(depth, SCHEME)
         return {"keypoints": keypoints, "depth": depth}
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
-        """One step of the network."""
+        """One step of the network; every face is a source, and each half of the batch the other's targets."""
         c = self.config
-        source, target, true = split_pairs(batch)
-        assert true is not None
-        depth, _ = networks["generator"](source, target)
-        matrix = find_affine("fixed", source, depth, target)
-        size = framed(target)[1]
-        keypoint = keypoint_loss(transfer(matrix, source, depth) / size, target / size)
+        source, true = batch["keypoints"], batch["depth"]
+        network = networks["generator"]
+        own = network.own_depth(source)
         # Where the depth's zero lies is the data set's business: both are compared about their means.
-        difference = (depth - depth.mean(1, keepdim=True)) - (true - true.mean(1, keepdim=True))
-        supervised = (difference / framed(source)[1][:, 0]).square().mean()
-        loss = c.keypoint_weight * keypoint + c.depth_weight * supervised
+        difference = (own - own.mean(1, keepdim=True)) - (true - true.mean(1, keepdim=True))
+        loss = (difference / upright(source)[1][:, 0]).square().mean()
+        values = {"depth": loss.detach()}
+        if c.keypoint_weight:
+            target = source.roll(len(source) // 2, 0)
+            depth = network.corrected(source, own, target)
+            size = upright(target)[1]
+            carried = transfer(find_affine("fixed", source, depth, target), source, depth)
+            keypoint = keypoint_loss(carried / size, target / size)
+            loss = loss + c.keypoint_weight * keypoint
+            values["keypoint"] = keypoint.detach()
         update(loss)
-        return {"loss": loss.detach(), "keypoint": keypoint.detach(), "depth": supervised.detach()}
+        return {"loss": loss.detach(), **values}
