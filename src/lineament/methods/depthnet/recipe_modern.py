@@ -100,7 +100,7 @@ class ModernDepthNetRecipe(DepthNetRecipe):
         """One step of the network; every face is a source, and each half of the batch the other's targets."""
         c = self.config
         source, true = batch["keypoints"], batch["depth"]
-        network = networks["generator"]
+        network: Any = networks["generator"]
         own = network.own_depth(source)
         # Where the depth's zero lies is the data set's business: both are compared about their means.
         difference = (own - own.mean(1, keepdim=True)) - (true - true.mean(1, keepdim=True))
