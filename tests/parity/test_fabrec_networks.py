@@ -7,11 +7,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.parity.fabrec_goldens import as_input, filled, recorded, same
+from tests.parity.fabrec_goldens import as_input, assert_files_read, filled, recorded, same
 from torch import Tensor
 
+from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import read_heatmaps, smooth
 from lineament.methods.fabrec.model import Fabrec, Layout, heatmaps_of, interpolate_codes, reconstruct
+
+# The recorded files these tests compare with, every number of them.
+FILES = ("forward_*",)
 
 
 def stats(x: Tensor) -> Tensor:
@@ -79,7 +83,10 @@ def test_forward(goldens: Path):
 def test_heatmaps_and_landmarks(goldens: Path):
     for facts, golden in recorded(goldens, "forward_*"):
         networks = filled(facts).eval().networks()
-        heatmaps = heatmaps_of(networks, as_input(golden["image_u8"]))
+        images = as_input(golden["image_u8"])
+        heatmaps = heatmaps_of(networks, images)
+        folded = FoldedNetworks(networks["encoder"], networks["decoder"], networks["transfer"])(images)
+        same(folded, heatmaps, 1e-5)
         some = golden["hm_first4ch"]
         same(heatmaps[: some.shape[0], : some.shape[1]], some, 1e-5)
         same_stats(heatmaps, golden["hm_stats"])
@@ -109,3 +116,7 @@ def test_published_counts():
                 parts = Fabrec(Layout(size), landmarks).networks().values()
                 counts = [sum(p.numel() for p in network.parameters()) for network in parts]
                 assert counts == [encoder, decoder, 1_102_001, 1_743_744, 811_008 + 1_024 * landmarks]
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_files_read(request, goldens, FILES)

@@ -12,8 +12,12 @@ from lineament.faces import boxes
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.crop import region_offset
+from lineament.methods.fabrec.decoder import Decoder
+from lineament.methods.fabrec.encoder import Encoder
+from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import Style, confidences, read_heatmaps
-from lineament.methods.fabrec.model import heatmaps_of, normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.model import normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.transfer import TransferLayers
 
 if TYPE_CHECKING:
     from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig
@@ -54,14 +58,23 @@ class LandmarkPredictor:
 
     Args:
         config: Of a `fabrec-landmarks` recipe.
-        networks: Its networks.
+        networks: Its networks, whose weights of now are used.
+        dtype: What heatmaps are computed in, ``torch.float32`` or ``torch.bfloat16``.
     """
 
-    def __init__(self, config: LandmarkConfig, networks: dict[str, nn.Module]) -> None:
+    def __init__(
+        self, config: LandmarkConfig, networks: dict[str, nn.Module], dtype: torch.dtype = torch.float32
+    ) -> None:
         self.config = config
         self.view = config.view
         self.scheme: LandmarkScheme = scheme(config.scheme)
         self.networks = {name: networks[name].eval() for name in ("encoder", "decoder", "transfer")}
+        self.folded = FoldedNetworks(
+            cast(Encoder, networks["encoder"]),
+            cast(Decoder, networks["decoder"]),
+            cast(TransferLayers, networks["transfer"]),
+            dtype,
+        )
 
     @torch.no_grad()
     def __call__(self, image: Tensor, box: Tensor) -> Landmarks:
@@ -96,7 +109,7 @@ class LandmarkPredictor:
         device = next(self.networks["decoder"].buffers()).device
         batch = normalise_images(pictures.to(device))
         both = torch.cat([batch, batch.flip(-1)]) if c.mirrored_look else batch
-        heatmaps = heatmaps_of(self.networks, both).float()
+        heatmaps = self.folded(both)
         sigma = c.sigma * heatmaps.shape[-1] / 128
         if c.mirrored_look:
             straight, mirrored = heatmaps.chunk(2)
@@ -114,6 +127,6 @@ class LandmarkPredictor:
         return Look(
             picture,
             to_pictures(reconstruct(self.networks, batch))[0].cpu(),
-            heatmaps_of(self.networks, batch)[0].cpu(),
+            self.folded(batch)[0].cpu(),
             points[0],
         )
