@@ -17,6 +17,7 @@ from lineament.errors import DataError, LineamentError, UsageError
 from lineament.training.checkpoint import checkpoint_steps
 from lineament.training.ema import MovingAverage
 from lineament.training.loop import resume, train
+from lineament.training.stopping import TrainingInterrupted
 
 # What sums to the same gradient however a batch is cut: no batch statistics, no noise of the batch's shape.
 CUTTABLE: dict[str, Any] = {"normalise": False, "dropout": 0.0}
@@ -241,3 +242,36 @@ def test_trained_networks_load_with_and_without_the_average(tmp_path: Path):
     groups = run.read_checkpoint("best").groups
     assert torch.equal(slow["net"].conv.weight, groups["ema"]["net/conv.weight"])
     assert torch.equal(fast["net"].conv.weight, groups["networks"]["net/conv.weight"])
+
+
+class Worsening(ToyRecipe):
+    """Is best at step 4, then worse and worse."""
+
+    name = "toy-worsening-early"
+
+    def schedules(self, optimisers):
+        self.made = super().schedules(optimisers)
+        return self.made
+
+    def evaluate(self, networks, source):
+        return {"error": float(abs(self.made["net"].last_epoch - 4))}
+
+
+def test_training_stops_early_and_a_resumed_run_stops_where_a_straight_one_does(tmp_path: Path):
+    fields = {"steps": 40, "evaluate_every": 2, "checkpoint_every": 3, "patience": 3}
+    run = train(Worsening(toy(**fields).config), Noise(), tmp_path / "run", options=QUIET)
+    assert run.metrics()[-1]["step"] == 10 == run.read_checkpoint().step
+    assert run.read_checkpoint("best").step == 4
+    cut = tmp_path / "cut"
+    with pytest.raises(TrainingInterrupted):
+        train(Worsening(toy(**fields).config), Noise(), cut, options=replace(QUIET, stop_after=7))
+    again = resume(cut, Noise(), options=QUIET, recipe=Worsening(toy(**fields).config))
+    assert again.metrics() == run.metrics()
+    # A run that ended early stays ended.
+    finished = resume(run.folder, Noise(), options=QUIET, recipe=Worsening(toy(**fields).config))
+    assert finished.metrics()[-1]["step"] == 10
+
+
+def test_patience_needs_evaluations():
+    with pytest.raises(UsageError, match="patience 3 needs evaluations to wait for"):
+        toy(patience=3, evaluate_every=0)

@@ -238,13 +238,14 @@ class _Loop:
     def _train(self, batches: Iterator[Any], request: StopRequest, progress: TrainingProgress) -> None:
         state, config = self.state, self.config
         timed_at, timed_step = time.perf_counter(), state.step
-        while state.step < config.steps:
+        while state.step < config.steps and not self._exhausted():
             values = self._step(batches, request)
             stop = values.pop("stop") > 0 or state.step == self.options.stop_after
             last = state.step == config.steps
             self._write("train", values)
             progress.advance(state.step, values["loss"])
             improved = self._evaluate() if last or _due(config.evaluate_every, state.step) else False
+            last = last or self._exhausted()
             if last or _due(config.figures_every, state.step):
                 self._figures(last)
             if last or stop or improved or _due(config.checkpoint_every, state.step):
@@ -260,6 +261,17 @@ class _Loop:
                     f"stopped after step {state.step} of {config.steps}, the checkpoint is saved: "
                     f"`lineament resume {self.run.folder}` goes on."
                 )
+
+        if state.step < config.steps and self.first_process and self.options.progress:
+            say(
+                f"stopped early after step {state.step} of {config.steps}: the best of {config.patience} evaluations "
+                f"before was that of step {state.best['step'] if state.best else 0}, whose weights are used."
+            )
+
+    def _exhausted(self) -> bool:
+        """Whether the last evaluations, as many as the config's patience, brought nothing better."""
+        patience, best = self.config.patience * self.config.evaluate_every, self.state.best
+        return patience > 0 and best is not None and self.state.step - int(best["step"]) >= patience
 
     def _step(self, batches: Iterator[Any], request: StopRequest) -> dict[str, float]:
         """Do one step; return its metrics averaged over parts and processes, and whether anyone wants to stop."""

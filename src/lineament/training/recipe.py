@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.errors import UsageError
 
 Batch = dict[str, Any]
 
@@ -31,6 +32,8 @@ class RecipeConfig:
     ema_decay: float = 0.0
     # Steps between two evaluations on the validation data; 0 evaluates only at the end.
     evaluate_every: int = 0
+    # Evaluations without a better result after which training ends early; 0 trains all steps.
+    patience: int = 0
     # Steps between two sets of figures; 0 draws them only at the end.
     figures_every: int = 0
     # Steps between two checkpoints.
@@ -85,6 +88,11 @@ class Recipe(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+        if config.patience < 0 or (config.patience and not (config.evaluate_every and self.best_metric)):
+            raise UsageError(
+                f"patience {config.patience} needs evaluations to wait for: give --evaluate-every, and a recipe with a "
+                f"best metric ({self.name} has {self.best_metric or 'none'})."
+            )
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
