@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -69,7 +70,9 @@ def test_prepare_uses_the_boxes_of_a_pack(tmp_path: Path, capsys: pytest.Capture
     assert main([*arguments, "--crop", "dve-celeba"]) == 1
     assert "prepared with other settings" in capsys.readouterr().err
     assert main([*arguments, "--crop", "dve-celeba", "--overwrite"]) == 0
-    assert Image.open(tmp_path / "out" / "crops" / "0.png").size == (24, 24)
+    with tarfile.open(tmp_path / "out" / "shards" / "shard-00000.tar") as shard:
+        assert shard.getnames() == ["0.webp", "1.webp", "2.webp"]
+        assert Image.open(shard.extractfile("0.webp")).size == (24, 24)
     assert main(["data", "check", str(tmp_path / "out")]) == 0
     assert "3 samples, 0 unusable" in capsys.readouterr().out
 

@@ -136,7 +136,7 @@ def test_a_killed_worker_is_one_sentence() -> None:
 AFTER_NUMBA = """
 import itertools, numba, torch
 from torch.utils.data import default_collate
-from lineament.data.loader import BatchStream, _start_method
+from lineament.data.loader import BatchStream, worker_context
 from lineament.data.registry import open_data
 
 def item(sample, generator):
@@ -157,7 +157,7 @@ if __name__ == "__main__":
         for workers in (0, 2)
     ]
     assert all(torch.equal(a["image"], b["image"]) for a, b in zip(*batches, strict=True))
-    print(numba.threading_layer(), _start_method().get_start_method())
+    print(numba.threading_layer(), worker_context().get_start_method())
 """
 
 

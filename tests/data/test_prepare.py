@@ -12,7 +12,7 @@ import pytest
 import torch
 import trees
 
-from lineament.data.images import read_image, write_image
+from lineament.data.images import write_image
 from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, LineamentError, UsageError
@@ -21,8 +21,7 @@ from lineament.faces.detection import Detection, register_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.similarity import Similarity
-from lineament.pipeline import prepare as module
-from lineament.pipeline.prepare import PrepareOptions, crop_files, prepare
+from lineament.pipeline.prepare import PrepareOptions, prepare
 
 FIVE = torch.tensor([[-10.0, -8], [10, -8], [0, 3], [-8, 13], [8, 13]])
 
@@ -42,7 +41,7 @@ class BrightSpots:
 
 
 register_detector("bright-spots")(BrightSpots)
-OPTIONS = PrepareOptions(detector="bright-spots", size=32)
+OPTIONS = PrepareOptions(detector="bright-spots", size=32, around=0)
 
 
 def photo(path: Path, *centres: tuple[int, int], side: int = 120) -> None:
@@ -77,15 +76,16 @@ def test_faces_are_cut_and_the_rest_is_listed(photos: Path, tmp_path: Path) -> N
     assert listed["torn.jpg"].startswith("unreadable: ") and "torn.jpg" in listed["torn.jpg"]
     assert "1 no face found" in report.summary() and "1 unreadable" in report.summary()
     rows = pq.read_table(out / "index.parquet").to_pylist()
-    assert [row["file"] for row in rows] == ["crops/one.png", "crops/sub/one.png", "crops/two.png"]
+    assert [row["id"] for row in rows] == ["one.png", "sub/one.png", "two.png"]
     assert rows[1]["photo"] == str(photos / "sub" / "one.png") and rows[1]["photo_width"] == 140
-    assert all(read_image(out / row["file"]).shape == (3, 32, 32) for row in rows)
+    assert all(sample.image.shape == (3, 32, 32) for sample in open_data(out))
     assert not list(out.rglob(".writing*"))
 
 
 def test_transforms_lead_back_to_the_photograph(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    prepare(open_source("folder", photos), out, PrepareOptions(detector="bright-spots", size=64, by="box"))
+    options = PrepareOptions(detector="bright-spots", size=64, by="box", around=0)
+    prepare(open_source("folder", photos), out, options)
     crops = open_data(out)
     assert isinstance(crops, FaceSource) and len(crops) == 3
     sample = crops[0]
@@ -102,13 +102,12 @@ def test_transforms_lead_back_to_the_photograph(photos: Path, tmp_path: Path) ->
 
 def test_all_faces_and_small_faces(photos: Path, tmp_path: Path) -> None:
     source = open_source("folder", photos)
-    photo(photos / "two_2.png", (60, 60))
-    source = open_source("folder", photos)
     rows = PrepareOptions(detector="bright-spots", size=16, faces="all")
-    assert prepare(source, tmp_path / "all", rows).crops == 5
-    files = {p.relative_to(tmp_path / "all").as_posix() for p in (tmp_path / "all" / "crops").rglob("*.png")}
-    assert {"crops/two.png", "crops/two__2.png", "crops/two_2.png"} <= files and len(files) == 5
-    with pytest.raises(DataError, match=r"no face of .* could be cut out: 6 photographs"):
+    assert prepare(source, tmp_path / "all", rows).crops == 4
+    crops = open_source("crops", tmp_path / "all")
+    assert [sample.id for sample in crops] == ["one.png", "sub/one.png", "two.png", "two.png@2"]
+    assert crops[2].meta["photo"] == crops[3].meta["photo"]
+    with pytest.raises(DataError, match=r"no face of .* could be cut out: 5 photographs"):
         prepare(source, tmp_path / "small", PrepareOptions(detector="bright-spots", min_face=41))
     assert "face too small: 40 px" in left_out(tmp_path / "small")["one.png"]
 
@@ -139,7 +138,7 @@ def test_labels_are_used_instead_of_the_detector(photos: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("crop", ["dve-celeba", "ffhq"])
 def test_other_rules(photos: Path, tmp_path: Path, crop: str) -> None:
-    options = PrepareOptions(detector="bright-spots", size=24, crop=crop, suffix=".jpg")
+    options = PrepareOptions(detector="bright-spots", size=24, crop=crop, encoding="jpg")
     assert prepare(open_source("folder", photos), tmp_path / "out", options).crops == 3
     assert open_source("crops", tmp_path / "out")[0].image.shape == (3, 24, 24)
 
@@ -159,7 +158,7 @@ def test_portrait_packs_keep_their_people(tmp_path: Path) -> None:
     trees.make_portraits(tmp_path / "pack", count=30)
     options = PrepareOptions(detector="bright-spots", size=16)
     report = prepare(open_source("portraits", tmp_path / "pack"), tmp_path / "out", options)
-    assert report.crops == 29 and report.left_out == {"P029": "no face found"}
+    assert report.crops == 29 and left_out(tmp_path / "out") == {"P029": "no face found"}
     people = {
         split: {s.identity for s in open_source("crops", tmp_path / "out", split=split)}
         for split in ("train", "val")
@@ -167,51 +166,31 @@ def test_portrait_packs_keep_their_people(tmp_path: Path) -> None:
     assert len(people["train"] | people["val"]) == 29 and not people["train"] & people["val"]
 
 
-class Killed(BaseException):
-    """Stands for the end of the process."""
-
-
-def test_an_interrupted_run_goes_on(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = tmp_path / "whole"
-    prepare(open_source("folder", photos), whole, OPTIONS)
-    monkeypatch.setattr(module, "CHUNK", 1)
-    out = tmp_path / "out"
-    writes = 0
-
-    def write_twice(path: Path, image: torch.Tensor) -> Path:
-        nonlocal writes
-        writes += 1
-        if writes == 2:
-            raise Killed
-        return write_image(path, image)
-
-    monkeypatch.setattr(module, "write_image", write_twice)
-    with pytest.raises(Killed):
-        prepare(open_source("folder", photos), out, OPTIONS)
-    assert not (out / "index.parquet").exists()
-    # A kill can also cut the last line of the journal short.
-    with (out / "journal.jsonl").open("a") as file:
-        file.write('{"photo": "sub/one.png", "ro')
-    report = prepare(open_source("folder", photos), out, OPTIONS)
-    assert report.skipped == 2 and report.crops == 3
-    for name in ("index.parquet", "left_out.csv", "crops/sub/one.png", "crops/two.png"):
-        first, second = (folder / name for folder in (whole, out))
-        if name.endswith("parquet"):
-            assert pq.read_table(first).to_pylist() == pq.read_table(second).to_pylist()
-        else:
-            assert first.read_bytes() == second.read_bytes()
-
-
-def test_a_second_run_does_nothing_and_new_photos_are_added(photos: Path, tmp_path: Path) -> None:
+def test_a_second_run_does_nothing_and_what_is_new_or_changed_is_done(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     prepare(open_source("folder", photos), out, OPTIONS)
-    times = {path: path.stat().st_mtime_ns for path in (out / "crops").rglob("*.png")}
+    before = files(out)
     assert prepare(open_source("folder", photos), out, OPTIONS).skipped == 5
-    assert times == {path: path.stat().st_mtime_ns for path in (out / "crops").rglob("*.png")}
+    assert files(out) == before
     photo(photos / "zoe.png", (55, 55))
-    (out / "crops" / "one.png").unlink()
+    photo(photos / "one.png", (62, 50))
+    (photos / "two.png").unlink()
     report = prepare(open_source("folder", photos), out, OPTIONS)
-    assert (report.skipped, report.crops) == (4, 4) and (out / "crops" / "one.png").exists()
+    assert (report.skipped, report.crops) == (3, 3)
+    crops = open_data(out)
+    assert [sample.id for sample in crops] == ["one.png", "sub/one.png", "zoe.png"]
+    to_photo = Similarity(torch.tensor(crops[0].meta["crop_to_photo"]))
+    assert torch.allclose(to_photo.apply_box(crops[0].box), torch.tensor([42.0, 30, 82, 70]), atol=1e-4)
+    # What was there before has not moved; the changed and the new photograph are in a shard of their own.
+    assert {name: data for name, data in files(out).items() if name.startswith("shards/shard-00000")} == {
+        name: data for name, data in before.items() if name.startswith("shards/shard-00000")
+    }
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()
+    }
 
 
 def test_other_settings_and_foreign_folders_are_refused(photos: Path, tmp_path: Path) -> None:
@@ -219,7 +198,7 @@ def test_other_settings_and_foreign_folders_are_refused(photos: Path, tmp_path: 
     out = tmp_path / "out"
     prepare(source, out, OPTIONS)
     before = (out / "index.parquet").read_bytes()
-    other = PrepareOptions(detector="bright-spots", size=16)
+    other = PrepareOptions(detector="bright-spots", size=16, around=0)
     with pytest.raises(LineamentError, match=r"size 32 -> 16.*--overwrite"):
         prepare(source, out, other)
     assert (out / "index.parquet").read_bytes() == before
@@ -238,27 +217,26 @@ def test_other_settings_and_foreign_folders_are_refused(photos: Path, tmp_path: 
     assert not (tmp_path / "x").exists()
 
 
-def test_no_two_crops_share_a_file() -> None:
-    names = ["a.png", "A.jpg", "b/c.jpg", "b/c.png", "d.e.png", "plain"]
-    files = crop_files(names, ".png")
-    assert len({file.casefold() for file in files}) == len(names)
-    assert files[4:] == ["crops/d.e.png", "crops/plain.png"] and files[2] == "crops/b/c_jpg.png"
-
-
-def test_foreign_indices_are_refused(tmp_path: Path) -> None:
-    (tmp_path / "index.parquet").write_bytes(b"PAR1 not at all")
-    with pytest.raises(DataError, match=r"index\.parquet cannot be read as an index of crops"):
-        open_source("crops", tmp_path)
+def test_what_cannot_be_asked_for(photos: Path, tmp_path: Path) -> None:
+    source = open_source("folder", photos)
+    for options, words in (
+        (PrepareOptions(crop="ffhq", margins=(0.2, 0.1)), "'ffhq' has no margins"),
+        (PrepareOptions(around=-1), "0 to 4 of its sides"),
+        (PrepareOptions(quality=0), "quality 1 to 100"),
+    ):
+        with pytest.raises(UsageError, match=words):
+            prepare(source, tmp_path / "x", options)
+    assert not (tmp_path / "x").exists()
 
 
 def test_mtcnn_cuts_real_portraits(packs: Path, tmp_path: Path) -> None:
     from lineament.data.subset import Subset
 
     source = Subset(open_source("portraits", packs / "congress_portraits_gray"), range(6), "six")
-    report = prepare(source, tmp_path / "out", PrepareOptions(detect=True, size=48))
+    report = prepare(source, tmp_path / "out", PrepareOptions(detect=True, size=48, around=0))
     assert report.crops >= 5
     for sample in open_source("crops", tmp_path / "out"):
         eyes = np.array(sample.meta["detected_points"])[:2]
         # The eyes of a face in a crop of its box lie in the upper half, left and right of the middle.
         assert (eyes[:, 1] < 26).all() and eyes[0, 0] < 24 < eyes[1, 0]
-    assert json.loads((tmp_path / "out" / "journal.jsonl").read_text().splitlines()[0])["crop"] == "box"
+    assert json.loads((tmp_path / "out" / "cache.json").read_text())["settings"]["crop"] == "box"

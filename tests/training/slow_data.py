@@ -36,7 +36,7 @@ def interrupt_group(metrics: Path) -> None:
 
 def main(folder: Path) -> None:
     # What the loader chooses where a numba kernel on GNU OpenMP has run.
-    loader._start_method = lambda: multiprocessing.get_context("forkserver")
+    loader.worker_context = lambda: multiprocessing.get_context("forkserver")
     threading.Thread(target=interrupt_group, args=(folder / "metrics.jsonl",), daemon=True).start()
     try:
         train(toy(steps=10_000), Slow(), folder, options=replace(QUIET, workers=2))

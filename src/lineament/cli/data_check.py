@@ -14,7 +14,8 @@ from lineament.cli.parse import parse
 class Command:
     """Read every picture and label of a data set once; list what cannot be used, with the reason.
 
-    The list is written as reject.json into the folder of the data, where every reader honours it. Examples:
+    The list is written as reject.json into the folder of the data, where every reader honours it. Of prepared crops all
+    bytes are compared with their checksums first: `lineament data prepare` repairs what is damaged. Examples:
     `lineament data check photos/`, `lineament data check celeba /data/celeba --split val`.
     """
 
@@ -39,7 +40,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "data check", arguments)
     from lineament.data.registry import parse_data, request
     from lineament.errors import UsageError
-    from lineament.pipeline.check import check, open_unfiltered, write_report
+    from lineament.pipeline.check import check, check_shards, open_unfiltered, write_report
     from lineament.pipeline.progress import progress
 
     if command.workers < 1:
@@ -51,6 +52,7 @@ def main(arguments: list[str]) -> int:
     else:
         asked = request(command.name, command.root, split=command.split)
     source = open_unfiltered(asked)
+    check_shards(source)
     with progress("reading", len(source), "samples") as advance:
         report = check(source, command.points, command.workers, advance)
     print(report.summary())

@@ -36,7 +36,7 @@ class _Loaded:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Compute with one thread, as worker processes do: sums split over threads round differently."""
     before = torch.get_num_threads()
     if before == 1:
@@ -162,7 +162,7 @@ class BatchStream:
 
     def _here(self) -> Iterator[_Loaded]:
         for places in self._parts():
-            with _one_thread():
+            with one_thread():
                 loaded = self._reader[places]
             yield loaded
 
@@ -172,7 +172,7 @@ class BatchStream:
             batch_size=None,
             sampler=_Endless(self._parts),
             num_workers=self.workers,
-            multiprocessing_context=_start_method(),
+            multiprocessing_context=worker_context(),
             worker_init_fn=_leave_interrupts_to_the_parent,
             # Its own generator: the loader would otherwise take a number from the global one, and a run with workers
             # would not equal a run without.
@@ -205,7 +205,7 @@ def _leave_interrupts_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
-def _start_method() -> BaseContext | None:
+def worker_context() -> BaseContext | None:
     """Choose how workers start: fork is quick, but a numba kernel on GNU OpenMP ends a process forked after it ran."""
     if "fork" not in multiprocessing.get_all_start_methods():
         return None

@@ -107,24 +107,19 @@ class RecordSource:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest over ids, labels, picture sizes and checksums."""
-        state = [self.scheme, self.points]
-        parts = (
-            (
-                record.id,
-                record.box,
-                record.landmarks,
-                record.visibility,
-                record.identity,
-                sorted(record.meta.items()),
-            )
-            for record in self.records
-        )
+        return digest(self.scheme, self.points, *map(self.digest_of, range(len(self))))
+
+    def digest_of(self, index: int) -> str:
+        """Digest of id, labels and content of one sample; it changes when what is read would change."""
+        record = self.records[index]
         return digest(
-            *state,
-            *(
-                digest(*part, *self._content(record))
-                for part, record in zip(parts, self.records, strict=True)
-            ),
+            record.id,
+            record.box,
+            record.landmarks,
+            record.visibility,
+            record.identity,
+            sorted(record.meta.items()),
+            *self._content(record),
         )
 
     def __len__(self) -> int:

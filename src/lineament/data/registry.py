@@ -179,6 +179,8 @@ def parse_data(text: str | Path, *, split: str | None = None, **options: Any) ->
 
 def recognise(folder: Path) -> str:
     """Guess the reader of a folder by the index that lies in it."""
+    if (folder / "cache.json").is_file():
+        return "crops"
     if (folder / "index.parquet").is_file():
         import pyarrow.parquet as pq
 

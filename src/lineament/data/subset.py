@@ -21,6 +21,18 @@ def digest(*parts: object) -> str:
     return state.hexdigest()
 
 
+def sample_id(source: FaceSource, index: int) -> str:
+    """Name a sample without reading it: its id where the source knows it (``id_of``), else its index."""
+    name = getattr(source, "id_of", None)
+    return str(name(index)) if name else str(index)
+
+
+def sample_digest(source: FaceSource, index: int) -> str:
+    """Digest of what a sample is read from, found quickly (``digest_of``); "" where the source knows none."""
+    known = getattr(source, "digest_of", None)
+    return str(known(index)) if known else ""
+
+
 class Subset:
     """The samples ``indices`` of a source, in that order; an index may stand there more than once."""
 
@@ -42,6 +54,14 @@ class Subset:
 
     def __getitem__(self, index: int) -> FaceSample:
         return self.source[self.indices[_inside(index, self)]]
+
+    def id_of(self, index: int) -> str:
+        """See :func:`sample_id`."""
+        return sample_id(self.source, self.indices[_inside(index, self)])
+
+    def digest_of(self, index: int) -> str:
+        """See :func:`sample_digest`."""
+        return sample_digest(self.source, self.indices[_inside(index, self)])
 
 
 class Concat:

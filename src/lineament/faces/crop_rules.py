@@ -64,27 +64,50 @@ Rule = Callable[[CropRequest], Similarity]
 
 @dataclass(frozen=True)
 class CropEntry:
-    """A registered rule, the side of its crop in pixels where none is asked for, and the names of its options."""
+    """A registered rule.
+
+    Attributes:
+        rule: The rule.
+        size: Side of the crop in pixels where none is asked for.
+        options: Names of its options.
+        region: Side of what the protocol moves at random before it keeps the crop, in sides of the crop; such a rule
+            has the option ``trim``.
+        border: What the protocol puts outside the photograph: a value 0..1, or ``"edge"`` for its border repeated.
+        around: What a preparation keeps around the region on every side, in sides of it, where nothing else is asked.
+    """
 
     rule: Rule
     size: int
     options: frozenset[str]
+    region: float = 1.0
+    border: float | str = "edge"
+    around: float = 0.0
 
 
 _CROPS: dict[str, CropEntry] = {}
 
 
-def register_crop(name: str, size: int, options: tuple[str, ...] = ()) -> Callable[[Rule], Rule]:
+def register_crop(
+    name: str,
+    size: int,
+    options: tuple[str, ...] = (),
+    region: float = 1.0,
+    border: float | str = "edge",
+    around: float = 0.0,
+) -> Callable[[Rule], Rule]:
     """Register a crop rule under ``name`` (decorator).
 
     Args:
         name: Word by which the crop is asked for.
         size: Side of the crop in pixels where none is asked for.
         options: Names of the further arguments the rule takes.
+        region: See :class:`CropEntry`.
+        border: See :class:`CropEntry`.
+        around: See :class:`CropEntry`.
     """
 
     def register(rule: Rule) -> Rule:
-        _CROPS[name] = CropEntry(rule, size, frozenset(options))
+        _CROPS[name] = CropEntry(rule, size, frozenset(options), region, border, around)
         return rule
 
     return register

@@ -28,6 +28,7 @@ __all__ = [
     "crop_size",
     "named_crop",
     "published_points",
+    "region_side",
     "register_crop",
 ]
 
@@ -76,6 +77,14 @@ def named_crop(
     return entry.rule(request)
 
 
+def region_side(name: str, size: int) -> int:
+    """Side in pixels of the region that crop ``name`` of ``size`` pixels is cut from after random moves.
+
+    ``ceil(size * sqrt(2))`` for ``fabrec``, where ``trim=False`` gives the transform to it; ``size`` for the others.
+    """
+    return math.ceil(size * crop_entry(name).region)
+
+
 def published_points(points: Tensor, crop: Similarity) -> Tensor:
     """Labels of protocols that scale coordinates without the half pixel: ``q = (p - corner) * s``.
 
@@ -105,7 +114,8 @@ def _scheme_of(landmarks: Tensor, given: str | LandmarkScheme | None) -> Landmar
     return layout
 
 
-@register_crop("box", size=128, options=("factor",))
+# With so much around it the crop also holds what 3FabRec moves at random: 1.15 sqrt(2) times the box.
+@register_crop("box", size=128, options=("factor",), around=0.15)
 def box_crop(request: CropRequest) -> Similarity:
     """Square about the centre of the box, its side ``factor`` (1.3) times the longer side of the box."""
     factor = float(request.options.get("factor", 1.3))
@@ -179,7 +189,7 @@ def dve_300w(request: CropRequest) -> Similarity:
     return resized.then(window)
 
 
-@register_crop("fabrec", size=256, options=("trim", "margins"))
+@register_crop("fabrec", size=256, options=("trim", "margins"), region=math.sqrt(2.0), border=0.0)
 def fabrec(request: CropRequest) -> Similarity:
     """3FabRec: a region sqrt(2) larger than the face, resized to ``ceil(S sqrt 2)``, of which the inner S are kept.
 

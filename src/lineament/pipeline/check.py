@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from lineament.data.cache_format import REMEDY
+from lineament.data.crop_cache import CropCache
 from lineament.data.registry import Request
 from lineament.data.rejects import REJECT_NAMES, label_faults, read_rejects, write_rejects
 from lineament.data.sample import FaceSource
+from lineament.data.subset import sample_id
 from lineament.errors import DataError, LineamentError
 
 
@@ -114,6 +117,18 @@ def check(
     return report
 
 
+def check_shards(source: FaceSource) -> None:
+    """Compare every byte of the shards of prepared crops with their checksums; other sources have none.
+
+    Raises:
+        DataError: Naming the damaged shards: they are repaired, not left out.
+    """
+    faults = source.damaged_shards() if isinstance(source, CropCache) else []
+    if faults:
+        shown = "; ".join(faults[:5]) + (f"; and {len(faults) - 5} more" if len(faults) > 5 else "")
+        raise DataError(f"{source.name}: {shown}; {REMEDY}.")
+
+
 def open_unfiltered(request: Request) -> FaceSource:
     """Open a data set without its reject list, so that what was repaired since the last check comes back."""
     if "rejects" in request.reader.options:
@@ -155,12 +170,6 @@ def write_report(report: CheckReport, request: Request, out: Path | None, overwr
         )
     write_rejects(out, report.faults)
     return f"replaced {out}: readers leave {len(report.faults)} samples out."
-
-
-def sample_id(source: FaceSource, index: int) -> str:
-    """Name a sample without reading it: its id where the source knows it, else its index."""
-    name = getattr(source, "id_of", None)
-    return str(name(index)) if name else str(index)
 
 
 def _look(source: FaceSource, index: int, points: int | None) -> _Finding:

@@ -1,149 +1,313 @@
-"""The files of a folder of prepared crops: journal, index, list of what was left out."""
+"""The folder of a cache of crops while it is written: what is done, what is damaged, and the index of it all."""
 
 from __future__ import annotations
 
 import csv
+import errno
+import fcntl
 import io
-import json
-import shutil
-from collections.abc import Mapping, Sequence
+import time
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
-from typing import Any, TextIO
+from typing import Any
 
-from lineament.data.files import replacing, write_text
-from lineament.errors import LineamentError
+import pyarrow as pa
 
-JOURNAL = "journal.jsonl"
-_OWN_FILES = (JOURNAL, "index.parquet", "left_out.csv")
+from lineament.data.cache_format import (
+    INDEX,
+    INDEX_SCHEMA,
+    MANIFEST,
+    PART_SCHEMA,
+    REMEDY,
+    SHARDS,
+    content_digest,
+    part_facts,
+    part_table,
+    read_manifest,
+    read_table,
+    write_manifest,
+    write_table,
+)
+from lineament.data.files import write_text
+from lineament.data.shards import ShardFiles, Slot, file_crc, shard_name
+from lineament.errors import DataError, LineamentError
+from lineament.pipeline.prepare_faces import Cut
+from lineament.pipeline.progress import Progress
+
+LEFT_OUT = "left_out.csv"
+_LOCK = ".lock"
+# How long to wait for the processes of a run that was just killed.
+_PATIENCE_S = 5.0
+_PLACE = ("id", "shard", "offset", "length", "crc", "photo_id", "photo_digest", "reason")
 
 
-class Journal:
-    """What is done: the settings in the first line, then one line per photograph with its rows or a reason.
-
-    A line is appended and flushed when the crops of a photograph are on disk; a last line that a crash cut short is
-    dropped, and its photograph done again.
-
-    Args:
-        folder: Folder of the crops.
-        settings: All that decides what the crops are.
-        overwrite: Start again and remove the crops of an older run.
+@contextmanager
+def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator[None]:
+    """Make a folder ours, for this process alone, or refuse it.
 
     Raises:
-        LineamentError: If the folder holds something else, or a run with other settings.
+        LineamentError: If the folder holds something else or crops made in another way, or is being written.
+    """
+    if out.exists() and not out.is_dir():
+        raise LineamentError(f"{out} is a file: name a folder for the crops.")
+    if not (out / MANIFEST).exists() and out.is_dir() and any(path.name != _LOCK for path in out.iterdir()):
+        raise LineamentError(
+            f"{out} is not empty and holds no crops of `lineament data prepare`: name another folder."
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    with (out / _LOCK).open("w") as lock:
+        _lock(lock.fileno(), out)
+        if (out / MANIFEST).exists():
+            _compare(out, settings, overwrite)
+        if not (out / MANIFEST).exists():
+            write_manifest(out, {"settings": settings})
+        for leftover in [*out.glob(".writing-*"), *(out / SHARDS).glob(".writing-*")]:
+            leftover.unlink()
+        yield
+
+
+def _lock(file: int, out: Path) -> None:
+    until = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError as error:
+            if time.monotonic() > until:
+                raise LineamentError(
+                    f"another `lineament data prepare` is writing {out}: wait for it."
+                ) from error
+            time.sleep(0.1)
+        except OSError as error:
+            # Some network file systems know no locks; all others end here with a true error.
+            if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.EOPNOTSUPP):
+                raise
+            return
+
+
+def _compare(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
+    """Refuse crops made in another way, or remove them with ``overwrite``."""
+    try:
+        before = read_manifest(out)["settings"]
+    except DataError:
+        if not overwrite:
+            raise
+        before = {}
+    other = [name for name in settings if before.get(name) != settings[name]]
+    if other and not overwrite:
+        changes = ", ".join(f"{name} {before.get(name)!r} -> {settings[name]!r}" for name in other)
+        raise LineamentError(
+            f"{out} was prepared with other settings ({changes}): name another folder or start again with "
+            "--overwrite."
+        )
+    if overwrite:
+        # The manifest first: without it nobody takes what is left for crops.
+        for path in [out / MANIFEST, out / INDEX, out / LEFT_OUT, *sorted((out / SHARDS).glob("shard-*"))]:
+            path.unlink(missing_ok=True)
+
+
+@dataclass
+class Group:
+    """The photographs of one shard that is to be written.
+
+    Attributes:
+        number: Number of the shard.
+        photos: Photographs in order, as indices of the source.
+        kept: What needs no work, by photograph: crops of a damaged shard that are whole.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
-        self.path = folder / JOURNAL
-        self.settings = json.loads(json.dumps(settings))
-        self.done: dict[str, dict[str, Any]] = {}
-        self._file: TextIO | None = None
-        if folder.exists() and not folder.is_dir():
-            raise LineamentError(f"{folder} is a file: name a folder for the crops.")
-        if not self.path.exists() and folder.is_dir() and any(folder.iterdir()):
-            raise LineamentError(
-                f"{folder} is not empty and holds no crops of `lineament data prepare`: name another folder."
-            )
-        if self.path.exists() and overwrite:
-            self._clear(folder)
-        elif self.path.exists():
-            self._load()
-
-    def __enter__(self) -> Journal:
-        """Write what is known afresh, without a line cut short, and open the file for more."""
-        lines = [self.settings, *self.done.values()]
-        write_text(self.path, "".join(_line(entry) for entry in lines))
-        self._file = self.path.open("a", encoding="utf-8")
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._file:
-            self._file.close()
-
-    def add(self, photo: str, rows: list[dict[str, Any]], reason: str) -> None:
-        """Note that a photograph is done."""
-        if self._file is None:
-            raise ValueError("the journal is not open.")
-        self.done[photo] = {"photo": photo, "rows": rows, "reason": reason}
-        self._file.write(_line(self.done[photo]))
-        self._file.flush()
-
-    def rows(self, photos: Sequence[str]) -> list[dict[str, Any]]:
-        """Rows of all crops, in the order of the photographs."""
-        return [row for photo in photos for row in self.done[photo]["rows"]]
-
-    def left_out(self, photos: Sequence[str]) -> dict[str, str]:
-        """Photographs without a crop and why, in their order."""
-        return {photo: self.done[photo]["reason"] for photo in photos if self.done[photo]["reason"]}
-
-    def _load(self) -> None:
-        first, *lines = self.path.read_text(encoding="utf-8", errors="replace").splitlines() or [""]
-        before = _parsed(first)
-        if before is None:
-            raise LineamentError(f"the first line of {self.path} is damaged: start again with --overwrite.")
-        other = [key for key in self.settings if before.get(key) != self.settings[key]]
-        if other:
-            changes = ", ".join(f"{key} {before.get(key)!r} -> {self.settings[key]!r}" for key in other)
-            raise LineamentError(
-                f"{self.path.parent} was prepared with other settings ({changes}): name another folder or start again "
-                "with --overwrite."
-            )
-        for line in lines:
-            entry = _parsed(line)
-            # A crop that was deleted by hand is made again.
-            if entry and all((self.path.parent / row["file"]).is_file() for row in entry["rows"]):
-                self.done[entry["photo"]] = entry
-
-    def _clear(self, folder: Path) -> None:
-        shutil.rmtree(folder / "crops", ignore_errors=True)
-        for name in _OWN_FILES:
-            (folder / name).unlink(missing_ok=True)
+    number: int
+    photos: list[int]
+    kept: dict[int, Cut] = field(default_factory=dict)
 
 
-def _line(entry: Mapping[str, Any]) -> str:
-    return json.dumps(entry, ensure_ascii=True) + "\n"
+@dataclass
+class Known:
+    """What a folder holds already.
+
+    Attributes:
+        done: Number of the shard of every photograph that is done.
+        damaged: Shards to write again, with what is left of them.
+        taken: Numbers of all shards.
+    """
+
+    done: dict[int, int] = field(default_factory=dict)
+    damaged: list[Group] = field(default_factory=list)
+    taken: set[int] = field(default_factory=set)
+
+    def next_numbers(self) -> Iterator[int]:
+        """Numbers that no shard has, the lowest first."""
+        number = 0
+        while True:
+            if number not in self.taken:
+                yield number
+            number += 1
 
 
-def _parsed(line: str) -> dict[str, Any] | None:
+def part_path(out: Path, number: int) -> Path:
+    """The table beside shard ``number``."""
+    return (out / SHARDS / shard_name(number)).with_suffix(".parquet")
+
+
+def take_stock(
+    out: Path, names: Sequence[str], digests: Sequence[str], workers: int, show: Progress
+) -> Known:
+    """Find out which photographs are done; every byte of every shard is read and compared with its CRC.
+
+    A photograph whose file or labels changed since is not done. A shard without its table, or whose table cannot be
+    read, is removed: its photographs are done again.
+
+    Args:
+        out: Folder of the cache.
+        names: Ids of all photographs in order.
+        digests: Digest of each.
+        workers: Shards read at once.
+        show: Shows progress.
+    """
+    known = Known()
+    paths = sorted((out / SHARDS).glob("shard-*.parquet"))
+    tables = {path: _read_part(path) for path in paths}
+    for shard in (out / SHARDS).glob("shard-*.tar"):
+        if tables.get(shard.with_suffix(".parquet")) is None:
+            shard.unlink()
+    found = {number: table for table in tables.values() if table is not None for number in [_number(table)]}
+    if not found:
+        return known
+    with show("checking", len(found), "shards") as step, ThreadPoolExecutor(workers) as pool:
+
+        def sound(number: int) -> bool:
+            whole = _is_whole(out, number, found[number])
+            step()
+            return whole
+
+        whole = dict(zip(found, pool.map(sound, found), strict=True))
+    place_of = {name: index for index, name in enumerate(names)}
+    known.taken = set(found)
+    newest: dict[int, int] = {}
+    for number, table in found.items():
+        for name, seen in zip(table["photo_id"].to_pylist(), table["photo_digest"].to_pylist(), strict=True):
+            index = place_of.get(name)
+            if index is not None and digests[index] == seen:
+                newest[index] = number
+    known.done = {index: number for index, number in newest.items() if whole[number]}
+    for number in (number for number in found if not whole[number]):
+        photos = sorted(index for index, shard in newest.items() if shard == number)
+        known.damaged.append(Group(number, photos, _salvaged(out, number, found[number], place_of, photos)))
+    return known
+
+
+def _number(table: pa.Table) -> int:
+    return int(part_facts(table)["number"])
+
+
+def _read_part(path: Path) -> pa.Table | None:
+    """Read the table of a shard; one that is damaged is removed."""
     try:
-        entry = json.loads(line)
-    except ValueError:
+        table = read_table(path)
+    except DataError:
+        table = None
+    usable = table is not None and table.schema.equals(PART_SCHEMA)
+    if not usable or part_path(path.parent.parent, part_facts(table).get("number", -1)) != path:
+        path.unlink()
         return None
-    return entry if isinstance(entry, dict) else None
+    return table
 
 
-def write_index(path: Path, rows: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> None:
-    """Write the index of the crops; its metadata names the reader and the settings."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+def _is_whole(out: Path, number: int, table: pa.Table) -> bool:
+    path, facts = out / SHARDS / shard_name(number), part_facts(table)
+    try:
+        return path.stat().st_size == facts.get("size") and file_crc(path) == facts.get("crc")
+    except OSError:
+        return False
 
-    numbers = pa.list_(pa.float64())
-    schema = pa.schema(
-        [
-            ("id", pa.string()),
-            ("file", pa.string()),
-            ("photo_id", pa.string()),
-            ("photo", pa.string()),
-            ("photo_width", pa.int32()),
-            ("photo_height", pa.int32()),
-            ("identity", pa.string()),
-            ("box", numbers),
-            ("score", pa.float64()),
-            ("scheme", pa.string()),
-            ("landmarks", numbers),
-            ("detected_points", numbers),
-            ("crop_to_photo", numbers),
-        ],
-        metadata={"lineament.reader": "crops", "lineament.settings": json.dumps(settings)},
+
+def _salvaged(
+    out: Path, number: int, table: pa.Table, place_of: Mapping[str, int], photos: Sequence[int]
+) -> dict[int, Cut]:
+    """Read what is whole of a damaged shard: photographs all of whose crops are as they were written."""
+    files = ShardFiles(out / SHARDS, REMEDY)
+    wanted = set(photos)
+    kept: dict[int, Cut] = {}
+    lost: set[int] = set()
+    for row in table.to_pylist():
+        index = place_of.get(row["photo_id"])
+        if index not in wanted or index is None:
+            continue
+        cut = kept.setdefault(index, Cut(row["reason"] or ""))
+        if row["offset"] is None:
+            continue
+        try:
+            data = files.read(number, Slot(row["offset"], row["length"], row["crc"]), row["id"])
+        except DataError:
+            lost.add(index)
+            continue
+        cut.crops.append(({name: value for name, value in row.items() if name not in _PLACE}, data))
+    return {index: cut for index, cut in kept.items() if index not in lost}
+
+
+def write_part(out: Path, number: int, rows: Sequence[Mapping[str, Any]], size: int, crc: int) -> None:
+    """Write the table of a shard, which makes its photographs done."""
+    write_table(part_path(out, number), part_table(rows, {"number": number, "size": size, "crc": crc}))
+
+
+def finish(
+    out: Path, names: Sequence[str], done: Mapping[int, int], facts: Mapping[str, Any]
+) -> Counter[str]:
+    """Join the tables of all shards to the index, in the order of the photographs, and complete the manifest.
+
+    Args:
+        out: Folder of the cache.
+        names: Ids of all photographs in order.
+        done: Number of the shard of every photograph.
+        facts: What the manifest says besides.
+
+    Returns:
+        How many crops there are, under ``crops``, and how many photographs were left out, by the kind of reason.
+    """
+    place_of = {name: index for index, name in enumerate(names)}
+    parts, order, shards = [], [], {}
+    left_out: dict[int, str] = {}
+    row = 0
+    for number in sorted(set(done.values())):
+        table = read_table(part_path(out, number))
+        parts.append(table.select(INDEX_SCHEMA.names))
+        shards[str(number)] = {name: part_facts(table)[name] for name in ("size", "crc")}
+        for name, reason in zip(table["photo_id"].to_pylist(), table["reason"].to_pylist(), strict=True):
+            index = place_of.get(name, -1)
+            if done.get(index) == number:
+                if reason:
+                    left_out[index] = reason
+                else:
+                    order.append((index, row))
+            row += 1
+    _write_left_out(out / LEFT_OUT, {names[index]: left_out[index] for index in sorted(left_out)})
+    counts = Counter(reason.partition(":")[0] for reason in left_out.values())
+    counts["crops"] = len(order)
+    if not order:
+        return counts
+    joined = pa.concat_tables([part.replace_schema_metadata(None) for part in parts])
+    index_table = joined.take([row for _, row in sorted(order)]).combine_chunks()
+    sha256 = write_table(out / INDEX, index_table.cast(INDEX_SCHEMA))
+    write_manifest(
+        out,
+        {
+            **facts,
+            "photographs": len(names),
+            "crops": len(order),
+            "left_out": len(left_out),
+            "fingerprint": content_digest(index_table),
+            "index_sha256": sha256,
+            "shards": shards,
+        },
     )
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
-    with replacing(path) as temporary:
-        pq.write_table(table, temporary)
+    return counts
 
 
-def write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
+def _write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     """Write photograph and reason of everything that was left out, also when that is nothing."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

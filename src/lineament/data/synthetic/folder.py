@@ -16,6 +16,7 @@ from torch import Tensor
 
 from lineament.data.images import read_image
 from lineament.data.sample import FaceSample
+from lineament.data.subset import digest
 from lineament.data.synthetic.source import five_points
 from lineament.errors import DataError
 from lineament.geometry.camera import Camera
@@ -108,6 +109,14 @@ class SyntheticFolder:
         if row["truth"]:
             self._add_truth(sample, self.root / row["truth"])
         return sample
+
+    def id_of(self, index: int) -> str:
+        """Return the id of a picture without reading it."""
+        return str(self._table["file"][index].as_py())
+
+    def digest_of(self, index: int) -> str:
+        """Digest of the row of one picture, which holds everything that decides it."""
+        return digest(json.dumps(self.world), *self._table.slice(index, 1).to_pylist())
 
     @staticmethod
     def _add_truth(sample: FaceSample, path: Path) -> None:
