@@ -41,6 +41,31 @@ def test_cards_grid_dump_and_figures(run: Path, tmp_path: Path, capsys: pytest.C
     assert len(list(figures.glob("*.png"))) == 4
 
 
+def test_runs_of_several_seeds_are_averaged(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    other = tmp_path / "other"
+    words = [
+        "train",
+        "depthnet-modern",
+        "--preset",
+        "tiny",
+        "--data",
+        "synthetic-keypoints?count=20",
+        "--seed",
+        "1",
+    ]
+    assert main([*words, "--validation", DATA, "--run", str(other), "--device", "cpu"]) == 0
+    assert main(["evaluate", "depth", str(run), "--data", DATA]) == 0
+    assert "2 seeds" not in capsys.readouterr().out
+    assert main(["evaluate", "depth", str(run), str(other), "--data", DATA]) == 0
+    row = capsys.readouterr().out.splitlines()[-1]
+    assert row.startswith("depthnet-modern, 2 steps") and "2 seeds: DepthCorr" in row
+    values = [
+        json.loads(next((each / "evaluations").glob("depth-*.json")).read_text())[0]["value"]
+        for each in (run, other)
+    ]
+    assert f"DepthCorr {sum(values) / 2:.4g} ±" in row
+
+
 def test_depths_of_single_faces_from_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     faces = collect(open_data(DATA))
     assert faces.depth is not None
@@ -59,6 +84,7 @@ def test_depths_of_single_faces_from_a_file(tmp_path: Path, capsys: pytest.Captu
     ("words", "code", "said"),
     [
         (["--data", DATA], 2, "at least one run"),
+        (["nowhere"], 2, "say what to score on"),
         (["nowhere", "--data", DATA], 1, "no run directory"),
         (["a", "b", "--data", DATA, "--dump", "c"], 2, "one run at a time"),
     ],

@@ -11,6 +11,7 @@ from tests.depthnet.faces import random_faces, source
 from lineament.errors import DataError, UsageError
 from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.methods.depthnet.evaluate import score_depths, score_pairs
+from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.methods.depthnet.two_view import MIRROR, TwoViewDepthNet, upright
@@ -83,6 +84,19 @@ def test_pairs_are_scored_as_the_network_answers():
     fast, plain = score_pairs(predictor, faces), score_depths(slow, faces)
     assert fast.depth_corr() == pytest.approx(plain.depth_corr(), abs=1e-3)
     torch.testing.assert_close(fast.errors, plain.errors, rtol=1e-4, atol=1e-8, equal_nan=True)
+
+
+@torch.no_grad()
+def test_own_depth_needs_no_target_where_the_network_knows_it():
+    faces = random_faces(3).keypoints
+    modern, published = DepthPredictor(network()), DepthPredictor(DepthNet(widths=(16, 8)))
+    torch.testing.assert_close(modern.own_depth(faces, faces[:1]), modern.network.own_depth(faces))  # type: ignore[operator]
+    both = [published.depth(faces[1:2], faces[target : target + 1])[0] for target in (0, 2)]
+    torch.testing.assert_close(
+        published.own_depth(faces, faces[[0, 2]])[1], sum(both) / 2, rtol=1e-4, atol=1e-6
+    )
+    with pytest.raises(UsageError, match="66"):
+        modern.own_depth(faces[:, :5], faces)
 
 
 def test_training_with_and_without_the_keypoint_error_learns_the_depth():

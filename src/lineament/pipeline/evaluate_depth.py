@@ -13,6 +13,7 @@ from torch import Tensor
 from lineament.data.files import replacing
 from lineament.data.keypoint_depth import KeypointSet, collect
 from lineament.data.sample import FaceSource
+from lineament.data.subset import digest
 from lineament.errors import DataError, UsageError
 from lineament.methods.depthnet.evaluate import (
     PairScores,
@@ -23,8 +24,9 @@ from lineament.methods.depthnet.evaluate import (
 )
 from lineament.methods.depthnet.evaluate_single import read_mofa, single_depth_corr
 from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.metrics.card import MetricCard
+from lineament.metrics.card import MetricCard, over_seeds
 from lineament.pipeline.load_depth import load_depth
+from lineament.training.run import open_run
 
 PAIRS = "all ordered pairs of different faces, the first as source"
 ERROR = (
@@ -39,6 +41,7 @@ class Scored:
 
     Attributes:
         name: What it is called in figures.
+        group: What runs that differ in their seed alone have in common; "" for files.
         cards: Its metric cards.
         depth: Depth ``[N, K]`` of each face given one other.
         faces: The faces.
@@ -46,6 +49,7 @@ class Scored:
     """
 
     name: str
+    group: str
     cards: list[MetricCard]
     depth: Tensor
     faces: KeypointSet
@@ -72,7 +76,7 @@ def score_subject(subject: Path, source: FaceSource, count: int = 0, dump: Path 
         depth, faces = read_mofa(subject, faces)
         scores = score_depths(given_depths(depth), faces)
         cards = [_single_card(depth, faces, source), _error_card(scores, source)]
-        return Scored(subject.stem, cards, depth, faces, scores)
+        return Scored(subject.stem, "", cards, depth, faces, scores)
     from lineament.methods.depthnet.figures import sample_depths
 
     predictor = load_depth(subject)
@@ -84,7 +88,7 @@ def score_subject(subject: Path, source: FaceSource, count: int = 0, dump: Path 
     cards.append(_error_card(scores, source))
     if faces.depth is not None:
         cards.append(_error_card(score_true_depth(faces, predictor), source, " with true depth"))
-    return Scored(subject.name, cards, depth, faces, scores)
+    return Scored(subject.name, _group(subject), cards, depth, faces, scores)
 
 
 def draw_figures(scored: Sequence[Scored], folder: Path) -> list[Path]:
@@ -101,6 +105,29 @@ def draw_figures(scored: Sequence[Scored], folder: Path) -> list[Path]:
     if any(each.faces.ids != faces.ids for each in scored):
         raise DataError("the subjects were scored on different faces: draw their figures apart.")
     return evaluation_figures({each.name: (each.depth, each.scores) for each in scored}, faces, folder)
+
+
+def table_over_seeds(scored: Sequence[Scored]) -> str:
+    """Mean and deviation of the scores over runs that differ in their seed alone; "" where no two do."""
+    groups: dict[str, list[Scored]] = {}
+    for each in scored:
+        groups.setdefault(each.group or each.name, []).append(each)
+    if all(len(members) < 2 for members in groups.values()):
+        return ""
+    rows = ["recipe, steps, seeds: mean ± deviation over seeds"]
+    for name, members in groups.items():
+        columns = zip(*[each.cards for each in members], strict=True)
+        merged = [over_seeds(cards) for cards in columns]
+        values = "; ".join(f"{card.name} {card.value:.4g} ± {card.deviation or 0:.2g}" for card in merged)
+        rows.append(f"{name}, {len(members)} seeds: {values}")
+    return "\n".join(rows)
+
+
+def _group(folder: Path) -> str:
+    run = open_run(folder)
+    settings = {key: value for key, value in run.config.items() if key not in ("seed", "checkpoint_every")}
+    changed = digest("config", sorted(settings.items()))[:6]
+    return f"{run.recipe}, {run.config['steps']} steps ({changed})"
 
 
 def grid_text(scores: PairScores) -> str:

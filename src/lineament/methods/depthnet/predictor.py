@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.methods.depthnet.model import Solve, check_keypoints, find_affine
+from lineament.methods.depthnet.two_view import TwoViewDepthNet
 
 POINTS_SCHEME = "66"
 
@@ -53,6 +54,20 @@ class DepthPredictor:
     def depth(self, source: Tensor, target: Tensor) -> Tensor:
         """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
         return self._predict(source, target)[0]
+
+    @torch.no_grad()
+    def own_depth(self, source: Tensor, targets: Tensor) -> Tensor:
+        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` for no target in particular.
+
+        Networks that know a face's own depth give it; of the others it is the mean over ``targets`` ``[T, K, 2]``.
+        """
+        if isinstance(self.network, TwoViewDepthNet):
+            check_keypoints(self.network, source)
+            return self.network.own_depth(source)
+        if self.single:
+            return self.depth(source, source)
+        means = [self.depth(face.expand_as(targets), targets).mean(0) for face in source]
+        return torch.stack(means)
 
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> DepthFit:

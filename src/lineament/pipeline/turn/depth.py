@@ -90,11 +90,10 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
         run: The run, for messages.
         predictor: Its network.
     """
-    side = FRAME * float((points[36] - points[45]).norm())
-    middle = (points.amax(0) + points.amin(0)).double() / 2
+    middle, side = _frame(points)
     source = _framed(points.double(), middle, side)
     targets = torch.stack([_framed(_turned(fit, math.radians(yaw)), middle, side) for yaw in TARGET_YAWS])
-    own = predictor.depth(source.expand(len(targets), -1, -1).float(), targets.float()).double().mean(0)
+    own = predictor.own_depth(source[None].float(), targets.float())[0].double()
     pair = torch.cat([source, own[:, None]], dim=1)
     own = convert_points(pair, "66", "68")[:, 2]
     head = fit.landmarks[:, 2]
@@ -107,6 +106,17 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
         f"(correlation before the fit {correlation:.2f})"
     )
     return KeypointDepth(aligned - _zero(fit), words, correlation)
+
+
+def framed_keypoints(points: Tensor) -> Tensor:
+    """The 66 keypoints ``[66, 2]`` of a face ``[68, 2]`` in pixels, over a square picture around it."""
+    return _framed(points.double(), *_frame(points))
+
+
+def _frame(points: Tensor) -> tuple[Tensor, float]:
+    """Middle and side of a square picture around a face, as the network has seen faces."""
+    side = FRAME * float((points[36] - points[45]).norm())
+    return (points.amax(0) + points.amin(0)).double() / 2, side
 
 
 def _framed(points: Tensor, middle: Tensor, side: float) -> Tensor:
