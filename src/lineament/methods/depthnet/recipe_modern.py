@@ -30,7 +30,7 @@ class ModernDepthNetConfig(DepthNetConfig):
 
     steps: int = 2000
     # Damping of the depth's correction by the target (two_view.py); inf leaves each face its own depth.
-    damping: float = 0.03
+    damping: float = 0.02
     # Weight of the keypoint error, in squared sizes of the target, beside the depth's in squared sizes of the source.
     # Depths that are known determine the keypoints: by default it is left out.
     keypoint_weight: float = 0.0

@@ -33,7 +33,7 @@ class TwoViewDepthNet(nn.Module):
             equal size; the larger, the closer the depth stays to the source's own. ``inf`` switches it off.
     """
 
-    def __init__(self, widths: Sequence[int] = WIDTHS, damping: float = 0.03) -> None:
+    def __init__(self, widths: Sequence[int] = WIDTHS, damping: float = 0.02) -> None:
         super().__init__()
         self.keypoints = KEYPOINTS
         self.damping = damping
