@@ -41,6 +41,25 @@ def test_tables_come_back(tmp_path: Path, ending: str, name: str) -> None:
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+@pytest.mark.parametrize("ending", ["json", "csv"])
+def test_confidences_come_back(tmp_path: Path, ending: str) -> None:
+    sure = torch.tensor([0.0, 0.25, 0.5, 0.9999, 1.0])
+    faces = [FaceLabel("a.jpg", label().landmarks, confidence=sure), FaceLabel("b.jpg", label().landmarks)]
+    path = write_keypoints(tmp_path / f"labels.{ending}", LabelFile(scheme("5"), faces))
+    first, second = read_keypoints(path).faces
+    assert first.confidence is not None and torch.equal(first.confidence, sure)
+    assert second.confidence is None
+    same(first, faces[0])
+
+
+def test_a_wrong_number_of_confidences_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    face = {"image": "a.jpg", "landmarks": [[1, 2]] * 5, "confidence": [0.5] * 4}
+    path.write_text(json.dumps({"scheme": "5", "faces": [face]}))
+    with pytest.raises(DataError, match="confidence of face 0"):
+        read_keypoints(path)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**31), st.sampled_from(builtin_schemes()))
 def test_pts_comes_back(tmp_path_factory: pytest.TempPathFactory, seed: int, name: str) -> None:

@@ -22,7 +22,8 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, scheme, scheme_names
 
-_FORMAT = "lineament-faces"
+# The "format" of JSON label files.
+FORMAT = "lineament-faces"
 _BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 
 
@@ -35,12 +36,14 @@ class FaceLabel:
         landmarks: ``[K, 2]`` float32 xy in pixels, NaN where a point is missing; None where there are none.
         box: ``[4]`` float32 x0 y0 x1 y1 in pixels, or None.
         score: Confidence in 0..1, or None.
+        confidence: ``[K]`` of each landmark in 0..1, or None; JSON and CSV keep four decimals of it.
     """
 
     image: str
     landmarks: Tensor | None = None
     box: Tensor | None = None
     score: float | None = None
+    confidence: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -224,27 +227,37 @@ def _json_face(item: object, index: int, layout: LandmarkScheme | None) -> FaceL
     box = item.get("box")
     if box is not None and not isinstance(box, list):
         raise DataError(f"box of {what} must hold x0, y0, x1, y1, not {box!r}.")
-    return FaceLabel(
-        image, landmarks, None if box is None else _box(box, what), _score(item.get("score"), what)
-    )
+    each = item.get("confidence")
+    confidence = None
+    if each is not None:
+        if not isinstance(each, list) or landmarks is None or len(each) != len(landmarks):
+            raise DataError(f"confidence of {what} is not a list with a number for each landmark.")
+        confidence = torch.tensor([_number(value, f"confidence of {what}") for value in each])
+    place = None if box is None else _box(box, what)
+    return FaceLabel(image, landmarks, place, _score(item.get("score"), what), confidence)
+
+
+def face_item(face: FaceLabel) -> dict[str, Any]:
+    """One face as it stands in the list of a JSON label file."""
+    item: dict[str, Any] = {"image": face.image}
+    if face.box is not None:
+        item["box"] = [_rounded(value) for value in face.box.tolist()]
+    if face.score is not None:
+        item["score"] = _rounded(face.score)
+    if face.landmarks is not None:
+        item["landmarks"] = [
+            None if any(map(math.isnan, point)) else [_rounded(value) for value in point]
+            for point in face.landmarks.tolist()
+        ]
+    if face.confidence is not None:
+        item["confidence"] = [round(value, 4) for value in face.confidence.tolist()]
+    return item
 
 
 def _json_text(labels: LabelFile) -> str:
-    faces = []
-    for face in labels.faces:
-        item: dict[str, Any] = {"image": face.image}
-        if face.box is not None:
-            item["box"] = [_rounded(value) for value in face.box.tolist()]
-        if face.score is not None:
-            item["score"] = _rounded(face.score)
-        if face.landmarks is not None:
-            item["landmarks"] = [
-                None if any(map(math.isnan, point)) else [_rounded(value) for value in point]
-                for point in face.landmarks.tolist()
-            ]
-        faces.append(item)
+    faces = [face_item(face) for face in labels.faces]
     name = None if labels.scheme is None else labels.scheme.name
-    content = {"format": _FORMAT, "scheme": name, "meta": labels.meta, "faces": faces}
+    content = {"format": FORMAT, "scheme": name, "meta": labels.meta, "faces": faces}
     return json.dumps(content, indent=1, ensure_ascii=False) + "\n"
 
 
@@ -288,7 +301,12 @@ def _read_csv(text: str, wanted: LandmarkScheme | None) -> LabelFile:
                 dtype=torch.float32,
             )
         box = _box([cells.get(column, "") for column in _BOX_COLUMNS], what)
-        faces.append(FaceLabel(cells["image"], landmarks, box, _score(cells.get("score", ""), what)))
+        confidence = None
+        if points and cells.get(f"{points[0]}_confidence", "").strip():
+            values = [cells.get(f"{name}_confidence", "") for name in points]
+            confidence = torch.tensor([_number(value, f"confidence of {what}") for value in values])
+        score = _score(cells.get("score", ""), what)
+        faces.append(FaceLabel(cells["image"], landmarks, box, score, confidence))
     return LabelFile(layout, faces)
 
 
@@ -307,15 +325,29 @@ def _scheme_with(names: tuple[str, ...], wanted: LandmarkScheme | None) -> Landm
     )
 
 
+def table_header(names: Sequence[str], confidence: bool) -> list[str]:
+    """Columns of a CSV label file of a scheme's points, with or without their confidences."""
+    header = ["image", *_BOX_COLUMNS, "score", *(f"{name}_{axis}" for name in names for axis in "xy")]
+    return header + [f"{name}_confidence" for name in names if confidence]
+
+
+def table_row(face: FaceLabel, count: int, confidence: bool) -> list[str]:
+    """Cells of one face under :func:`table_header` of ``count`` points."""
+    box = [None] * 4 if face.box is None else face.box.tolist()
+    points = [None] * (2 * count) if face.landmarks is None else face.landmarks.flatten().tolist()
+    row = [face.image, *map(_cell, box), _cell(face.score), *map(_cell, points)]
+    if confidence:
+        row += [""] * count if face.confidence is None else [f"{v:.4f}" for v in face.confidence.tolist()]
+    return row
+
+
 def _csv_text(labels: LabelFile) -> str:
     names = labels.scheme.names if labels.scheme is not None else ()
+    confidence = any(face.confidence is not None for face in labels.faces)
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
-    writer.writerow(["image", *_BOX_COLUMNS, "score", *(f"{name}_{axis}" for name in names for axis in "xy")])
-    for face in labels.faces:
-        box = [None] * 4 if face.box is None else face.box.tolist()
-        points = [None] * (2 * len(names)) if face.landmarks is None else face.landmarks.flatten().tolist()
-        writer.writerow([face.image, *map(_cell, box), _cell(face.score), *map(_cell, points)])
+    writer.writerow(table_header(names, confidence))
+    writer.writerows(table_row(face, len(names), confidence) for face in labels.faces)
     return out.getvalue()
 
 

@@ -139,7 +139,7 @@ def _mark_one(
     if not faces:
         report.without_face.append(str(photo.path))
         return []
-    labels = [FaceLabel(photo.name, face.landmarks, face.box, face.score) for face in faces]
+    labels = [FaceLabel(photo.name, face.landmarks, face.box, face.score, face.confidence) for face in faces]
     report.written = write_results(photo, image, faces, labels, model, options)
     return labels
 
@@ -174,7 +174,6 @@ def write_results(
         "width": image.shape[2],
         "height": image.shape[1],
         "model": str(model.run.folder),
-        "confidence": [[round(value, 4) for value in face.confidence.tolist()] for face in faces],
     }
     overlay = result_path(photo, "png")
     with replacing(overlay) as temporary:
