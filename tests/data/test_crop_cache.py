@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import pickle
@@ -24,6 +25,7 @@ from lineament.cli.main import main
 from lineament.data import crop_cache
 from lineament.data.crop_cache import CropCache
 from lineament.data.images import write_image
+from lineament.data.loader import BatchStream
 from lineament.data.records import Record, RecordSource
 from lineament.data.registry import open_data, open_source, recognise
 from lineament.data.sample import FaceSample
@@ -408,6 +410,22 @@ def test_round_trip_of_any_shapes(
             if labelled:
                 assert torch.allclose(to_photo.apply(sample.landmarks), original.landmarks, atol=1e-3)
             assert sample.meta["photo_size"] == (original.image.shape[2], original.image.shape[1])
+
+
+def _picture(sample: FaceSample, generator: torch.Generator) -> torch.Tensor:
+    return sample.image + torch.rand(1, generator=generator)
+
+
+def test_batches_do_not_depend_on_the_number_of_workers(photos: Path, tmp_path: Path) -> None:
+    prepare(open_data(photos), tmp_path / "out", OPTIONS)
+    cache = open_data(tmp_path / "out")
+    # The first process has shards open when the others begin.
+    assert cache[0].id == cache[0].id
+    batches = [
+        list(itertools.islice(BatchStream(cache, _picture, torch.stack, 4, 0, workers=workers), 5))
+        for workers in (0, 2)
+    ]
+    assert all(torch.equal(first, second) for first, second in zip(*batches, strict=True))
 
 
 def test_labels_of_evaluations_come_along(tmp_path: Path) -> None:

@@ -8,8 +8,9 @@ aliasing, then moved bicubically. Exact: the photograph is resampled once, throu
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from lineament.data.face_box import sample_box
 from lineament.data.sample import FaceSample
-from lineament.errors import UsageError
+from lineament.errors import DataError, UsageError
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme
@@ -32,6 +33,12 @@ from lineament.methods.fabrec.augment import (
 
 Style = Literal["published", "exact"]
 Border = Literal["black", "edge", "mirror"]
+
+
+# What a box is grown by above and below on VGGFace2, in shares of its height.
+PUBLISHED_MARGINS = (0.05, 0.10)
+# Share of its side that may be missing of what is seen, where a crop was prepared by another rule.
+MISSING = 0.05
 
 
 def region_side(size: int) -> int:
@@ -116,15 +123,55 @@ class View:
 
     size: int
     crop: Literal["box", "landmarks"] = "box"
-    margins: tuple[float, float] = (0.05, 0.10)
+    margins: tuple[float, float] = PUBLISHED_MARGINS
     style: Style = "exact"
 
     def region(self, sample: FaceSample) -> Similarity:
-        """Photograph to the region that is moved."""
+        """Photograph to the region that is moved; of a crop prepared by this rule the region that it was cut around.
+
+        Raises:
+            DataError: If a crop that was prepared by another rule does not hold what is to be seen.
+        """
         points = sample.landmarks if self.crop == "landmarks" else None
-        if points is not None and len(points) > 5:
-            return named_crop("fabrec", landmarks=points, scheme=sample.scheme, size=self.size, trim=False)
-        return self.region_of_box(sample_box(sample), (sample.image.shape[-2], sample.image.shape[-1]))
+        by_landmarks = points is not None and len(points) > 5
+        rule = sample.meta.get("crop_rule")
+        if rule is not None and self._cut_already(rule, by_landmarks):
+            side = region_side(self.size)
+            return Similarity.window(torch.tensor(rule["region"], dtype=torch.float64), (side, side))
+        if by_landmarks:
+            assert points is not None
+            region = named_crop("fabrec", landmarks=points, scheme=sample.scheme, size=self.size, trim=False)
+        else:
+            height, width = sample.image.shape[-2:]
+            region = self.region_of_box(sample_box(sample), (height, width))
+        if rule is not None:
+            self._check_covered(sample, region)
+        return region
+
+    def _cut_already(self, rule: Mapping[str, Any], by_landmarks: bool) -> bool:
+        """Say whether a prepared crop was cut around the very region of this view."""
+        if rule["crop"] != "fabrec" or (rule["cut_by"] not in ("box", "landmarks 5")) != by_landmarks:
+            return False
+        return by_landmarks or tuple(rule["margins"] or PUBLISHED_MARGINS) == tuple(self.margins)
+
+    def _check_covered(self, sample: FaceSample, region: Similarity) -> None:
+        """Refuse a prepared crop that ends where the photograph goes on and the face is to be seen."""
+        height, width = sample.image.shape[-2:]
+        edges = torch.tensor([-0.5, -0.5, self.size - 0.5, self.size - 0.5], dtype=torch.float64)
+        seen = self.inner(region).inverse().apply_box(edges)
+        photo_width, photo_height = sample.meta["photo_size"]
+        photo = torch.tensor([-0.5, -0.5, photo_width - 0.5, photo_height - 0.5], dtype=torch.float64)
+        to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"], dtype=torch.float64))
+        limits = to_photo.inverse().apply_box(photo)
+        before = (torch.maximum(seen[:2], limits[:2]) + 0.5).neg()
+        behind = torch.minimum(seen[2:], limits[2:]) + 0.5 - torch.tensor([width, height])
+        missing = float(torch.cat([before, behind]).max() / (seen[2:] - seen[:2]).max())
+        if missing > MISSING:
+            rule = sample.meta["crop_rule"]["crop"]
+            raise DataError(
+                f"the crop {sample.id} was cut by the rule {rule!r} and lacks {missing:.0%} of what 3FabRec sees of "
+                "the face: prepare the photographs with --crop fabrec."
+            )
 
     def region_of_box(self, box: Tensor, image_size: tuple[int, int]) -> Similarity:
         """Photograph of height and width ``image_size`` to the region around a box ``[4]``."""
