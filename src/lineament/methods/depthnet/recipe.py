@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from lineament.data.keypoint_depth import collect, keypoint_record
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
+from lineament.methods.depthnet.critic_step import critic_losses, penalty
 from lineament.methods.depthnet.evaluate import score_pairs
-from lineament.methods.depthnet.loss import critic_loss, generator_loss, gradient_penalty, keypoint_loss
+from lineament.methods.depthnet.loss import keypoint_loss
 from lineament.methods.depthnet.model import (
     CRITIC_WIDTHS,
     WIDTHS,
@@ -162,30 +163,23 @@ class DepthNetRecipe(Recipe[DepthNetConfig]):
         values = {"keypoint": keypoint}
         if c.critic:
             # Scored in every step: the critic's batch norms follow these scores too.
-            values["adversarial"] = generator_loss(networks["critic"](critic_input(depth, source)))
+            assert real_depth is not None
+            critic, real = networks["critic"], critic_input(real_depth, source)
+            losses = critic_losses(critic, real, critic_input(depth, source))
+            values |= {"adversarial": losses.adversarial, "critic": losses.difference}
             if done % c.critic_every == 0:
-                loss = loss + values["adversarial"]
+                loss = loss + losses.adversarial
         update(loss, "generator")
         if c.critic:
-            assert real_depth is not None
-            values |= self._critic_step(networks["critic"], source, real_depth, depth.detach(), update)
+            update(losses.difference, "critic")
+            # The two scores whose difference that is.
+            values["critic_fake"] = -losses.adversarial
+            values["critic_real"] = values["critic_fake"] - losses.difference
+            if c.penalty:
+                weighted = penalty(critic, real, c.penalty)
+                update(weighted, "critic")
+                values["penalty"] = weighted / c.penalty
         return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
-
-    def _critic_step(
-        self, critic: nn.Module, source: Tensor, real_depth: Tensor, fake_depth: Tensor, update: Update
-    ) -> dict[str, Tensor]:
-        real = critic_input(real_depth, source)
-        # Two passes and not one over both: each has batch norms of its own.
-        real_score = critic(real)
-        fake_score = critic(critic_input(fake_depth, source))
-        difference = critic_loss(real_score, fake_score)
-        update(difference, "critic")
-        values = {"critic": difference, "critic_real": real_score.mean(), "critic_fake": fake_score.mean()}
-        if self.config.penalty:
-            penalty = gradient_penalty(critic, real)
-            update(self.config.penalty * penalty, "critic")
-            values["penalty"] = penalty
-        return values
 
     def predictor(self, networks: dict[str, nn.Module]) -> DepthPredictor:
         """Networks of this recipe as a predictor."""
