@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from torch import Tensor
 from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
-from lineament.faces.keypoints import FaceLabel, read_keypoints
+from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.pipeline.load import LandmarkModel
@@ -48,7 +49,9 @@ def points_from_file(path: Path, name: str, size: tuple[int, int]) -> FacePoints
     Raises:
         DataError: If it cannot be read, holds no face of the picture, lacks points, or they lie outside.
     """
-    labels = read_keypoints(path)
+    # A folder's photographs share one file, of which each takes a line.
+    changed = path.stat().st_mtime_ns if path.is_file() else 0
+    labels = _read_labels(path, changed)
     marked = [face for face in labels.faces if face.landmarks is not None]
     if not marked or labels.scheme is None:
         raise DataError(f"{path} holds no keypoints.")
@@ -65,6 +68,11 @@ def points_from_file(path: Path, name: str, size: tuple[int, int]) -> FacePoints
         ) from error
     check_points(points, size, str(path))
     return FacePoints(points.float(), f"read from {path}")
+
+
+@lru_cache(maxsize=2)
+def _read_labels(path: Path, changed: int) -> LabelFile:
+    return read_keypoints(path)
 
 
 def _extent(face: FaceLabel) -> float:
