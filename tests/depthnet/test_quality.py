@@ -1,7 +1,7 @@
-"""The modern recipe beside the published ones on held-out heads, three seeds; minutes, so not in the fast suite.
+"""The orderings of the quality table on held-out people, three seeds; run with `pytest -m slow -s`.
 
-The scores of all three are printed (`pytest -m slow -s`); the critic overtakes the runs without one
-between 600 and 1,500 steps, so their order is not asserted here.
+Nine trainings of 2,000 steps: about 5 minutes on one free core, and up to 15 on a busy machine. Each score and
+the means are printed. The same table at other steps: docs/methods/depthnet.md.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 
 register_all()
-STEPS, SEEDS, TRAINING_FACES = 600, (0, 1, 2), 4000
+STEPS, SEEDS, TRAINING_FACES = 2000, (0, 1, 2), 4000
 WITHOUT_CRITIC = "depthnet-exp1.lamb1.sd5.nogan.sigma0.fixm"
 WITH_CRITIC = "depthnet-exp1.lamb1.sd5.wgan.dnorm0.1.sigma0.fixm"
 MODERN = "depthnet-modern"
@@ -34,11 +34,12 @@ def world(packs: Path, split: str) -> KeypointFaces:
 
 
 @pytest.mark.slow
-def test_modern_beats_the_critic_on_held_out_ict_heads(packs: Path, tmp_path: Path):
+def test_the_critic_helps_the_depth_and_modern_beats_it_on_held_out_ict_heads(packs: Path, tmp_path: Path):
     faces, test = world(packs, "train"), collect(world(packs, "test"))
     assert len(test) == 225
     options = LoopOptions(device="cpu", progress=False, report=False)
-    means: dict[str, tuple[float, float]] = {}
+    depth_corr: dict[str, torch.Tensor] = {}
+    error: dict[str, torch.Tensor] = {}
     for name in (WITHOUT_CRITIC, WITH_CRITIC, MODERN):
         scores: list[PairScores] = []
         for seed in SEEDS:
@@ -46,9 +47,15 @@ def test_modern_beats_the_critic_on_held_out_ict_heads(packs: Path, tmp_path: Pa
             recipe = cls(cls.config_class(steps=STEPS, seed=seed, checkpoint_every=STEPS, evaluate_count=6))
             run = train(recipe, faces, tmp_path / f"{name}-{seed}", options=options)
             scores.append(score_pairs(load_depth(run.folder), test))
-        corr = torch.tensor([each.depth_corr() for each in scores])
-        error = torch.tensor([each.keypoint_error()[0] for each in scores])
-        means[name] = (float(corr.mean()), float(error.mean()))
-        print(f"{name}: DepthCorr {[round(float(c), 2) for c in corr]}, keypoint error {error.tolist()}")
-    assert means[MODERN][0] > max(means[WITH_CRITIC][0], means[WITHOUT_CRITIC][0])
-    assert means[MODERN][1] < 0.5 * means[WITH_CRITIC][1]
+        depth_corr[name] = torch.tensor([each.depth_corr() for each in scores])
+        error[name] = torch.tensor([each.keypoint_error()[0] for each in scores])
+        print(
+            f"{name}, {STEPS} steps: DepthCorr {depth_corr[name].mean():.2f} {depth_corr[name].tolist()}, "
+            f"keypoint error {error[name].mean():.3g} {error[name].tolist()}"
+        )
+    # The paper's order: the critic is far above none ...
+    assert depth_corr[WITH_CRITIC].mean() > depth_corr[WITHOUT_CRITIC].mean() + 10
+    # ... and pays for it with the keypoints. Modern beats its depth in every seed, at half its keypoint error.
+    assert error[WITH_CRITIC].mean() > error[WITHOUT_CRITIC].mean()
+    assert depth_corr[MODERN].min() > depth_corr[WITH_CRITIC].max()
+    assert error[MODERN].mean() <= 0.5 * error[WITH_CRITIC].mean()
