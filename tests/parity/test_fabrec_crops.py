@@ -5,14 +5,19 @@ from __future__ import annotations
 import math
 from pathlib import Path
 
+import pytest
 import torch
-from tests.parity.fabrec_goldens import as_image, recorded, same
+from tests.parity.fabrec_goldens import as_image, assert_files_read, recorded, same
 from torch import Tensor
 
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import LandmarkScheme, scheme
+from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
 from lineament.methods.fabrec.crop import View, cut_region, level_eyes, region_offset, region_side
+
+# The recorded files these tests compare with, every number of them.
+FILES = ("crops_aug*",)
 
 # AFLW with ears: brows, eyes, left ear, nose, right ear, mouth, chin.
 MIRROR_21 = (5, 4, 3, 2, 1, 0, 11, 10, 9, 8, 7, 6, 16, 15, 14, 13, 12, 19, 18, 17, 20)
@@ -28,6 +33,12 @@ def size_of(side: int) -> int:
     return next(size for size in range(side) if region_side(size) == side)
 
 
+def corners(region: Similarity, side: int) -> Tensor:
+    """Corners of a region in the photograph, counted from the corner of its first pixel."""
+    edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
+    return region.inverse().apply_box(edges) + 0.5
+
+
 def same_pixels(found: Tensor, expected: Tensor) -> None:
     """Within one step of 8 bits: libraries round differently."""
     assert ((255 * found).round() - 255 * as_image(expected)).abs().max() <= 1.001
@@ -41,13 +52,30 @@ def test_box_crops(goldens: Path):
         assert keys
         for key in keys:
             view = View(size, "box", (0.20, 0.12), "published")
-            region = view.region_of_box(golden[key].double() - 0.5, (image.shape[1], image.shape[2]))
+            image_size = (image.shape[1], image.shape[2])
+            region = view.region_of_box(golden[key].double() - 0.5, image_size)
+            same(corners(region, side), golden[f"{key}_tlbr"], 1e-6)
+            # The grown box alone leads to the same region, whose corners are cut to whole pixels toward zero; around a
+            # tiny box it is the whole picture.
+            grown = View(size, "box", (0.0, 0.0), "published")
+            same(
+                corners(grown.region_of_box(golden[f"{key}_ext"].double() - 0.5, image_size), side),
+                golden[f"{key}_tlbr"],
+                1e-6,
+            )
+            box = golden[f"{key}_ext"].double()
+            half = 0.5 * side / size * (box[2:] - box[:2]).max()
+            middle = 0.5 * (box[2:] + box[:2])
+            same(torch.cat([middle - half, middle + half]), golden[f"{key}_roi"], 1e-4)
+            if (golden[key][2:] - golden[key][:2]).min() >= 10:
+                assert torch.equal(golden[f"{key}_roi"].trunc().long(), golden[f"{key}_tlbr"])
             for border in ("black", "edge", "mirror"):
                 same_pixels(cut_region(image, region, side, border), golden[f"{key}_{border}"])
             placed = published_points(golden[f"{key}_lms_in"].double(), region)
             same(placed, golden[f"{key}_lms"], 1e-4)
             shift = torch.tensor([0.5 * (1.0 - s) for s in region.axis_scales], dtype=torch.float64)
             back = region.inverse().apply(golden[f"{key}_lms"].double() - shift)
+            same(back, golden[f"{key}_lms_inv"], 2e-4)
             same(back, golden[f"{key}_lms_in"], 2e-4)
 
 
@@ -63,8 +91,7 @@ def test_landmark_crops(goldens: Path):
             if key.endswith("_1"):
                 picture, points = level_eyes(image, points, kind)
             region = named_crop("fabrec", landmarks=points, scheme=kind, size=size_of(side), trim=False)
-            edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
-            same(region.inverse().apply_box(edges) + 0.5, golden[f"{key}_tlbr"], 1e-6)
+            same(corners(region, side), golden[f"{key}_tlbr"], 1e-6)
             same(published_points(points.double(), region), golden[f"{key}_out"], 1e-4)
             same_pixels(cut_region(picture, region, side), golden[f"{key}_img"])
 
@@ -114,3 +141,7 @@ def test_mirrors(goldens: Path):
         for count in counts:
             found = published_mirror(golden[f"flip{count}_in"], layout(count), int(golden["roi_size"]))
             same(found, golden[f"flip{count}_out"], 1e-4)
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_files_read(request, goldens, FILES)

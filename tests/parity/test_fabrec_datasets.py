@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
 import torch
-from tests.parity.fabrec_goldens import as_image, recorded, same
+from tests.parity.fabrec_goldens import Golden, as_image, assert_files_read, recorded, same
 from torch import Tensor
 
 from lineament.data.sample import FaceSample
@@ -14,6 +15,9 @@ from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
 from lineament.methods.fabrec.model import normalise_images
+
+# The recorded files these tests compare with, every number of them.
+FILES = ("datasets*",)
 
 # Of the boxes of each set: growth above and below.
 MARGINS = {"wflw": (0.0, 0.10), "w300": (0.20, 0.12)}
@@ -26,7 +30,7 @@ def sample_of(image: Tensor, box: Tensor | None, points: Tensor | None) -> FaceS
     return FaceSample("golden", as_image(image), edges, points, layout)
 
 
-def whole_samples(golden: dict[str, Tensor]) -> list[tuple[str, FaceSample, View]]:
+def whole_samples(golden: Golden) -> list[tuple[str, FaceSample, View]]:
     """Recorded name, sample and view of every sample recorded in full, from a picture stored as it was read."""
     found = []
     for key in (k.removesuffix("_image") for k in golden if k.endswith("_image")):
@@ -92,3 +96,7 @@ def test_unlabelled_samples(goldens: Path):
                 errors.append(float((normalise_images(picture) - expected).abs().max()))
             # JPEG: within three steps of 8 bits; which of the pictures was kept is not told.
             assert min(errors) <= 3.01 / 255, key
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_files_read(request, goldens, FILES)

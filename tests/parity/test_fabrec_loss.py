@@ -7,18 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.parity.fabrec_goldens import as_image, as_input, recorded, same
+from tests.parity.fabrec_goldens import as_image, as_input, assert_files_read, recorded, same
 from torch import Tensor
 
-from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.evaluate import (
-    eight_bits,
-    inner_and_outline,
-    published_curve,
-    published_errors,
-    similarity,
-)
-from lineament.methods.fabrec.figures import tile_pictures
+from lineament.faces.schemes import convert_points, scheme
+from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
+from lineament.methods.fabrec.figures import heatmap_overlay, tile_pictures
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.loss import (
     contrast_structure,
@@ -28,6 +22,16 @@ from lineament.methods.fabrec.loss import (
     window_means,
 )
 from lineament.methods.fabrec.model import to_pictures
+from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
+from lineament.metrics.reconstruction import (
+    eight_bits,
+    error_around_landmarks,
+    quality_at_landmarks,
+    similarity,
+)
+
+# The recorded files these tests compare with, every number of them.
+FILES = ("ssim*", "metrics*")
 
 
 def dense_contrast_structure(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
@@ -126,10 +130,12 @@ def test_errors_curves_and_parts(goldens: Path):
                 inner, outline = inner_and_outline(errors, scheme(count))
                 same(inner, golden[f"nme_inner_{name}"], 1e-4)
                 same(outline, golden[f"nme_outer_{name}"], 1e-4)
-            curve = published_curve(expected.double().mean(1))
-            same(torch.from_numpy(curve.curve), golden[f"ced_{name}"], 1e-6)
-            assert abs(curve.area - float(golden[f"auc_{name}"])) < 1e-6
-            assert abs(curve.failure_rate - float(golden[f"fr_{name}"])) < 1e-6
+            per_face = expected.double().mean(1)
+            curve = cumulative_curve(per_face, 10.0, len(golden[f"ced_{name}"]))[1]
+            same(curve, golden[f"ced_{name}"], 1e-6)
+            area = area_under_curve(per_face, 10.0, "published")
+            assert abs(area - float(golden[f"auc_{name}"])) < 1e-6
+            assert abs(failure_rate(per_face, 10.0) - float(golden[f"fr_{name}"])) < 1e-6
 
 
 def test_displayed_pictures(goldens: Path):
@@ -146,3 +152,36 @@ def test_displayed_pictures(goldens: Path):
             rows.append([next(p for p in [*pictures, white] if torch.equal(p, window)) for window in windows])
         assert torch.equal(rows[0][0], pictures[0])
         assert torch.equal(tile_pictures(rows), grid)
+
+
+def test_98_points_as_68(goldens: Path):
+    for _, golden in recorded(goldens, "metrics*"):
+        same(convert_points(golden["lm98"], "98", "68"), golden["lm98_to_68"], 1e-6)
+
+
+def test_pictures_at_landmarks(goldens: Path):
+    for _, golden in recorded(goldens, "metrics*"):
+        # Networks see and return pictures without their means.
+        shown = [to_pictures(as_input(golden[key])) for key in ("im_a", "im_b")]
+        for i, (picture, made) in enumerate(zip(*shown, strict=True)):
+            points = golden["im_lms"][i]
+            found = quality_at_landmarks(picture, made, points)
+            same(found.similarity, golden["lm_ssim"][i], 1e-6)
+            same(found.correlation, golden["lm_ncc"][i], 1e-6)
+            # The recording divides by the number of channels twice.
+            error = error_around_landmarks(picture, made, points) / 3
+            assert error == pytest.approx(float(golden["lm_recon_err"][i]), rel=1e-5)
+
+
+def test_heatmaps_over_a_picture(goldens: Path):
+    for _, golden in recorded(goldens, "metrics*"):
+        side = golden["overlay"].shape[0]
+        # The first landmark, in a heatmap of half the size of the first picture.
+        heatmaps = draw_heatmaps(golden["hm_lms"][:1], side, side // 2, style="published")
+        shown = torch.from_numpy(eight_bits(to_pictures(as_input(golden["im_a"][0]))))
+        found = torch.from_numpy(eight_bits(heatmap_overlay(as_image(shown), heatmaps)))
+        assert (found.int() - golden["overlay"].int()).abs().max() <= 1
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_files_read(request, goldens, FILES)

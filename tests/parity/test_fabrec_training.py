@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.parity.fabrec_goldens import as_input, filled, recorded, same
+from tests.parity.fabrec_goldens import Golden, as_image, as_input, assert_files_read, filled, recorded, same
 from torch import Tensor, nn
 
 from lineament.methods.fabrec.evaluate import published_errors
@@ -17,6 +17,9 @@ from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
 from lineament.training.distributed import make_fabric
 from lineament.training.update import GradientUpdate
+
+# The recorded files these tests compare with, every number of them.
+FILES = ("unsup_stage*", "landmark_step_*")
 
 # What each stage adds to the one before.
 STAGES = {"1": {"gan_from": -1, "structure_from": -1}, "2": {"structure_from": -1}, "3": {}}
@@ -47,7 +50,7 @@ class Watching(GradientUpdate):
         super().step(*optimisers)
 
 
-def assert_same_states(model: nn.Module, golden: dict[str, Tensor], rate: float, judge_rate: float) -> None:
+def assert_same_states(model: nn.Module, golden: Golden, rate: float, judge_rate: float) -> None:
     """Every parameter within twice the steps of Adam that noise may turn round, every statistic within 4e-4."""
     state = model.state_dict()
     for key in (k for k in golden if k.startswith("after_")):
@@ -83,7 +86,7 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         for each in (update.lengths, codes, scores):
             each.clear()
         values = recipe.step(
-            networks, {"image": as_input(pictures[step]), "noise": golden["z_real"][step]}, update
+            networks, {"image": as_image(pictures[step]), "noise": golden["z_real"][step]}, update
         )
         for key, name in LOSSES.items():
             expected = float(golden[key][step])
@@ -96,15 +99,15 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         near = 1e-5 if step == 0 else 5e-3
         assert float(codes[0].mean()) == pytest.approx(float(golden["z_recon_mean"][step]), abs=near)
         assert float(codes[0].std()) == pytest.approx(float(golden["z_recon_std"][step]), abs=near)
+        judged, similar = float(golden["err_real"][step]), float(golden["ssim_torch"][step])
+        assert ("image_discriminator" in values) == (judged == judged)
+        assert ("structure" in values) == (similar == similar)
         if "image_discriminator" in values:
             # Real pictures are judged first.
-            judged = float(golden["err_real"][step])
             assert float(scores[0].mean()) == pytest.approx(judged, abs=1e-5 if step == 0 else 0.02)
         if "structure" in values:
-            similar = 60 * float(values["structure"])
-            assert similar == pytest.approx(
-                float(golden["ssim_torch"][step]), rel=1e-5 if step == 0 else 5e-4
-            )
+            weighted = 60 * float(values["structure"])
+            assert weighted == pytest.approx(similar, rel=1e-5 if step == 0 else 5e-4)
         stepped = {PREFIXES[name] for name in update.lengths}
         assert stepped == {prefix for prefix, when in norms if when == step}
         for name, length in update.lengths.items():
@@ -141,7 +144,7 @@ def test_landmark_steps(goldens: Path, which: str):
         if tuned or step == 0:
             pixels = float(pixel_loss(images, reconstruct(networks, images)))
         assert pixels == pytest.approx(float(golden["loss_recon"][step]), rel=1e-5)
-        values = recipe.step(networks, {"image": images, "points": points}, update)
+        values = recipe.step(networks, {"image": as_image(golden["image_u8"]), "points": points}, update)
         assert float(values["loss"]) == pytest.approx(float(golden["loss_lms"][step]), rel=1e-5)
         for name, length in update.lengths.items():
             expected = float(golden[f"gradnorm_{PREFIXES[name]}"][step])
@@ -162,3 +165,7 @@ def test_landmark_steps(goldens: Path, which: str):
     assert equal.double().mean() >= 0.95
     errors = published_errors(found, points.double(), size=size)
     same(errors[equal], golden["nme_after"][equal], 1e-3)
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_files_read(request, goldens, FILES)

@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+# Thresholds at which the published rule reads the cumulative curve.
+PUBLISHED_THRESHOLDS = 50
+
+# How the area under the cumulative curve is taken.
+AreaRule = Literal["exact", "published"]
 
 
 def point_distances(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -85,10 +93,17 @@ def cumulative_curve(errors: Tensor, limit: float = 0.1, steps: int = 101) -> tu
     return thresholds, share
 
 
-def area_under_curve(errors: Tensor, limit: float = 0.1) -> float:
+def area_under_curve(errors: Tensor, limit: float = 0.1, rule: AreaRule = "exact") -> float:
     """Area under the cumulative error distribution up to ``limit``, divided by ``limit``: 1 is perfect.
 
-    The distribution is a step function, so the area is exact: each face adds max(0, limit - error) / limit.
+    Args:
+        errors: ``[N]`` normalised errors; NaN counts as a failure.
+        limit: Largest error that counts.
+        rule: ``exact``: the distribution is a step function, so each face adds max(0, limit - error) / limit.
+            ``published``: the mean of the curve at 50 thresholds from 0 to ``limit``, as 3FabRec takes it. The first of
+            them is zero, so that landmarks that are not exactly right get at most 0.98.
     """
+    if rule == "published":
+        return float(cumulative_curve(errors.double(), limit, PUBLISHED_THRESHOLDS)[1].mean())
     inside = (limit - errors.double()).clamp(min=0) / limit
     return float(torch.nan_to_num(inside, nan=0.0).mean())

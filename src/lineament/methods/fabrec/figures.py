@@ -20,14 +20,10 @@ from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.faces.schemes import LandmarkScheme
 from lineament.methods.fabrec.crop import View
-from lineament.methods.fabrec.evaluate import (
-    pixel_error,
-    prepare_pictures,
-    reconstruct_pictures,
-    similarity,
-)
+from lineament.methods.fabrec.evaluate import prepare_pictures, reconstruct_pictures
 from lineament.methods.fabrec.loss import WINDOW, contrast_structure
 from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_pictures
+from lineament.metrics.reconstruction import pixel_error, similarity
 
 if TYPE_CHECKING:
     from lineament.methods.fabrec.landmarks import LandmarkPredictor
@@ -78,10 +74,10 @@ def heatmap_overlay(picture: Tensor, heatmaps: Tensor, opacity: float = OPACITY)
         heatmaps: ``[K, h, h]`` raw.
         opacity: Weight of the colours.
     """
-    collapsed = heatmaps.amax(0).clamp(0, 1)
-    large = F.interpolate(collapsed[None, None], picture.shape[-2:], mode="bicubic", align_corners=False)
-    colours = coloured(large[0, 0].clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
-    return (picture + opacity * colours).clamp(0, 1)
+    # Cubed and coloured before they are enlarged: enlarged first, the peaks would be of another height.
+    colours = coloured(heatmaps.amax(0).clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
+    large = F.interpolate(colours[None], picture.shape[-2:], mode="bicubic", align_corners=False)[0]
+    return (picture + opacity * large).clamp(0, 1)
 
 
 def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
