@@ -19,6 +19,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "facewarp": ("facewarp", "warp one face of 80 x 80 and one of 512 x 512 over 107 triangles"),
     "synth": ("synth", "draw synthetic faces of 128 x 128"),
     "detect": ("detect", "find faces in photographs"),
+    "crops": ("crops", "prepare face crops, and read them against decoding photographs"),
     "dve": ("dve", "a training step on dense descriptors, and pair warps with landmarks"),
     "exchange-loss": ("exchange_loss", "the descriptor exchange loss, forward and backward"),
     "fabrec": ("fabrec", "3FabRec at 256 px: structural loss, a training step, landmarks"),
