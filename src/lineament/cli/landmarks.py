@@ -1,7 +1,8 @@
-"""`lineament landmarks`: puts landmarks on photographs with a trained model."""
+"""`lineament landmarks`: puts landmarks on photographs and videos with a trained model."""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,31 +15,40 @@ if TYPE_CHECKING:
     from lineament.pipeline.landmarks import LandmarkOptions, LandmarkReport
     from lineament.pipeline.load import LandmarkModel
     from lineament.pipeline.photos import Photo
+    from lineament.pipeline.video_landmarks import VideoOptions, VideoReport
 
 
 @dataclass
 class Command:
-    """Put landmarks on photographs, in pixels of the photograph.
+    """Put landmarks on photographs and videos, in pixels of the photograph or of the frame.
 
-    Writes NAME.landmarks.json, .csv, .pts and an overlay .png: beside a single photograph, and for a folder in
-    FOLDER-landmarks beside it, with landmarks.json and landmarks.csv over all its pictures. What is done is skipped.
-    Example: `lineament landmarks photo.jpg --model runs/dve-landmarks`.
+    Writes NAME.landmarks.json, .csv, .pts and an overlay .png (of a video .mp4): beside a single file, and for a folder
+    in FOLDER-landmarks beside it, with landmarks.json and landmarks.csv over all its photographs. What is done is
+    skipped. Examples: `lineament landmarks photo.jpg --model runs/marks`,
+    `lineament landmarks clip.mp4 --model runs/marks --smooth 2`.
     """
 
-    # Photographs and folders of photographs.
+    # Photographs, videos, and folders of both.
     photos: Positional[tuple[Path, ...]]
     # Run directory of a landmark model.
     model: Path
     # Folder for the results.
     out: Path | None = None
-    # Files to write besides the overlay: json, csv, pts (pts holds the best face only).
-    format: tuple[str, ...] = ("json", "csv", "pts")
-    # Label file (json or csv) with the face boxes, instead of detecting faces.
+    # Files to write besides the overlay: json, csv, pts. By default all three for photographs (pts holds the best face
+    # only), json and csv for videos, of which pts writes a folder with a file for every face in every frame.
+    format: tuple[str, ...] | None = None
+    # Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
     boxes: Path | None = None
-    # Also write NAME.tiles.png (fabrec-landmarks): input, reconstruction, heatmaps, landmarks in both.
+    # Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks in both.
     tiles: bool = False
+    # Amount of smoothing in videos: 0 none, 1 usual, more for calmer landmarks that follow later.
+    smooth: float = 1.0
+    # Search the frames of videos for faces every so many; in between faces are followed by their landmarks.
+    detect_every: int = 5
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
+    # Compute in bfloat16 (fabrec-landmarks): faster on GPUs and CPUs that have it, confidences to two digits.
+    bf16: bool = False
     # Do again what is done, replacing its files.
     overwrite: bool = False
 
@@ -47,23 +57,35 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "landmarks", arguments)
     from lineament.errors import UsageError
-    from lineament.pipeline.landmarks import LandmarkOptions, read_boxes
+    from lineament.pipeline.follow import FollowOptions
+    from lineament.pipeline.landmarks import FORMATS, LandmarkOptions, read_boxes
     from lineament.pipeline.load import load_landmarks
     from lineament.pipeline.photos import LANDMARKS, plan
+    from lineament.pipeline.video_landmarks import FORMATS as VIDEO_FORMATS
+    from lineament.pipeline.video_landmarks import VideoOptions
 
     if not command.photos:
         raise UsageError(
-            "give at least one photograph or folder: lineament landmarks PHOTO|FOLDER... --model RUN"
+            "give at least one photograph, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER... --model RUN"
         )
-    LandmarkOptions(command.format)  # an unknown format is said before anything is read
-    photos = plan(command.photos, command.out, LANDMARKS)
-    model = load_landmarks(command.model, command.device)
+    formats = command.format
+    # Wrong words and numbers are said before anything is read.
+    LandmarkOptions(FORMATS if formats is None else formats)
+    following = FollowOptions(command.smooth, command.detect_every)
+    files = plan(command.photos, command.out, LANDMARKS, videos=True)
+    videos = [file for file in files if file.is_video]
+    photos = [file for file in files if not file.is_video]
+    if videos and command.boxes:
+        raise UsageError(f"--boxes is for photographs: the faces of {videos[0].path} are detected.")
+    model = load_landmarks(command.model, command.device, bf16=command.bf16)
     boxes = read_boxes(command.boxes) if command.boxes else None
-    options = LandmarkOptions(command.format, boxes, command.overwrite, command.tiles)
-    single = len(photos) == 1 and not command.photos[0].is_dir()
-    if single:
-        return _one(model, photos[0], options)
-    return _many(model, photos, options)
+    options = LandmarkOptions(formats or FORMATS, boxes, command.overwrite, command.tiles)
+    video_options = VideoOptions(formats or VIDEO_FORMATS, following, command.overwrite)
+    if len(files) == 1 and not command.photos[0].is_dir():
+        return _one_video(model, videos[0], video_options) if videos else _one(model, photos[0], options)
+    codes = [_many(model, photos, options)] if photos else []
+    codes += [_many_videos(model, videos, video_options)] if videos else []
+    return min(codes)
 
 
 def _one(model: LandmarkModel, photo: Photo, options: LandmarkOptions) -> int:
@@ -98,3 +120,38 @@ def _many(model: LandmarkModel, photos: list[Photo], options: LandmarkOptions) -
         written = write_tables(photos, report, model, folder, options.formats)
         print(f"wrote {folder}: results per picture{''.join(f', {path.name}' for path in written)}")
     return 0 if report.faces else 1
+
+
+def _one_video(model: LandmarkModel, video: Photo, options: VideoOptions) -> int:
+    from lineament.pipeline.progress import progress
+    from lineament.pipeline.video_landmarks import mark_video
+
+    _tell(video, mark_video(model, video, options, progress))
+    return 0
+
+
+def _many_videos(model: LandmarkModel, videos: list[Photo], options: VideoOptions) -> int:
+    from lineament.errors import DataError
+    from lineament.pipeline.progress import progress
+    from lineament.pipeline.video_landmarks import mark_video
+
+    done = 0
+    for video in videos:
+        try:
+            _tell(video, mark_video(model, video, options, progress))
+            done += 1
+        except DataError as error:
+            print(f"left out: {error}", file=sys.stderr)
+    print(f"{done} of {len(videos)} videos done.")
+    return 0 if done else 1
+
+
+def _tell(video: Photo, report: VideoReport) -> None:
+    files = ", ".join(str(path) for path in report.written)
+    if report.skipped:
+        print(f"{video.path}: done before, see {files}")
+        return
+    if report.problem:
+        print(f"{video.path}: {report.problem}; what could be read was used.", file=sys.stderr)
+    people = "1 person" if report.people == 1 else f"{report.people} people"
+    print(f"{video.path}: {report.faces} faces of {people} in {report.frames} frames; wrote {files}")

@@ -171,13 +171,16 @@ class LandmarkModel(DescriptorModel):
             yield path, self(path)
 
 
-def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> DescriptorModel:
+def load(
+    run: str | Path, device: str = "cpu", *, detector: str = "mtcnn", bf16: bool = False
+) -> DescriptorModel:
     """Load a trained run.
 
     Args:
         run: Run directory of ``lineament train`` or ``lineament import``.
         device: Where the networks run, ``cpu`` or ``cuda``.
         detector: Finds faces in photographs, ``mtcnn`` or ``lbp``.
+        bf16: Compute heatmaps of fabrec in bfloat16.
 
     Returns:
         For a run of ``dve-landmarks`` or ``fabrec-landmarks`` a :class:`LandmarkModel`, whose
@@ -187,7 +190,7 @@ def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> De
     Raises:
         LineamentError: If there is no such run.
         CheckpointError: If its checkpoint is damaged or of a method that answers no photographs.
-        UsageError: If the device is not there.
+        UsageError: If the device is not there, or bfloat16 is asked of another method.
     """
     from lineament.methods import register_all
 
@@ -204,19 +207,23 @@ def load(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> De
         # It builds on this module.
         from lineament.pipeline.load_fabrec import FabrecModel
 
-        return FabrecModel(opened, device, detector)
+        return FabrecModel(opened, device, detector, bf16)
+    if bf16:
+        raise UsageError(f"bf16 is for fabrec-landmarks, not for {opened.recipe}.")
     # The published regressors have recipes of their own: dve-landmarks-mafl and so on.
     model = LandmarkModel if opened.recipe.startswith("dve-landmarks") else DescriptorModel
     return model(opened, device, detector)
 
 
-def load_landmarks(run: str | Path, device: str = "cpu", *, detector: str = "mtcnn") -> LandmarkModel:
+def load_landmarks(
+    run: str | Path, device: str = "cpu", *, detector: str = "mtcnn", bf16: bool = False
+) -> LandmarkModel:
     """Load a run that must predict landmarks; see :func:`load`.
 
     Raises:
         UsageError: If the run has descriptors only.
     """
-    model = load(run, device, detector=detector)
+    model = load(run, device, detector=detector, bf16=bf16)
     if not isinstance(model, LandmarkModel):
         model(torch.zeros(3, 1, 1))
     assert isinstance(model, LandmarkModel)

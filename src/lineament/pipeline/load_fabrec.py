@@ -21,7 +21,7 @@ class FabrecModel(LandmarkModel):
     Its confidences are the heights of the heatmaps' peaks, 1 where a heatmap looks as in training.
     """
 
-    def __init__(self, run: Run, device: str = "cpu", detector: str = "mtcnn") -> None:
+    def __init__(self, run: Run, device: str = "cpu", detector: str = "mtcnn", bf16: bool = False) -> None:
         # Not the parent's: that builds a network of descriptors.
         if run.recipe not in ("fabrec-landmarks", "fabrec-supervised"):
             raise UsageError(
@@ -32,7 +32,8 @@ class FabrecModel(LandmarkModel):
         self.device = torch.device(device)
         recipe: Any = run.build_recipe()
         networks = {name: network.to(self.device) for name, network in run.load_networks().items()}
-        self.predictor = LandmarkPredictor(recipe.config, networks)  # type: ignore[assignment]
+        dtype = torch.bfloat16 if bf16 else torch.float32
+        self.predictor = LandmarkPredictor(recipe.config, networks, dtype)  # type: ignore[assignment]
         self.scheme = self.predictor.scheme
         self.detector = make_detector(detector)
 

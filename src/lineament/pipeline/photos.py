@@ -6,13 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lineament.data.images import list_images
+from lineament.data.images import IMAGE_SUFFIXES, list_images
+from lineament.data.video import VIDEO_SUFFIXES, is_video, list_videos
 from lineament.errors import DataError, UsageError
 
 FACES = ".faces"
 LANDMARKS = ".landmarks"
 # Pictures that earlier runs drew; they are no photographs.
 OVERLAYS = (".faces.png", ".landmarks.png", ".match.png", ".turn.png", ".onto.png", ".depth.png")
+OVERLAY_VIDEOS = (".landmarks.mp4", ".turn.mp4")
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,25 @@ class Photo:
         return self.folder / (self.name + self.mark)
 
     @property
+    def is_video(self) -> bool:
+        """Whether it is a video by its ending."""
+        return is_video(self.path)
+
+    @property
     def json(self) -> Path:
         """The file that is written last: where it exists, the photograph is done."""
         return self.stem.with_name(self.stem.name + ".json")
 
 
-def plan(inputs: Sequence[Path], out: Path | None = None, mark: str = FACES) -> list[Photo]:
+def plan(
+    inputs: Sequence[Path], out: Path | None = None, mark: str = FACES, videos: bool = False
+) -> list[Photo]:
     """List the photographs of files and folders and decide where results go.
 
     Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
     folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
-    Other marks than ``.faces`` replace that word everywhere.
+    Other marks than ``.faces`` replace that word everywhere. With ``videos`` the videos of folders follow their
+    photographs.
 
     Raises:
         DataError: If an input does not exist, or a folder holds no picture.
@@ -65,7 +75,7 @@ def plan(inputs: Sequence[Path], out: Path | None = None, mark: str = FACES) -> 
                 raise UsageError(f"there is no place beside {here} for the results: say where with --out.")
             folder = out or here.with_name(f"{here.name}-{mark.strip('.')}")
             # Overlays of earlier runs are pictures too, but not photographs.
-            paths = [path for path in list_images(given) if not path.name.endswith(OVERLAYS)]
+            paths = _listed(given, videos)
             if folder.resolve() != here:
                 paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
             if not paths:
@@ -84,3 +94,18 @@ def plan(inputs: Sequence[Path], out: Path | None = None, mark: str = FACES) -> 
             if other is path:
                 photos.append(photo)
     return photos
+
+
+def _listed(folder: Path, videos: bool) -> list[Path]:
+    """Photographs of a folder and, where they are wanted, its videos; no overlays."""
+    films = [path for path in list_videos(folder) if not path.name.endswith(OVERLAY_VIDEOS)] if videos else []
+    try:
+        photos = [path for path in list_images(folder) if not path.name.endswith(OVERLAYS)]
+    except DataError as error:
+        if films:
+            return films
+        if videos:
+            endings = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
+            raise DataError(f"there is no picture in {folder} and no video: expected {endings}.") from error
+        raise
+    return photos + films

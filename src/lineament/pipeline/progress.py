@@ -16,25 +16,25 @@ class Progress(Protocol):
     """How a long piece of work shows its progress; see :func:`progress`."""
 
     def __call__(
-        self, title: str, total: int, unit: str, done: int = 0
+        self, title: str, total: int | None, unit: str, done: int = 0
     ) -> AbstractContextManager[Callable[[], None]]:
         """Begin to show progress; the value of the context is called after each thing done."""
         ...
 
 
 @contextmanager
-def silent(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[], None]]:
+def silent(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Callable[[], None]]:
     """Show nothing."""
     yield lambda: None
 
 
 @contextmanager
-def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Callable[[], None]]:
+def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterator[Callable[[], None]]:
     """Show progress on the error stream.
 
     Args:
         title: What is being done, for example ``"cropping"``.
-        total: Number of things to do in all.
+        total: Number of things to do in all, or about; None where that is not known.
         unit: What they are, for example ``"pictures"``.
         done: How many were done before.
 
@@ -68,7 +68,7 @@ def progress(title: str, total: int, unit: str, done: int = 0) -> Iterator[Calla
         yield advance
 
 
-def _lines(title: str, total: int, unit: str, done: int) -> Callable[[], None]:
+def _lines(title: str, total: int | None, unit: str, done: int) -> Callable[[], None]:
     """Print a line every few seconds: a log file shows life without filling up."""
     lock = threading.Lock()
     start = last = time.perf_counter()
@@ -83,8 +83,10 @@ def _lines(title: str, total: int, unit: str, done: int) -> Callable[[], None]:
                 return
             last = now
             rate = finished / (now - start)
-            minutes, seconds = divmod(round((total - done - finished) / rate), 60)
-        text = f"{title}: {done + finished}/{total} {unit}, {rate:.1f}/s, {minutes}:{seconds:02d} left"
-        print(text, file=sys.stderr, flush=True)
+        of, left = "", ""
+        if total is not None:
+            minutes, seconds = divmod(round(max(total - done - finished, 0) / rate), 60)
+            of, left = f"/{total}", f", {minutes}:{seconds:02d} left"
+        print(f"{title}: {done + finished}{of} {unit}, {rate:.1f}/s{left}", file=sys.stderr, flush=True)
 
     return advance

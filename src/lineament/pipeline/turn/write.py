@@ -7,13 +7,13 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import imageio.v2 as imageio
 import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from lineament.data.files import replacing, write_text
+from lineament.data.video import video_writer
 from lineament.errors import UsageError
 
 KINDS = {".png": "strip", ".mp4": "video", ".gif": "animation"}
@@ -87,22 +87,9 @@ def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
 
 
 def _write_video(path: Path, pictures: Iterable[Tensor]) -> None:
-    options = ["-metadata", f"comment={NOTE}"]
-    opened: Any = imageio.get_writer(
-        path,
-        format="FFMPEG",
-        mode="I",
-        fps=FRAMES_PER_SECOND,
-        codec="libx264",
-        quality=8,
-        macro_block_size=None,
-        output_params=options,
-    )
-    with opened as writer:
+    with video_writer(path, FRAMES_PER_SECOND, NOTE) as write:
         for picture in pictures:
-            pixels = to_bytes(picture)
-            # The codec halves the colours' resolution: sides must be even.
-            writer.append_data(pixels[: pixels.shape[0] // 2 * 2, : pixels.shape[1] // 2 * 2])
+            write(to_bytes(picture))
 
 
 def write_numbers(path: Path, numbers: dict[str, Any]) -> None:

@@ -1,0 +1,188 @@
+"""Follows the faces of a video: detection now and then, landmarks in every frame, smoothed, each person numbered."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from lineament.data.video import Frame
+from lineament.errors import UsageError
+from lineament.faces.boxes import iou, size
+from lineament.faces.detection import Detection
+from lineament.faces.one_euro import OneEuroFilter
+from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Track, Tracks
+from lineament.pipeline.load import Face
+
+# A face is lost when its mean confidence falls below this share of what it was when it was last detected.
+LOST = 0.5
+# Seconds for which a face is followed by its landmarks although the detector does not find it.
+PATIENCE = 0.5
+
+
+class FaceFinder(Protocol):
+    """What following needs of a :class:`lineament.pipeline.load.LandmarkModel`."""
+
+    def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
+        """Faces of ``[3, H, W]``."""
+        ...
+
+    def face(self, image: Tensor, place: Detection) -> Face:
+        """Landmarks of one of them."""
+        ...
+
+
+@dataclass(frozen=True)
+class FollowOptions:
+    """How to follow faces.
+
+    Attributes:
+        smooth: Amount of smoothing, 0 for none; see :class:`lineament.faces.one_euro.OneEuroFilter`.
+        detect_every: Faces are searched in every so many frames; in between, and where a face is not found for a
+            moment, its box follows from its last landmarks. 1 searches every frame.
+    """
+
+    smooth: float = 1.0
+    detect_every: int = 5
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` on numbers out of range."""
+        OneEuroFilter(self.smooth)
+        if self.detect_every < 1:
+            raise UsageError(f"faces are searched every 1 or more frames, not every {self.detect_every}.")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """One person in one frame.
+
+    Attributes:
+        person: Number, from 0, in the order of appearance.
+        face: With smoothed landmarks; its score is that of the last detection.
+        detected: Whether the detector found it in this frame.
+    """
+
+    person: int
+    face: Face
+    detected: bool
+
+
+@dataclass
+class _State:
+    """What is remembered of one person."""
+
+    track: Track
+    smoother: OneEuroFilter
+    follower: BoxFollower | None = None
+    trust: float = 0.0  # mean confidence at the last detection
+    score: float = 0.0
+    confirmed: float = 0.0  # time of the last detection
+    box: Tensor | None = None  # where the face should be in the next frame
+
+
+def follow_faces(
+    model: FaceFinder, frames: Iterable[Frame], options: FollowOptions | None = None
+) -> Iterator[tuple[Frame, list[Followed]]]:
+    """Find the landmarks of all faces in frame after frame; one frame is in memory at a time.
+
+    Args:
+        model: Finds faces and their landmarks.
+        frames: In the order of time.
+        options: How often to search and how much to smooth.
+
+    Yields:
+        Each frame with its people, in the order of their numbers.
+    """
+    options = options or FollowOptions()
+    tracks = Tracks()
+    states: dict[int, _State] = {}
+    for frame in frames:
+        followed = None if frame.index % options.detect_every == 0 else _by_landmarks(model, frame, states)
+        if followed is None:
+            followed = _by_detection(model, frame, states, tracks, options)
+        shown = {state.track.person for state, _, _ in followed}
+        for person in list(states):
+            if person not in shown:
+                states[person].box = None
+            if frame.time - states[person].track.seen > MEMORY:
+                del states[person]
+        people = [_smoothed(frame, *each) for each in followed]
+        yield frame, sorted(people, key=lambda each: each.person)
+
+
+_Found = tuple[_State, Face, bool]
+
+
+def _by_landmarks(model: FaceFinder, frame: Frame, states: dict[int, _State]) -> list[_Found] | None:
+    """Faces where their last landmarks say; None as soon as one is not there."""
+    found: list[_Found] = []
+    for state in states.values():
+        if state.box is None:
+            continue
+        face = _at(model, frame, state)
+        if face is None or any(_overlap(face.box, other.box) > 0.7 for _, other, _ in found):
+            return None
+        found.append((state, face, False))
+    for state, face, _ in found:
+        _remember(state, face, frame.time)
+    return found
+
+
+def _by_detection(
+    model: FaceFinder, frame: Frame, states: dict[int, _State], tracks: Tracks, options: FollowOptions
+) -> list[_Found]:
+    """Faces where the detector says, and for a moment those that it missed."""
+    places = model.detect(frame.image)
+    found: list[_Found] = []
+    for place, track in zip(places, tracks.assign([each.box for each in places], frame.time), strict=True):
+        state = states.setdefault(track.person, _State(track, OneEuroFilter(options.smooth)))
+        face = model.face(frame.image, place)
+        state.follower = BoxFollower.of(face.box, face.landmarks)
+        state.trust, state.score = float(face.confidence.mean()), face.score
+        state.confirmed = frame.time
+        found.append((state, face, True))
+    here = {state.track.person for state, _, _ in found}
+    for person, state in states.items():
+        if person in here or state.box is None or frame.time - state.confirmed > PATIENCE:
+            continue
+        if any(_overlap(state.box, place.box) > SAME for place in places):
+            continue
+        face_there = _at(model, frame, state)
+        if face_there is not None:
+            found.append((state, face_there, False))
+    for state, face, _ in found:
+        _remember(state, face, frame.time)
+    return found
+
+
+def _at(model: FaceFinder, frame: Frame, state: _State) -> Face | None:
+    """The face where it should be; None where it left the frame or is not believed."""
+    box = state.box
+    assert box is not None
+    height, width = frame.image.shape[-2:]
+    frame_box = box.new_tensor([-0.5, -0.5, width - 0.5, height - 0.5])
+    x, y = (0.5 * (box[:2] + box[2:])).tolist()
+    inside = -0.5 <= x <= width - 0.5 and -0.5 <= y <= height - 0.5
+    if not inside or float(size(box).min()) < 4 or bool((size(box) > 2 * size(frame_box)).any()):
+        return None
+    face = model.face(frame.image, Detection(box, state.score))
+    return face if float(face.confidence.mean()) >= LOST * state.trust else None
+
+
+def _remember(state: _State, face: Face, time: float) -> None:
+    state.track.box, state.track.seen = face.box, time
+    # The unsmoothed landmarks lead the box: smoothed ones would let a fast face slip out of it.
+    state.box = None if state.follower is None else state.follower(face.landmarks).float()
+
+
+def _smoothed(frame: Frame, state: _State, face: Face, detected: bool) -> Followed:
+    side = float(size(face.box).mean())
+    landmarks = state.smoother(face.landmarks, frame.time, side)
+    calm = Face(landmarks, face.confidence, face.box, face.score, face.scheme)
+    return Followed(state.track.person, calm, detected)
+
+
+def _overlap(first: Tensor, second: Tensor) -> float:
+    return float(iou(first[None].double(), second[None].double()))
