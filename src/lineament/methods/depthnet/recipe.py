@@ -7,7 +7,7 @@ the oldest and solve with the faulty columns of their time; ``fixm`` marks the l
 
 from __future__ import annotations
 
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -32,7 +32,7 @@ from lineament.methods.depthnet.model import (
 )
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
-from lineament.training.registry import register_recipe
+from lineament.training.variants import register_variant
 
 # 100 epochs of 3DFAW's 13,671 training faces in batches of 32 pairs.
 PUBLISHED_STEPS = 42_800
@@ -212,38 +212,6 @@ def _steps_done(network: nn.Module) -> int:
     return int(counter.num_batches_tracked)
 
 
-def variant(
-    name: str, summary: str, base: type[Recipe[Any]], module: str, **changed: Any
-) -> tuple[type, type[Recipe[Any]]]:
-    """Make and register a recipe that differs from ``base`` in the defaults of its config alone.
-
-    Returns:
-        The config and the recipe class; the module must keep both under their own names.
-    """
-    title = "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
-    parent: Any = base.config_class
-    hints = {
-        key: hint
-        for cls in reversed(parent.__mro__)
-        for key, hint in getattr(cls, "__annotations__", {}).items()
-    }
-    config = make_dataclass(
-        f"{title}Config",
-        [(key, hints[key], value) for key, value in changed.items()],
-        bases=(parent,),
-        frozen=True,
-        namespace={"__doc__": parent.__doc__, "__module__": module},
-    )
-    members = {
-        "name": name,
-        "config_class": config,
-        "summary": summary,
-        "__doc__": base.__doc__,
-        "__module__": module,
-    }
-    return config, register_recipe(type(title, (base,), members))
-
-
 _EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
     "nogan.sigma0.05": (
         "closed form as in the oldest runs (the paper's baseline)",
@@ -263,12 +231,11 @@ _EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 for _name, (_words, _changed) in _EXPERIMENTS.items():
-    for _class in variant(
+    register_variant(
+        DepthNetRecipe,
         f"depthnet-exp1.lamb1.sd5.{_name}",
         f"depth from keypoints: {_words}",
-        DepthNetRecipe,
-        __name__,
+        DepthNetRecipe.presets,
+        globals(),
         **_changed,
-    ):
-        # Worker processes find the classes by module and name.
-        globals()[_class.__name__] = _class
+    )

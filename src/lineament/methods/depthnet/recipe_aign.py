@@ -17,8 +17,9 @@ from lineament.methods.depthnet.aign import MAP_SIZE, Aign, AignPredictor, Spect
 from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import CRITIC_WIDTHS, Critic
-from lineament.methods.depthnet.recipe import published_adam, variant
+from lineament.methods.depthnet.recipe import published_adam
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.variants import register_variant
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,15 @@ def _says(scores: Tensor, *, real: bool) -> Tensor:
     return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
 
 
-for _name, _words, _changed in (
-    ("depthnet-aign.exp1.lamb100", "an adversary on 3-D points (the paper's baseline)", {}),
-    ("depthnet-aign-sn.exp1.lamb100", "as aign, with spectral norms", {"spectral": True}),
+for _name, _words, _spectral in (
+    ("depthnet-aign.exp1.lamb100", "an adversary on 3-D points (the paper's baseline)", False),
+    ("depthnet-aign-sn.exp1.lamb100", "as aign, with spectral norms", True),
 ):
-    for _class in variant(_name, f"depth from keypoints: {_words}", AignRecipe, __name__, **_changed):
-        # Worker processes find the classes by module and name.
-        globals()[_class.__name__] = _class
+    register_variant(
+        AignRecipe,
+        _name,
+        f"depth from keypoints: {_words}",
+        AignRecipe.presets,
+        globals(),
+        spectral=_spectral,
+    )

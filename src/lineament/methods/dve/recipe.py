@@ -19,9 +19,9 @@ from lineament.methods.dve.model import STRIDE, build_backbone, describe, normal
 from lineament.methods.dve.optimiser import published_optimiser
 from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.schedule import StepDecay, step_factor
-from lineament.methods.dve.variants import register_variant
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.variants import register_variant
 
 # Passes through CelebA of the published runs.
 PUBLISHED_EPOCHS = 100

@@ -13,8 +13,8 @@ from torch import nn
 
 from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
-from lineament.methods.dve.variants import register_variant
 from lineament.training.registry import register_recipe
+from lineament.training.variants import register_variant
 
 FROM_BASE = ("backbone", "channels", "luma", "exchange", "image_size", "crop", "view", "view_shift")
 EPOCHS = 50

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from lineament.methods.dve.recipe_landmarks import LandmarkRecipe
-from lineament.methods.dve.variants import register_variant
+from lineament.training.variants import register_variant
 
 BATCH = 32
 EPOCHS, LIMITED_EPOCHS = 300, 50

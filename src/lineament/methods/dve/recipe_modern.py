@@ -8,7 +8,7 @@ at equal steps.
 from __future__ import annotations
 
 from lineament.methods.dve.recipe import DveRecipe
-from lineament.methods.dve.variants import register_variant
+from lineament.training.variants import register_variant
 
 register_variant(
     DveRecipe,

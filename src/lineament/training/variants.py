@@ -31,7 +31,7 @@ def register_variant(
     """
     module = namespace["__name__"]
     parent = recipe.config_class
-    title = "".join(part.capitalize() for part in name.split("-"))
+    title = "".join(part.capitalize() for part in name.replace(".", "-").split("-"))
     hints = get_type_hints(parent)
     config = make_dataclass(
         f"{title}Config",
