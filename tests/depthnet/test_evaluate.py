@@ -21,6 +21,7 @@ from lineament.methods.depthnet.folded import FoldedNetwork
 from lineament.methods.depthnet.model import build_network
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.metrics.depth import PearsonSums, depth_correlation
+from lineament.pipeline.bench.depthnet_memory import peak_mb
 
 
 def predictor(solve="fixed") -> DepthPredictor:
@@ -111,6 +112,14 @@ def test_memory_does_not_grow_with_the_pairs():
     assert peaks[1] < 3 * peaks[0] + 2**20
 
 
+def test_keypoint_error_is_that_of_all_pairs():
+    scores = score_pairs(predictor(), random_faces(9))
+    for groups in ((None, None), ("left", "center"), ("right", None)):
+        errors = scores.pair_errors(*groups).double()
+        expected = (float(errors.mean()), float(errors.std(correction=0)))
+        assert scores.keypoint_error(*groups) == pytest.approx(expected, rel=1e-9)
+
+
 def test_figures_of_the_paper(tmp_path: Path):
     faces = random_faces(9)
     model = predictor()
@@ -121,3 +130,18 @@ def test_figures_of_the_paper(tmp_path: Path):
     drawn = evaluation_figures(models, faces, tmp_path, shown=2)
     assert [path.stem for path in drawn] == ["faces", "depths", "depth_corr", "keypoint_errors"]
     assert all(path.stat().st_size > 5000 and path.with_suffix(".json").is_file() for path in drawn)
+
+
+def test_four_million_pairs_fit_into_little_memory():
+    peak = peak_mb(2000, sources=2)
+    if peak is None:
+        pytest.skip("the peak of a process is read from /proc, which Linux alone has")
+    assert peak < 400
+
+
+@pytest.mark.slow
+def test_peak_is_that_of_the_first_sources():
+    few, all_sources = peak_mb(300, sources=2), peak_mb(300, sources=300)
+    if few is None or all_sources is None:
+        pytest.skip("the peak of a process is read from /proc, which Linux alone has")
+    assert all_sources < few + 25

@@ -15,7 +15,7 @@ from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.methods.depthnet.two_view import MIRROR, TwoViewDepthNet, upright
-from lineament.pipeline.bench.depthnet import plain_fit
+from lineament.pipeline.bench.depthnet_twin import plain_fit
 
 
 def network(damping: float = 0.05) -> TwoViewDepthNet:

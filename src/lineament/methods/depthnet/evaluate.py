@@ -6,7 +6,7 @@ Every face is a source once for each other face as target. Pairs are scored a so
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,7 +22,9 @@ from lineament.methods.depthnet.two_view import TwoViewDepthNet
 from lineament.metrics.depth import PearsonSums
 
 # Target faces scored at a time.
-CHUNK = 2048
+CHUNK = 512
+# Source faces whose errors are gathered at a time.
+ROWS = 64
 
 # Depths [n, K] of one source given a slice of the targets, and predicted affine maps or None.
 PairDepths = Callable[[int, slice], tuple[Tensor, Tensor | None]]
@@ -69,17 +71,28 @@ class PairScores:
 
     def keypoint_error(self, source: str | None = None, target: str | None = None) -> tuple[float, float]:
         """Mean and population deviation of the keypoint error over the pairs; NaN where the groups have no pair."""
-        errors = self.pair_errors(source, target).double()
-        if not len(errors):
+        count = sum(len(part) for part in self._error_parts(source, target))
+        if not count:
             return float("nan"), float("nan")
-        return float(errors.mean()), float(errors.std(correction=0))
+        mean = sum(float(part.double().sum()) for part in self._error_parts(source, target)) / count
+        squares = sum(
+            float((part.double() - mean).square().sum()) for part in self._error_parts(source, target)
+        )
+        return mean, (squares / count) ** 0.5
 
     def pair_errors(self, source: str | None = None, target: str | None = None) -> Tensor:
         """Error of each pair of the groups, in one row."""
-        rows = torch.isin(self.groups, torch.tensor(self._chosen(source)))
-        columns = torch.isin(self.groups, torch.tensor(self._chosen(target)))
-        part = self.errors[rows][:, columns].flatten()
-        return part[~part.isnan()]
+        return torch.cat([self.errors.new_empty(0), *self._error_parts(source, target)])
+
+    def _error_parts(self, source: str | None, target: str | None) -> Iterator[Tensor]:
+        """Errors of the pairs of some sources at a time: a copy of all would be most of a scoring's memory."""
+        rows, columns = (
+            torch.nonzero(torch.isin(self.groups, torch.tensor(self._chosen(name)))).flatten()
+            for name in (source, target)
+        )
+        for some in rows.split(ROWS):
+            part = self.errors[some][:, columns].flatten()
+            yield part[~part.isnan()]
 
     def _chosen(self, name: str | None) -> list[int]:
         return list(range(len(self.names))) if name is None else [self.names.index(name)]

@@ -1,26 +1,21 @@
-"""Training steps of DepthNets and the scoring of all pairs of 225 faces, with a plain twin of the slow parts.
+"""Training steps of DepthNets and the scoring of all pairs of 225 faces, beside plain twins in the same process.
 
-The twin builds the two rows per keypoint of the linear system one element at a time with gradients, and scores pair by
-pair, as the published code does. Times are the least processor time over the repeats.
+Times are processor time: median and least over the repeats, ours and the twin's in turns.
 """
 
 from __future__ import annotations
 
-import sys
+import statistics
 import time
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from lineament.data.keypoint_depth import KeypointSet
 from lineament.methods import register_all
 from lineament.methods.depthnet.evaluate import score_pairs
-from lineament.methods.depthnet.model import DepthNet, transfer
+from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.pipeline.bench.depthnet_memory import faces, peak_mb
+from lineament.pipeline.bench.depthnet_twin import plain_pair, plain_step
 from lineament.pipeline.bench.timing import Timing, report
 from lineament.training.distributed import make_fabric
 from lineament.training.registry import get_recipe
@@ -34,138 +29,75 @@ PUBLISHED_MS = {
     "wgan.dnorm0.1.learnm": 37.7,
 }
 PUBLISHED_EVALUATION_S = 227.0
-FACES, PAIRS_OF_TWIN = 225, 20
-MANY_FACES, MANY_SOURCES = 2000, 3
+FACES, PAIRS_OF_TWIN, MANY_FACES = 225, 20, 2000
 
 
-def faces(count: int, seed: int = 0) -> KeypointSet:
-    """Random faces; how fast they are scored does not depend on what they look like."""
-    generator = torch.Generator().manual_seed(seed)
-    keypoints = torch.rand(count, 66, 2, generator=generator)
-    depth = torch.randn(count, 66, generator=generator)
-    turned = tuple(("left", "center", "right")[number % 3] for number in range(count))
-    return KeypointSet(tuple(map(str, range(count))), keypoints, depth, turned, torch.full((count, 2), 128))
+def _timing(times: list[float]) -> Timing:
+    median = statistics.median(times)
+    return Timing(median, min(times), max(times), median)
 
 
-def plain_fit(source: Tensor, depth: Tensor, target: Tensor) -> Tensor:
-    """The twin: the 2 K x 8 system filled by element, inverted in single precision; result ``[B, 2, 4]``."""
-    batch, count = depth.shape
-    system = torch.zeros(batch, 2 * count, 8)
-    for b in range(batch):
-        for k in range(count):
-            for row, column in ((2 * k, 0), (2 * k + 1, 3)):
-                system[b, row, column] = source[b, k, 0]
-                system[b, row, column + 1] = source[b, k, 1]
-                system[b, row, column + 2] = depth[b, k]
-            system[b, 2 * k, 6] = 1.0
-            system[b, 2 * k + 1, 7] = 1.0
-    across = system.transpose(1, 2)
-    m = (torch.inverse(across @ system) @ (across @ target.reshape(batch, -1, 1)))[..., 0]
-    return torch.stack([m[:, [0, 1, 2, 6]], m[:, [3, 4, 5, 7]]], dim=1)
+def _in_turns(*works: tuple[Callable[[], object], int]) -> list[Timing]:
+    """Processor times in milliseconds of functions and their repeats, in turns: a busy neighbour hits all of them."""
+    times: list[list[float]] = [[] for _ in works]
+    for turn in range(-1, max(repeats for _, repeats in works)):
+        for kept, (function, repeats) in zip(times, works, strict=True):
+            if turn < repeats:
+                start = time.process_time()
+                function()
+                kept.append(1e3 * (time.process_time() - start))
+    # The first turn warms up.
+    return [_timing(kept[1:]) for kept in times]
 
 
-def _least_ms(work: Callable[[], object], repeats: int, warm_up: int = 2) -> float:
-    for _ in range(warm_up):
-        work()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        work()
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
-
-
-def _step(name: str) -> Callable[[], object]:
+def _steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
+    """A step of a recipe, and its twin, on the same batch."""
     cls = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}")
     recipe = cls(cls.config_class())
     networks = recipe.networks()
     update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
     drawn = faces(recipe.config.batch_size)
+    assert drawn.depth is not None
     batch = {"keypoints": drawn.keypoints, "depth": drawn.depth}
-    return lambda: recipe.step(networks, batch, update)
-
-
-def _plain_step() -> Callable[[], object]:
-    network = DepthNet()
-    optimiser = torch.optim.Adam(network.parameters(), lr=2e-4, betas=(0.5, 0.999), foreach=False)
-    source, target = faces(64).keypoints.chunk(2)
-
-    def step() -> None:
-        optimiser.zero_grad()
-        depth = network(source, target)[0]
-        predicted = transfer(plain_fit(source, depth, target), source, depth)
-        (predicted - target).square().mean().backward()
-        optimiser.step()
-
-    return step
-
-
-def _plain_pair(network: DepthNet, drawn: KeypointSet) -> Callable[[], object]:
-    source, target = drawn.keypoints[:1], drawn.keypoints[1:2]
-
-    @torch.no_grad()
-    def score() -> Tensor:
-        depth = network(source, target)[0]
-        return (transfer(plain_fit(source, depth, target), source, depth) - target).square().mean()
-
-    return score
-
-
-def _peak_mb(network: DepthNet) -> float | None:
-    """Peak resident memory of the whole process while some of 2,000 faces are scored against all; Linux only."""
-    if sys.platform != "linux":
-        return None
-    drawn = faces(MANY_FACES)
-    Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to the present
-    stop = _StopAfter(MANY_SOURCES)
-    with suppress(_ScoredEnoughError):
-        score_pairs(DepthPredictor(network), drawn, dump=stop)
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM:"))
-
-
-class _ScoredEnoughError(Exception):
-    """Ends a scoring early: its memory is at its peak from the first source on."""
-
-
-class _StopAfter:
-    def __init__(self, sources: int) -> None:
-        self.sources = sources
-
-    def __call__(self, source: int, targets: slice, depth: Tensor) -> None:
-        if source >= self.sources:
-            raise _ScoredEnoughError
+    twin = plain_step(batch, learnt="learnm" in name, critic="wgan" in name)
+    return lambda: recipe.step(networks, batch, update), twin
 
 
 def run(*, repeats: int = 20) -> dict[str, Any]:
     """Measure.
 
     Args:
-        repeats: Timed calls of each step; the twins and the scoring take fewer.
+        repeats: Timed calls of each step; the slow twins and the scoring take fewer.
 
     Returns:
-        Headline: the closed-form step without a critic, beside its twin; then all steps and the scoring.
+        Headline: the closed-form step without a critic, beside its twin; then all steps, the scoring and its memory.
     """
     register_all()
-    steps = {name: _least_ms(_step(name), repeats) for name in PUBLISHED_MS}
-    twin = _least_ms(_plain_step(), min(repeats, 3), 1)
+    steps = {}
+    for name in PUBLISHED_MS:
+        ours, twin = _steps(name)
+        steps[name] = _in_turns((ours, repeats), (twin, repeats if "learnm" in name else min(repeats, 3)))
     network = DepthNet().eval()
     drawn = faces(FACES)
     predictor = DepthPredictor(network)
-    scoring = _least_ms(lambda: score_pairs(predictor, drawn), min(repeats, 3), 1) / 1e3
+    pair = plain_pair(network, drawn.keypoints[:1], drawn.keypoints[1:2])
+    scoring, plain = _in_turns(
+        (lambda: score_pairs(predictor, drawn), min(repeats, 3)), (pair, PAIRS_OF_TWIN)
+    )
     pairs = FACES * (FACES - 1)
-    plain_scoring = _least_ms(_plain_pair(network, drawn), PAIRS_OF_TWIN) * pairs / 1e3
-    headline = steps["nogan.sigma0.fixm"]
     return report(
-        "training step of 32 pairs, closed form, no critic (least processor time)",
-        Timing(headline, headline, headline, headline),
-        Timing(twin, twin, twin, twin),
-        steps_ms={name: round(value, 2) for name, value in steps.items()},
+        "training step of 32 pairs, closed form, no critic (processor time)",
+        *steps["nogan.sigma0.fixm"],
+        steps_ms={name: round(ours.median_ms, 2) for name, (ours, _) in steps.items()},
+        least_ms={name: round(ours.min_ms, 2) for name, (ours, _) in steps.items()},
+        twin_ms={name: round(twin.median_ms, 2) for name, (_, twin) in steps.items()},
+        times_faster_than_twin={
+            n: round(twin.median_ms / ours.median_ms, 2) for n, (ours, twin) in steps.items()
+        },
         published_steps_ms=PUBLISHED_MS,
-        times_faster_than_published={name: round(PUBLISHED_MS[name] / v, 2) for name, v in steps.items()},
-        scoring_s=scoring,
+        scoring_s=scoring.median_ms / 1e3,
         scored_pairs=pairs,
-        twin_scoring_s=plain_scoring,
+        twin_scoring_s=plain.median_ms * pairs / 1e3,
         published_scoring_s=PUBLISHED_EVALUATION_S,
-        peak_mb_2000_faces=_peak_mb(network),
+        peak_mb_2000_faces=peak_mb(MANY_FACES),
     )
