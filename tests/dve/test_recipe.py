@@ -13,9 +13,10 @@ from torch import Tensor
 from lineament.data.order import sample_generator
 from lineament.errors import DataError, UsageError
 from lineament.methods import register_all
-from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape, landmark_cards
+from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.report.landmark_cards import landmark_cards
 from lineament.report.landmark_scores import TablePredictions
 from lineament.training.registry import get_recipe, recipes
 

@@ -26,8 +26,9 @@ class Command:
     subject: Positional[tuple[str, ...]]
     # Labelled data: a folder, NAME:FOLDER, or NAME?option=value (see `lineament data list`).
     data: str
-    # landmarks: error of the landmarks; matching: error of matched landmarks between warps and identities.
-    protocol: Literal["landmarks", "matching"] = "landmarks"
+    # landmarks: error of the landmarks; matching: error of matched landmarks between warps and identities;
+    # reconstruction: what an autoencoder makes of the faces, as a whole and at their landmarks.
+    protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
     # How faces are cut: auto (as published where the data set has a published way, else box), box, or the name of a
     # published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic).
     crops: str = "auto"
@@ -35,7 +36,7 @@ class Command:
     count: int = 0
     # Landmark scheme to compare in; the labels' own when not given.
     scheme: str | None = None
-    # What errors are divided by: inter-ocular, inter-pupil, box, diagonal.
+    # What errors are divided by: inter-ocular, inter-pupil, box, box-side, diagonal.
     normaliser: str = "inter-ocular"
     # Move and scale each face box by up to this share of its side (landmarks protocol, faces cut by the box).
     box_jitter: float = 0.0
@@ -49,6 +50,9 @@ class Command:
     features_out: Path | None = None
     # Landmarks: also write subset tables, cumulative curves and the error of every landmark into this folder.
     tables: Path | None = None
+    # How the area under the cumulative curve is taken: exact, or published (3FabRec: the mean of the curve at 50
+    # thresholds from 0 to 10 %).
+    area: Literal["exact", "published"] = "exact"
     # Seed of everything random in the protocol.
     seed: int = 0
     # File for the cards.
@@ -86,7 +90,11 @@ def main(arguments: list[str]) -> int:
         crop=command.crop,
         features_out=command.features_out,
         pictures_out=command.pictures_out,
+        tables=command.tables,
+        area=command.area,
     )
+    if command.tables and len(command.subject) != 1:
+        raise UsageError("--tables belongs to one subject.")
     source = open_data(command.data)
     if not command.subject:
         print(f"wrote the pictures into {write_matching_pictures(source, options)}")
@@ -96,23 +104,8 @@ def main(arguments: list[str]) -> int:
     else:
         cards = evaluate(command.subject[0], source, options)
     if command.tables:
-        if command.protocol != "landmarks" or len(command.subject) != 1:
-            raise UsageError("--tables belongs to --protocol landmarks and one subject.")
-        from lineament.pipeline.landmark_tables import tabulate_landmarks
-
-        written = tabulate_landmarks(
-            Path(command.subject[0]),
-            source,
-            command.tables,
-            count=command.count,
-            which=command.scheme,
-            normalise_by=command.normaliser,
-            box_jitter=command.box_jitter,
-            seed=command.seed,
-            device=command.device,
-        )
-        print(written[0].read_text(encoding="utf-8"), end="")
-        print(f"wrote {', '.join(map(str, written))}")
+        print((command.tables / "subsets.txt").read_text(encoding="utf-8"), end="")
+        print(f"wrote the tables into {command.tables}")
     path = command.out or default_card_path(command.subject, source, options)
     write_cards(cards, path)
     for card in cards:

@@ -1,7 +1,7 @@
-"""What landmark errors are divided by: inter-ocular, inter-pupil, box and diagonal.
+"""What landmark errors are divided by: inter-ocular, inter-pupil, box, its longer side and its diagonal.
 
 All take landmarks ``[..., K, 2]`` in pixels and give ``[...]`` pixels; they move with the scale of the picture and not
-with its rotation (but for the two box normalisers, whose box stands upright).
+with its rotation (but for those of the box, which stands upright).
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ class Normaliser(Protocol):
     """A length per face."""
 
     def __call__(self, landmarks: Tensor, which: str | LandmarkScheme, box: Tensor | None = None) -> Tensor:
-        """Measure ``landmarks`` ``[..., K, 2]``; ``box`` ``[..., 4]`` is used by box and diagonal only."""
+        """Measure ``landmarks`` ``[..., K, 2]``; ``box`` ``[..., 4]`` is used by those of the box only."""
         ...
 
 
@@ -56,6 +56,11 @@ def box(landmarks: Tensor, which: str | LandmarkScheme, box: Tensor | None = Non
     return _extent(landmarks, which, box).prod(-1).sqrt()
 
 
+def box_side(landmarks: Tensor, which: str | LandmarkScheme, box: Tensor | None = None) -> Tensor:
+    """Longer side of the box, or of the tight box of the landmarks where none is given; 3FabRec's for AFLW."""
+    return _extent(landmarks, which, box).amax(-1)
+
+
 def diagonal(landmarks: Tensor, which: str | LandmarkScheme, box: Tensor | None = None) -> Tensor:
     """Diagonal of the box, or of the tight box of the landmarks where none is given."""
     return _extent(landmarks, which, box).norm(dim=-1)
@@ -65,6 +70,7 @@ _NORMALISERS: dict[str, Normaliser] = {
     "inter-ocular": inter_ocular,
     "inter-pupil": inter_pupil,
     "box": box,
+    "box-side": box_side,
     "diagonal": diagonal,
 }
 

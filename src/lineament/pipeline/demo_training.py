@@ -14,11 +14,12 @@ from lineament.data.sample import FaceSource
 from lineament.data.subset import Concat
 from lineament.data.synthetic.dataset import World, write_faces
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
-from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape, landmark_cards
+from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
+from lineament.report.landmark_cards import landmark_cards
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
-from lineament.faces.keypoints import read_keypoints
 from lineament.faces.normalisers import normaliser
 from lineament.methods.dve.evaluate import (
     Describe,
@@ -24,10 +23,11 @@ from lineament.methods.dve.evaluate import (
 )
 from lineament.methods.dve.evaluate_landmarks import published_landmark_card
 from lineament.methods.dve.frame import Frame, PreparedFace
-from lineament.methods.dve.landmarks import landmark_cards
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.protocol import get_protocol, protocol_for
+from lineament.methods.fabrec.evaluate import reconstruction_cards
 from lineament.metrics.card import MetricCard, over_seeds
+from lineament.metrics.landmark import AreaRule
 from lineament.pipeline.features import (
     FileFeatures,
     checked_function,
@@ -37,7 +37,13 @@ from lineament.pipeline.features import (
     write_pictures,
 )
 from lineament.pipeline.load import DescriptorModel, LandmarkModel, load, load_landmarks
-from lineament.report.landmark_scores import TablePredictions
+from lineament.report.landmark_cards import cards_of
+from lineament.report.landmark_scores import (
+    Predictor,
+    TablePredictions,
+    read_predictions,
+    score_landmarks,
+)
 from lineament.training.run import open_run
 
 # How faces are cut: as published where the data set has a published way, else by the face box; always by the box.
@@ -53,7 +59,7 @@ class EvaluateOptions:
     """How to score.
 
     Attributes:
-        protocol: ``landmarks`` or ``matching``.
+        protocol: ``landmarks``, ``matching``, or ``reconstruction`` (of the faces by an autoencoder).
         count: Use only the first so many samples; 0 uses all.
         scheme: Scheme to compare in, or None for the labels' own.
         normaliser: Name of the normaliser.
@@ -66,9 +72,11 @@ class EvaluateOptions:
         view: For features from elsewhere, cut by the box: side of what is seen, in box sides.
         features_out: Write the features of the matching evaluation there.
         pictures_out: Write the pictures of the matching evaluation into this folder.
+        tables: Write tables and curves of the landmark evaluation into this folder.
+        area: How the area under the cumulative curve is taken.
     """
 
-    protocol: Literal["landmarks", "matching"] = "landmarks"
+    protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
     count: int = 0
     scheme: str | None = None
     normaliser: str = "inter-ocular"
@@ -81,6 +89,8 @@ class EvaluateOptions:
     view: float = 1.2
     features_out: Path | None = None
     pictures_out: Path | None = None
+    tables: Path | None = None
+    area: AreaRule = "exact"
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on an unknown normaliser or preprocessing, or a crop that leaves nothing."""
@@ -93,6 +103,8 @@ class EvaluateOptions:
             )
         if (self.features_out or self.pictures_out) and self.protocol != "matching":
             raise UsageError("--features-out and --pictures-out belong to --protocol matching.")
+        if self.tables and self.protocol != "landmarks":
+            raise UsageError("--tables belongs to --protocol landmarks.")
 
 
 def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> list[MetricCard]:
@@ -110,6 +122,8 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
         DataError: If the data has no landmarks, or a prediction or feature is missing or unusable.
     """
     indices = range(min(len(source), options.count) if options.count else len(source))
+    if options.protocol == "reconstruction":
+        return _reconstruction(subject, source, indices, options)
     if callable(subject):
         return _matching(
             checked_function(subject, "the function"), _frame(options, source), source, indices, options
@@ -117,7 +131,7 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
     path = Path(subject)
     if path.suffix.lower() in (".json", ".csv") and path.is_file():
         _only(options, "landmarks", "a file of predictions")
-        return _landmarks(_read_predictions(path), source, indices, options)
+        return _landmarks(read_predictions(path), source, indices, options)
     if is_feature_file(path):
         return _matching(FileFeatures(path), _frame(options, source), source, indices, options)
     if ":" in str(subject) and not path.exists():
@@ -134,6 +148,8 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
         model(torch.zeros(3, 1, 1))  # says what the run lacks
     assert isinstance(model, LandmarkModel)
     if frame.protocol and options.scheme is None:
+        if options.tables is not None:
+            _landmarks(model.predictor, source, indices, options)
         return [published_landmark_card(model.networks, source, frame, indices, model.scheme.name)]
     return _landmarks(model.predictor, source, indices, options)
 
@@ -252,21 +268,11 @@ def _only(options: EvaluateOptions, protocol: str, what: str) -> None:
         raise UsageError(f"{what} can be scored by --protocol {protocol} only.")
 
 
-def _read_predictions(path: Path) -> TablePredictions:
-    labels = read_keypoints(path)
-    if labels.scheme is None:
-        raise DataError(f"{path} holds no landmarks.")
-    best: dict[str, Tensor] = {}
-    for face in labels.faces:
-        if face.landmarks is not None:
-            best.setdefault(face.image, face.landmarks)
-    return TablePredictions(labels.scheme, best, str(path))
-
-
 def _landmarks(
-    predictor: Any, source: FaceSource, indices: range, options: EvaluateOptions
+    predictor: Predictor | TablePredictions, source: FaceSource, indices: range, options: EvaluateOptions
 ) -> list[MetricCard]:
-    cards = landmark_cards(
+    """Score every face once, for the cards and, where they are asked for, for the tables."""
+    scores = score_landmarks(
         predictor,
         source,
         indices,
@@ -275,9 +281,28 @@ def _landmarks(
         box_jitter=options.box_jitter,
         seed=options.seed,
     )
-    if not cards:
+    if scores is None:
         raise DataError(f"{source.name} has no landmarks to compare with.")
-    return cards
+    if options.tables is not None:
+        from lineament.report.landmark_tables import write_landmark_tables  # loads the plotting library
+
+        write_landmark_tables(scores, options.tables, options.area)
+    return cards_of(scores, source, box_jitter=options.box_jitter, seed=options.seed, area=options.area)
+
+
+def _reconstruction(
+    subject: Subject, source: FaceSource, indices: range, options: EvaluateOptions
+) -> list[MetricCard]:
+    """Score what an autoencoder makes of faces."""
+    path = Path(str(subject))
+    if callable(subject) or not path.is_dir() or open_run(path).method != "fabrec":
+        raise UsageError(
+            f"--protocol reconstruction needs a run of fabrec-ae or fabrec-landmarks, not {subject}."
+        )
+    run = open_run(path)
+    recipe: Any = run.build_recipe()
+    networks = {name: network.to(options.device).eval() for name, network in run.load_networks().items()}
+    return reconstruction_cards(networks, source, recipe.config.view, indices)
 
 
 def default_card_path(subjects: Sequence[str | Path], source: FaceSource, options: EvaluateOptions) -> Path:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -14,9 +15,11 @@ from lineament.data.face_box import jittered_box, sample_box
 from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
+from lineament.faces import boxes
+from lineament.faces.keypoints import read_keypoints
 from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
-from lineament.metrics.landmark import area_under_curve, failure_rate, point_distances
+from lineament.metrics.landmark import AreaRule, area_under_curve, failure_rate, point_distances
 
 # Part of a scheme that inner errors leave out.
 OUTLINE = "outline"
@@ -49,7 +52,8 @@ class LandmarkScores:
     """Errors of every landmark of every face.
 
     Attributes:
-        errors: ``[N, K]`` distances divided by the face's normaliser; NaN where the truth is unknown.
+        errors: ``[N, K]`` distances divided by the face's normaliser; NaN where the truth is unknown. Every face has a
+            landmark that is known.
         layout: Scheme they are compared in.
         ids: Names of the N samples.
         subsets: For each sample the subsets of its data set that it belongs to (``meta["subsets"]``).
@@ -69,8 +73,8 @@ class LandmarkScores:
 
     @property
     def mean(self) -> float:
-        """Mean over faces of their mean errors; faces without a known landmark are left out."""
-        return float(self.per_face.nanmean())
+        """Mean over faces of their mean errors."""
+        return float(self.per_face.mean())
 
     def part(self, name: str) -> float:
         """Mean error of the landmarks ``"inner"``, ``"outline"`` or ``"all"``; NaN where the scheme has none."""
@@ -86,9 +90,9 @@ class LandmarkScores:
         """Share of faces whose mean error is above the threshold."""
         return failure_rate(self.per_face, threshold)
 
-    def area(self, limit: float = 0.1) -> float:
-        """Exact area under the cumulative error curve up to ``limit``, 1 is perfect."""
-        return area_under_curve(self.per_face, limit)
+    def area(self, limit: float = 0.1, rule: AreaRule = "exact") -> float:
+        """Area under the cumulative error curve up to ``limit``, 1 is perfect."""
+        return area_under_curve(self.per_face, limit, rule)
 
     def only(self, subset: str) -> LandmarkScores:
         """The faces of one subset.
@@ -111,13 +115,13 @@ class LandmarkScores:
         """All subsets that any face belongs to."""
         return sorted(set().union(*self.subsets))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, area: AreaRule = "exact") -> dict[str, Any]:
         """All numbers of a table row; errors in % of the normaliser."""
         return {
             "faces": len(self.ids),
             **{name: 100 * self.part(name) for name in ("inner", "outline", "all")},
             "failures_percent": 100 * self.failures(),
-            "area": self.area(),
+            "area": self.area(rule=area),
         }
 
 
@@ -141,7 +145,8 @@ class TablePredictions:
 
     Attributes:
         scheme: Scheme of the predictions.
-        points: ``[K, 2]`` pixels by sample id, path, or file name of the picture.
+        points: ``[K, 2]`` pixels by sample id, or by path or end of the path of the picture (``ibug/image_1.jpg``,
+            ``image_1.jpg``); ``[F, K, 2]`` where it shows F faces.
         origin: Where they come from, for messages.
     """
 
@@ -150,16 +155,42 @@ class TablePredictions:
     origin: str
 
     def of(self, sample: FaceSample) -> Tensor:
-        """Points of a sample.
+        """Points of a sample; of several faces in its picture those whose middle is nearest to that of its box.
 
         Raises:
             DataError: If there are none.
         """
-        path = sample.path
-        for name in (sample.id, *([str(path), path.name] if path else [])):
+        parts = sample.path.parts if sample.path else ()
+        # The whole path first, the bare file name last: folders of a set may hold files of the same name.
+        for name in (sample.id, *("/".join(parts[i:]) for i in range(1, len(parts))), str(sample.path)):
             if name in self.points:
-                return self.points[name]
+                return _nearest(self.points[name], sample)
         raise DataError(f"{self.origin} has no prediction for {sample.id}.")
+
+
+def _nearest(points: Tensor, sample: FaceSample) -> Tensor:
+    if points.ndim == 2:
+        return points
+    middle = boxes.centre(sample_box(sample))
+    return points[(points.double().nanmean(1) - middle).norm(dim=-1).nan_to_num(torch.inf).argmin()]
+
+
+def read_predictions(path: Path) -> TablePredictions:
+    """Read predicted landmarks by picture from a label file.
+
+    Raises:
+        DataError: If the file cannot be read or holds no landmarks.
+    """
+    labels = read_keypoints(path)
+    if labels.scheme is None:
+        raise DataError(f"{path} holds no landmarks.")
+    points: dict[str, list[Tensor]] = {}
+    for face in labels.faces:
+        if face.landmarks is not None:
+            points.setdefault(face.image, []).append(face.landmarks)
+    return TablePredictions(
+        labels.scheme, {name: torch.stack(each) for name, each in points.items()}, str(path)
+    )
 
 
 def score_landmarks(
@@ -176,7 +207,7 @@ def score_landmarks(
 
     Args:
         predictor: The model, or predictions from a file.
-        source: Labelled faces; samples without landmarks are left out.
+        source: Labelled faces; samples without a known landmark are left out.
         indices: Which samples; all when None.
         which: Scheme to compare in; when None the labels' own, where predictions can be turned into it.
         normalise_by: Name of the normaliser of the truth.
@@ -188,6 +219,7 @@ def score_landmarks(
 
     Raises:
         UsageError: If the schemes cannot be converted.
+        DataError: If a file has no prediction for a face, or none for a landmark that is known.
     """
     layout = scheme(which) if which else None
     errors, ids, subsets = [], [], []
@@ -197,14 +229,23 @@ def score_landmarks(
             continue
         layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
         truth = convert_points(sample.landmarks.float(), sample.scheme, layout)
+        known = torch.isfinite(truth).all(-1)
+        if not bool(known.any()):
+            continue
         if isinstance(predictor, TablePredictions):
             given = predictor.of(sample)
         else:
             box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
             given = predictor(sample.image, box).points
-        found = convert_points(given, predictor.scheme, layout)
+        found = convert_points(given, predictor.scheme, layout).float()
+        placed = torch.isfinite(found).all(-1)
+        if isinstance(predictor, TablePredictions) and not bool(placed[known].all()):
+            missing = layout.names[int((known & ~placed).nonzero()[0])]
+            raise DataError(f"{predictor.origin} has no place for the landmark {missing} of {sample.id}.")
         length = normaliser(normalise_by)(truth, layout, sample_box(sample).float())
-        errors.append(point_distances(found.float(), truth) / length)
+        # A model that answers with no number is wrong there, not excused.
+        distances = torch.where(placed, point_distances(found, truth), torch.inf)
+        errors.append(torch.where(known, distances / length, torch.nan))
         ids.append(sample.id)
         subsets.append(frozenset(sample.meta.get("subsets", ())))
     if not errors or layout is None:

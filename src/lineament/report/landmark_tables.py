@@ -11,7 +11,7 @@ import torch
 from matplotlib.figure import Figure
 
 from lineament.data.files import write_text
-from lineament.metrics.landmark import cumulative_curve
+from lineament.metrics.landmark import AreaRule, cumulative_curve
 from lineament.report.figures import jsonable, plot_curves, save_figure
 from lineament.report.landmark_scores import LandmarkScores
 from lineament.report.tables import Table
@@ -25,15 +25,20 @@ def by_subset(scores: LandmarkScores) -> dict[str, LandmarkScores]:
     return {ALL: scores, **{name: scores.only(name) for name in scores.subset_names()}}
 
 
-def subset_table(scores: LandmarkScores) -> Table:
-    """Inner, outline and total error, failures and area under the curve, for all faces and every subset."""
+def subset_table(scores: LandmarkScores, area: AreaRule = "exact") -> Table:
+    """Inner, outline and total error, failures and area under the curve, for all faces and every subset.
+
+    Args:
+        scores: Errors of all faces.
+        area: How the area is taken.
+    """
     table = Table(
         f"landmark errors, scheme {scores.layout.name}",
         ["faces of", "faces", "inner", "outline", "all", "failures", "area under the curve"],
-        ["", "", *[f"% of {scores.normalise_by}"] * 3, "% above 10 %", "of 1, to 10 %"],
+        ["", "", *[f"% of {scores.normalise_by}"] * 3, "% above 10 %", f"of 1, to 10 %, {area}"],
     )
     for name, part in by_subset(scores).items():
-        table.add(name, *part.summary().values())
+        table.add(name, *part.summary(area).values())
     return table
 
 
@@ -77,10 +82,16 @@ def plot_landmark_errors(path: Path, named: Mapping[str, LandmarkScores]) -> Pat
     return save_figure(figure, path, numbers)
 
 
-def write_landmark_tables(scores: LandmarkScores, folder: Path) -> list[Path]:
-    """Write ``subsets.txt`` and ``.json``, ``cumulative.png``, ``landmarks.png`` and ``faces.csv`` into a folder."""
+def write_landmark_tables(scores: LandmarkScores, folder: Path, area: AreaRule = "exact") -> list[Path]:
+    """Write ``subsets.txt`` and ``.json``, ``cumulative.png``, ``landmarks.png`` and ``faces.csv`` into a folder.
+
+    Args:
+        scores: Errors of all faces.
+        folder: Where to write.
+        area: How the area under the cumulative curve is taken.
+    """
     named = by_subset(scores)
-    table = subset_table(scores)
+    table = subset_table(scores, area)
     rows = [dict(zip(table.columns, row, strict=True)) for row in table.rows]
     text, data, faces = folder / "subsets.txt", folder / "subsets.json", folder / "faces.csv"
     write_text(text, table.to_text() + "\n")

@@ -1,8 +1,8 @@
-"""Predicting landmarks in the pixels of a photograph, and scoring them."""
+"""Predicting landmarks in the pixels of a photograph."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,18 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from lineament.data.order import sample_generator
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.sample import FaceSample
 from lineament.errors import DataError
 from lineament.faces import boxes
-from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
-from lineament.methods.dve.frame import Frame, cut, jittered_box, sample_box
+from lineament.methods.dve.frame import Frame, cut, jittered_box
 from lineament.methods.dve.model import describe
 from lineament.methods.dve.regressor import to_pixels
 from lineament.methods.dve.shape import ShapeRegressor, spread_of
-from lineament.metrics.card import MetricCard
-from lineament.metrics.landmark import area_under_curve, errors_per_point, failure_rate, normalised_errors
-from lineament.report.landmark_scores import TablePredictions, common_scheme
 
 # Boxes around the given one whose predictions are averaged: shifts in box sides, and a factor on the side.
 BOX_VIEWS = (
@@ -187,95 +183,3 @@ def true_points(sample: FaceSample, which: LandmarkScheme) -> Tensor:
     if sample.landmarks is None or sample.scheme is None:
         raise DataError(f"{sample.id} has no landmarks to compare with.")
     return convert_points(sample.landmarks.float(), sample.scheme, which)
-
-
-def landmark_cards(
-    predictor: LandmarkPredictor | MeanShape | TablePredictions,
-    source: FaceSource,
-    indices: Iterable[int] | None = None,
-    *,
-    which: str | None = None,
-    normalise_by: str = "inter-ocular",
-    box_jitter: float = 0.0,
-    seed: int = 0,
-    title: str = "landmark error",
-) -> list[MetricCard]:
-    """Score landmarks against a labelled source, faces cropped by their box alone.
-
-    Args:
-        predictor: Model, baseline, or predictions from a file.
-        source: Labelled faces; samples without landmarks are left out.
-        indices: Which samples; all when None.
-        which: Scheme to compare in; the scheme of the labels when None. Predictions are converted to it.
-        normalise_by: Name of the normaliser of the truth.
-        box_jitter: Boxes are moved and scaled by up to this share of their side.
-        seed: Seed of the jitter.
-        title: Name of the first card.
-
-    Returns:
-        Mean error in %, failure rate above 10 % and area under the cumulative curve up to 10 %; empty where no sample
-        has landmarks.
-
-    Raises:
-        UsageError: If the schemes cannot be converted.
-    """
-    predicted, true, lengths = [], [], []
-    layout: LandmarkScheme | None = scheme(which) if which else None
-    for index in range(len(source)) if indices is None else indices:
-        sample = source[index]
-        if sample.landmarks is None or sample.scheme is None:
-            continue
-        layout = layout or common_scheme(predictor.scheme, as_scheme(sample.scheme))
-        truth = true_points(sample, layout)
-        if isinstance(predictor, TablePredictions):
-            found = predictor.of(sample)
-        else:
-            box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
-            found = predictor(sample.image, box).points
-        predicted.append(convert_points(found, predictor.scheme, layout))
-        true.append(truth)
-        lengths.append(normaliser(normalise_by)(truth, layout, sample_box(sample).float()))
-    if not true or layout is None:
-        return []
-    points, truths, length = torch.stack(predicted), torch.stack(true), torch.stack(lengths)
-    known = torch.isfinite(truths).all(-1)
-    errors = normalised_errors(points, truths, length, known)
-    errors = errors[torch.isfinite(errors)]
-    per_point = errors_per_point(points, truths, length, known) * 100
-    protocol = (
-        f"faces cropped by their box alone, moved and scaled by up to {100 * box_jitter:g} % of its side"
-    )
-    common = {
-        "protocol": f"{protocol}; scheme {layout.name}, mean over points, then over faces",
-        "count": len(errors),
-        "seed": seed,
-        "data": source.name,
-        "fingerprint": source.fingerprint,
-        "normaliser": f"{normalise_by} distance of the truth in scheme {layout.name}",
-    }
-    return [
-        MetricCard(
-            name=title,
-            value=float(100 * errors.mean()),
-            unit=f"% of {normalise_by} distance",
-            definition="mean Euclidean distance of predicted and true points, divided by the normaliser",
-            deviation=float(100 * errors.std(correction=0)),
-            deviation_over="samples",
-            details={"per_point": dict(zip(layout.names, per_point.tolist(), strict=True))},
-            **common,  # type: ignore[arg-type]
-        ),
-        MetricCard(
-            name=f"{title}: failures",
-            value=100 * failure_rate(errors, 0.1),
-            unit="% of faces",
-            definition="share of faces whose normalised error is above 10 %",
-            **common,  # type: ignore[arg-type]
-        ),
-        MetricCard(
-            name=f"{title}: area under the curve",
-            value=area_under_curve(errors, 0.1),
-            unit="of 1",
-            definition="area under the cumulative distribution of the normalised error up to 10 %, divided by 10 %",
-            **common,  # type: ignore[arg-type]
-        ),
-    ]

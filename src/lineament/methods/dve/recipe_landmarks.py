@@ -19,13 +19,14 @@ from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
 from lineament.methods.dve.evaluate_landmarks import published_landmark_card
 from lineament.methods.dve.faithful import faithful_labelled
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
-from lineament.methods.dve.landmarks import LandmarkPredictor, landmark_cards
+from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.methods.dve.model import build_backbone, describe_frozen
 from lineament.methods.dve.protocol import published_face, published_place
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
+from lineament.report.landmark_cards import landmark_cards
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
 from lineament.training.registry import register_recipe
 

@@ -1,0 +1,116 @@
+"""Metric cards of landmark scores: mean error, failures, area under the cumulative curve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from lineament.data.sample import FaceSource
+from lineament.metrics.card import MetricCard
+from lineament.metrics.landmark import AreaRule
+from lineament.report.landmark_scores import LandmarkScores, Predictor, TablePredictions, score_landmarks
+
+AREA_DEFINITIONS: dict[AreaRule, str] = {
+    "exact": "area under the cumulative distribution of the normalised error up to 10 %, divided by 10 %",
+    "published": "mean of the cumulative distribution of the normalised error at 50 thresholds from 0 to 10 %",
+}
+
+
+def landmark_cards(
+    predictor: Predictor | TablePredictions,
+    source: FaceSource,
+    indices: Iterable[int] | None = None,
+    *,
+    which: str | None = None,
+    normalise_by: str = "inter-ocular",
+    box_jitter: float = 0.0,
+    seed: int = 0,
+    title: str = "landmark error",
+) -> list[MetricCard]:
+    """Score landmarks against a labelled source, faces cropped by their box alone.
+
+    Args:
+        predictor: Model, baseline, or predictions from a file.
+        source: Labelled faces; samples without landmarks are left out.
+        indices: Which samples; all when None.
+        which: Scheme to compare in; the scheme of the labels when None. Predictions are converted to it.
+        normalise_by: Name of the normaliser of the truth.
+        box_jitter: Boxes are moved and scaled by up to this share of their side.
+        seed: Seed of the jitter.
+        title: Name of the first card.
+
+    Returns:
+        The cards of :func:`cards_of`; empty where no sample has landmarks.
+
+    Raises:
+        UsageError: If the schemes cannot be converted.
+    """
+    scores = score_landmarks(
+        predictor,
+        source,
+        indices,
+        which=which,
+        normalise_by=normalise_by,
+        box_jitter=box_jitter,
+        seed=seed,
+    )
+    return [] if scores is None else cards_of(scores, source, box_jitter=box_jitter, seed=seed, title=title)
+
+
+def cards_of(
+    scores: LandmarkScores,
+    source: FaceSource,
+    *,
+    box_jitter: float = 0.0,
+    seed: int = 0,
+    title: str = "landmark error",
+    area: AreaRule = "exact",
+) -> list[MetricCard]:
+    """Mean error in %, failure rate above 10 % and area under the cumulative curve up to 10 %.
+
+    Args:
+        scores: What was measured.
+        source: On which faces.
+        box_jitter: How far boxes were moved.
+        seed: Seed of that.
+        title: Name of the first card.
+        area: How the area is taken.
+    """
+    protocol = (
+        f"faces cropped by their box alone, moved and scaled by up to {100 * box_jitter:g} % of its side"
+    )
+    layout, errors = scores.layout, 100 * scores.per_face
+    common = {
+        "protocol": f"{protocol}; scheme {layout.name}, mean over points, then over faces",
+        "count": len(errors),
+        "seed": seed,
+        "data": source.name,
+        "fingerprint": source.fingerprint,
+        "normaliser": f"{scores.normalise_by} distance of the truth in scheme {layout.name}",
+    }
+    per_point = (100 * scores.errors.nanmean(0)).tolist()
+    return [
+        MetricCard(
+            name=title,
+            value=float(errors.mean()),
+            unit=f"% of {scores.normalise_by} distance",
+            definition="mean Euclidean distance of predicted and true points, divided by the normaliser",
+            deviation=float(errors.std(correction=0)),
+            deviation_over="samples",
+            details={"per_point": dict(zip(layout.names, per_point, strict=True))},
+            **common,  # type: ignore[arg-type]
+        ),
+        MetricCard(
+            name=f"{title}: failures",
+            value=100 * scores.failures(),
+            unit="% of faces",
+            definition="share of faces whose normalised error is above 10 %",
+            **common,  # type: ignore[arg-type]
+        ),
+        MetricCard(
+            name=f"{title}: area under the curve",
+            value=scores.area(rule=area),
+            unit="of 1",
+            definition=AREA_DEFINITIONS[area],
+            **common,  # type: ignore[arg-type]
+        ),
+    ]
