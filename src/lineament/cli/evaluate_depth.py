@@ -104,7 +104,14 @@ def _card_path(subject: Path, data: str) -> Path:
 def _on_photos(command: Command) -> int:
     from lineament.errors import UsageError
     from lineament.metrics.card import write_cards
-    from lineament.pipeline.depth_photos import draw_sheet, plausibility_card, read_photo_faces, summary
+    from lineament.pipeline.depth_photos import (
+        draw_sheet,
+        find_faces,
+        plausibility_card,
+        predict_depth,
+        summary,
+    )
+    from lineament.pipeline.load_depth import load_depth
     from lineament.pipeline.photos import plan
     from lineament.pipeline.progress import progress
     from lineament.pipeline.turn.run import make_request
@@ -113,14 +120,17 @@ def _on_photos(command: Command) -> int:
         raise UsageError("--photos scores run directories, and has no pairs to --dump.")
     if not 0 < command.frontal <= 90:
         raise UsageError(f"--frontal is an angle above 0 and at most 90 degrees, not {command.frontal:g}.")
+    for subject in command.subject:
+        load_depth(subject)  # a wrong run is said before thousands of pictures are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
     request = make_request(
         command.keypoints, command.landmarks_model, None, command.head, command.packs, "cpu"
     )
     name = ", ".join(each.resolve().name for each in command.photos)
+    found = find_faces(photos, request, progress=progress)
     for subject in command.subject:
-        faces = read_photo_faces(subject, photos, request, progress=progress)
+        faces = predict_depth(subject, found)
         card = plausibility_card(faces, name, command.frontal)
         print(f"== {faces.run}\n{card.text()}\n{summary(card)}")
         path = command.out or _card_path(subject, f"photos-{name}")

@@ -21,7 +21,7 @@ from lineament.errors import DataError
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.turn.depth import framed_keypoints, load_depth_run, network_depth
-from lineament.pipeline.turn.head_fit import fit_head
+from lineament.pipeline.turn.head_fit import HeadFit, fit_head
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.report.figures import save_figure, show_image
 
@@ -33,6 +33,23 @@ DEFINITION = (
     "share of frontal faces whose nose tip is nearer than both outer eye corners and whose two upper ends of the jaw "
     "line are farther than both"
 )
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """Main faces of some photographs.
+
+    Attributes:
+        photos: ``N`` files.
+        points: ``[N, 68, 2]`` keypoints in pixels.
+        fits: A head fitted to each.
+        left_out: Why a photograph is missing, a sentence each.
+    """
+
+    photos: tuple[Path, ...]
+    points: Tensor
+    fits: tuple[HeadFit, ...]
+    left_out: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -62,22 +79,17 @@ class PhotoFaces:
         return self.poses[:, 0].abs() <= math.radians(degrees)
 
 
-def read_photo_faces(
-    run: Path, photos: Sequence[Path], request: FaceRequest, *, progress: Progress = silent
-) -> PhotoFaces:
-    """Find the main face of each photograph and predict the depth of its keypoints.
+def find_faces(photos: Sequence[Path], request: FaceRequest, *, progress: Progress = silent) -> FoundFaces:
+    """Find the main face of each photograph, its keypoints and its pose.
 
     Args:
-        run: Run directory of a depthnet recipe.
         photos: Picture files.
         request: Where keypoints come from, and the head that tells the pose.
         progress: Shows how far it is.
 
     Raises:
         DataError: If no photograph shows a face that can be used.
-        CheckpointError: If the run is of another method or damaged.
     """
-    opened, predictor = load_depth_run(str(run))
     kept, points, fits, left_out = [], [], [], []
     with progress("finding faces", len(photos), "pictures") as advance:
         for photo in photos:
@@ -91,19 +103,34 @@ def read_photo_faces(
             advance()
     if not kept:
         raise DataError(f"none of {len(photos)} photographs can be used; the first: {left_out[0]}")
-    faces = torch.stack([framed_keypoints(each) for each in points]).float()
+    return FoundFaces(tuple(kept), torch.stack(points), tuple(fits), tuple(left_out))
+
+
+def predict_depth(run: Path, found: FoundFaces) -> PhotoFaces:
+    """Predict the depth of the keypoints of faces.
+
+    Args:
+        run: Run directory of a depthnet recipe.
+        found: The faces.
+
+    Raises:
+        CheckpointError: If the run is of another method or damaged.
+    """
+    opened, predictor = load_depth_run(str(run))
+    faces = torch.stack([framed_keypoints(each) for each in found.points]).float()
     every = max(1, len(faces) // TARGETS)
     depth = predictor.own_depth(faces, faces[::every][:TARGETS])
     shown = [
-        network_depth(fit, each, opened, predictor).values for fit, each in zip(fits, points, strict=True)
+        network_depth(fit, each, opened, predictor).values
+        for fit, each in zip(found.fits, found.points, strict=True)
     ]
     return PhotoFaces(
-        tuple(kept),
-        torch.stack(points),
-        torch.stack([fit.pose for fit in fits]),
+        found.photos,
+        found.points,
+        torch.stack([fit.pose for fit in found.fits]),
         depth,
         torch.stack(shown),
-        tuple(left_out),
+        found.left_out,
         f"{opened.folder.name} ({opened.recipe})",
     )
 
