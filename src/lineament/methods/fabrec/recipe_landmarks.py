@@ -98,12 +98,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
         self.spread = level(config.augmentation)
         self.landmarks = scheme(config.scheme)
+        # Says what is wrong with the crop before anything is written.
+        self.view = self.config.view
         if config.heatmaps not in ("exact", "published"):
             raise UsageError(f"heatmaps is exact or published, not {config.heatmaps!r}.")
-        if config.pick not in ("first", "random") or config.labels < 0:
-            raise UsageError(
-                f"pick is first or random and labels at least 0, not {config.pick!r}, {config.labels}."
-            )
+        if config.pick not in ("first", "random"):
+            raise UsageError(f"pick is first or random, not {config.pick!r}.")
+        if config.labels < 0:
+            raise UsageError(f"labels is a number of faces, or 0 for all of them, not {config.labels}.")
 
     def networks(self) -> dict[str, nn.Module]:
         """Encoder, frozen decoder, and the transfer layers."""
@@ -137,8 +139,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         return rate_schedules(optimisers, self.config.schedule, self.config.steps)
 
     def training_source(self, source: FaceSource) -> FaceSource:
-        """All labelled faces, or the few of a few-shot run."""
+        """All labelled faces, or the few of a few-shot run.
+
+        Raises:
+            DataError: If there are fewer faces, or they have no landmarks or landmarks of another scheme. Only the
+                first is looked at, before anything is written.
+        """
         c = self.config
+        self._check_labels(source)
         if not c.labels:
             return source
         if c.labels > len(source):
@@ -150,6 +158,20 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
             order = torch.randperm(len(source), generator=torch.Generator().manual_seed(c.seed))
             chosen = sorted(order[: c.labels].tolist())
         return Subset(source, chosen, f"{source.name}[{c.pick} {c.labels}]")
+
+    def _check_labels(self, source: FaceSource) -> None:
+        first = source[0]
+        if first.landmarks is None or first.scheme is None:
+            raise DataError(
+                f"{first.id} of {source.name} has no landmarks: fabrec-landmarks learns from labelled faces only."
+            )
+        try:
+            convert_points(first.landmarks.double(), first.scheme, self.landmarks)
+        except UsageError as error:
+            raise DataError(
+                f"{source.name} is labelled in scheme {first.scheme}, which cannot be turned into the scheme "
+                f"{self.landmarks.name} to be learnt: give --scheme {first.scheme}."
+            ) from error
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop and move one labelled face."""
