@@ -223,6 +223,8 @@ def test_what_cannot_be_asked_for(photos: Path, tmp_path: Path) -> None:
         (PrepareOptions(crop="ffhq", margins=(0.2, 0.1)), "'ffhq' has no margins"),
         (PrepareOptions(around=-1), "0 to 4 of its sides"),
         (PrepareOptions(quality=0), "quality 1 to 100"),
+        (PrepareOptions(crop="fabrec", margins=(float("nan"), 0.1)), "shares of the box's height up to 4"),
+        (PrepareOptions(size=9000), "crops of 11700 x 11700 pixels would be refused"),
     ):
         with pytest.raises(UsageError, match=words):
             prepare(source, tmp_path / "x", options)

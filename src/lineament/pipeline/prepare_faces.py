@@ -10,7 +10,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from lineament.data.images import encode_image
+from lineament.data.images import MAX_PIXELS, encode_image
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.faces.boxes import box_from_landmarks
@@ -60,10 +60,18 @@ class PrepareOptions:
         make_detector(self.detector)
         if self.margins is not None and "margins" not in entry.options:
             raise UsageError(f"the crop {self.crop!r} has no margins above and below: leave them out.")
+        if not all(-0.5 < margin <= 4 for margin in self.margins or ()):
+            raise UsageError(f"margins are shares of the box's height up to 4, not {self.margins}.")
         if not 0 <= (self.around or 0) <= 4 or not 1 <= self.quality <= 100:
             raise UsageError(
                 f"what is kept around a crop is 0 to 4 of its sides and the quality 1 to 100, not {self.around} and "
                 f"{self.quality}."
+            )
+        region, around = self.frame
+        if (region + 2 * around) ** 2 > MAX_PIXELS:
+            raise UsageError(
+                f"crops of {region + 2 * around} x {region + 2 * around} pixels would be refused when they are read: "
+                "lower the size or what is kept around them."
             )
 
     @property
