@@ -31,10 +31,11 @@ def folded(networks: dict[str, nn.Module], dtype: torch.dtype = torch.float32) -
     return FoldedNetworks(networks["encoder"], networks["decoder"], networks["transfer"], dtype)
 
 
+@pytest.mark.parametrize("linear", [False, True])
 @pytest.mark.parametrize(("size", "width"), [(64, 8), (128, 6), (256, 64), (512, 4)])
 @torch.no_grad()
-def test_heatmaps_are_the_networks_own(size: int, width: int):
-    networks = networks_of(Layout(size, width, 12), 7)
+def test_heatmaps_are_the_networks_own(size: int, width: int, linear: bool):
+    networks = networks_of(Layout(size, width, 12, linear), 7)
     before = {name: value.clone() for name, value in networks["encoder"].state_dict().items()}
     images = 0.2 * torch.randn(2 if size > 64 else 5, 3, size, size)
     expected = heatmaps_of(networks, images)

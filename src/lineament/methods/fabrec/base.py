@@ -32,6 +32,8 @@ class FabrecConfig(RecipeConfig):
     width: int = 0
     # Dimensions of the code; 99 in the published models.
     code: int = 0
+    # Ours: a linear map beside the encoder's convolutions, which short training needs. A base decides for its children.
+    linear: bool = False
     # Set by itself once the sizes were taken over: the weights then come from the run's own checkpoint.
     settled: bool = False
     # Crop by the face box, or by the landmarks where a sample has more than five.
@@ -46,7 +48,7 @@ class FabrecConfig(RecipeConfig):
     @property
     def layout(self) -> Layout:
         """Sizes of the networks."""
-        return Layout(self.size, self.width, self.code)
+        return Layout(self.size, self.width, self.code, self.linear)
 
     @property
     def view(self) -> View:
@@ -72,9 +74,11 @@ def settle(config: C) -> C:
     if config.settled:
         return config
     defaults = {"size": 256, "width": 64, "code": 99}
+    linear = config.linear
     if config.base not in ("", RANDOM_BASE):
         run = open_base(config.base)
         defaults = {key: int(run.config[key]) for key in defaults}
+        linear = bool(run.config.get("linear", False))
         for key, value in defaults.items():
             given = getattr(config, key)
             if given and given != value:
@@ -82,7 +86,7 @@ def settle(config: C) -> C:
                     f"the base run {config.base} has {key} {value}, not {given}: leave --{key} out."
                 )
     sizes: dict[str, Any] = {key: getattr(config, key) or value for key, value in defaults.items()}
-    return replace(config, **sizes, settled=True)
+    return replace(config, **sizes, linear=linear, settled=True)
 
 
 def open_base(base: str) -> Run:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import math
 
+import torch.nn.functional as F
 from torch import Tensor, nn
+
+# Side of the small picture that the linear map sees, and the gain that lets it learn as fast as the rest.
+LINEAR_SIDE, LINEAR_GAIN = 32, 4.0
 
 
 class BasicBlock(nn.Module):
@@ -41,9 +45,11 @@ class Encoder(nn.Module):
         size: Side of the picture, 64, 128, 256 or 512.
         width: Channels of the first stage; 64 in the published models.
         code: Dimensions of the code.
+        linear: Ours: add a linear map of the small picture to the code, and read the last map place by place instead of
+            its mean. Codes are principal components soon after the start, which the convolutions then bend.
     """
 
-    def __init__(self, size: int = 256, width: int = 64, code: int = 99) -> None:
+    def __init__(self, size: int = 256, width: int = 64, code: int = 99, linear: bool = False) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
@@ -59,18 +65,36 @@ class Encoder(nn.Module):
         self.layer2 = _stage(width, 2 * width, 2)
         self.layer3 = _stage(2 * width, 4 * width, 2)
         self.layer4 = _stage(4 * width, 8 * width, 2)
-        self.fc = nn.Linear(8 * width, code)
+        self.fc = nn.Linear(8 * width * (16 if linear else 1), code)
+        self.linear: nn.Linear | None = nn.Linear(3 * LINEAR_SIDE**2, code) if linear else None
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Encode mean-free pictures ``[B, 3, S, S]`` as ``[B, code]``, without bound or normalisation."""
+        if self.linear is not None:
+            nn.init.normal_(self.linear.weight, 0.0, self.linear.in_features**-0.5)
+            nn.init.normal_(self.fc.weight, 0.0, 0.003)
+
+    def maps(self, images: Tensor) -> list[Tensor]:
+        """Maps of the four stages of the ResNet, ``[B, width, S', S']`` to ``[B, 8 width, 4, 4]``."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        maps = []
         for name in self.stages:
             x = getattr(self, name)(x)
-        return self.fc(x.mean((2, 3)))
+            maps.append(x)
+        return maps[-4:]
+
+    def code(self, images: Tensor, last: Tensor) -> Tensor:
+        """Code ``[B, code]`` from mean-free pictures and their last map."""
+        if self.linear is None:
+            return self.fc(last.mean((2, 3)))
+        small = F.adaptive_avg_pool2d(images, LINEAR_SIDE)
+        return self.fc(last.flatten(1)) + self.linear(LINEAR_GAIN * small.flatten(1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Encode mean-free pictures ``[B, 3, S, S]`` as ``[B, code]``, without bound or normalisation."""
+        return self.code(images, self.maps(images)[-1])
 
 
 def _stage(inputs: int, outputs: int, stride: int) -> nn.Sequential:

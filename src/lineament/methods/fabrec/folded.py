@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineament.methods.fabrec.decoder import Decoder, InverseBlock
-from lineament.methods.fabrec.encoder import BasicBlock, Encoder
+from lineament.methods.fabrec.encoder import LINEAR_GAIN, LINEAR_SIDE, BasicBlock, Encoder
 from lineament.methods.fabrec.transfer import TransferLayers
 
 # Pictures that a CPU computes at a time: the maps of more do not stay in its cache (256 px: 70 ms each, 110 ms by 64).
@@ -45,6 +45,10 @@ class FoldedNetworks(nn.Module):
         blocks = [block for name in encoder.stages for block in getattr(encoder, name)]
         self.blocks = nn.Sequential(*[_FoldedBlock(block) for block in blocks])
         self.code = _linear(encoder.fc.weight.detach(), encoder.fc.bias.detach())
+        self.linear = None
+        if encoder.linear is not None:
+            weight = LINEAR_GAIN * encoder.linear.weight.detach()
+            self.linear = _linear(weight, encoder.linear.bias.detach())
         self.spread = _spread(decoder)
         stages = []
         for number in range(1, transfer.count + 1):
@@ -61,8 +65,12 @@ class FoldedNetworks(nn.Module):
         if images.device.type == "cpu" and len(images) > CACHED:
             return torch.cat([self(part) for part in images.split(CACHED)])
         x = images.to(dtype=self.dtype, memory_format=torch.channels_last)
-        x = self.blocks(self.start(x))
-        x = F.relu(self.spread(self.code(x.mean((2, 3))))).view(len(x), -1, 4, 4)
+        last = self.blocks(self.start(x))
+        if self.linear is None:
+            code = self.code(last.mean((2, 3)))
+        else:
+            code = self.code(last.flatten(1)) + self.linear(F.adaptive_avg_pool2d(x, LINEAR_SIDE).flatten(1))
+        x = F.relu(self.spread(code)).view(len(x), -1, 4, 4)
         x = self.stages(x.contiguous(memory_format=torch.channels_last))
         return self.lin(x).to(torch.float32, memory_format=torch.contiguous_format)
 

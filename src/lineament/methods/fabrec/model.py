@@ -37,11 +37,13 @@ class Layout:
         size: Side of the picture in pixels, one of :data:`SIZES`.
         width: Channels of the widest maps; 64 in the published models. All other channels follow.
         code: Dimensions of the code.
+        linear: A linear map beside the encoder's convolutions; the published models have none.
     """
 
     size: int = 256
     width: int = 64
     code: int = 99
+    linear: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on sizes there are no networks for."""
@@ -66,7 +68,7 @@ class Layout:
         """Encoder, decoder and both discriminators."""
         hidden = 1000 if self.width == 64 else 16 * self.width
         return {
-            "encoder": Encoder(self.size, self.width, self.code),
+            "encoder": Encoder(self.size, self.width, self.code, self.linear),
             "decoder": Decoder(self.size, self.width, self.code),
             "code_discriminator": CodeDiscriminator(self.code, hidden),
             "image_discriminator": ImageDiscriminator(self.width // 2, 4 if self.size == 64 else 5),
