@@ -13,7 +13,7 @@ from lineament.errors import UsageError
 from lineament.faces.schemes import scheme
 from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.augment import LEVELS, draw_move
-from lineament.methods.fabrec.crop import View, level_eyes, region_side
+from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps
 from lineament.methods.fabrec.loss import (
     contrast_structure,
@@ -121,17 +121,6 @@ def test_points_move_with_the_picture(style: str):
         found = torch.stack([(columns * seen).sum(), (rows * seen).sum()]) / seen.sum()
         # The published points leave out half pixels: of the crop, and of the mirror.
         assert float((found - placed).abs().max()) < (0.25 if style == "exact" else 1.2)
-
-
-def test_levelled_eyes_are_level():
-    points = torch.rand(68, 2) * 40
-    points[[36, 39, 42, 45]] = torch.tensor([[20.0, 30.0], [28.0, 31.0], [40.0, 35.0], [48.0, 36.0]])
-    points[8] = torch.tensor([30.0, 75.0])
-    _, turned = level_eyes(torch.rand(3, 80, 80), points, scheme("68"))
-    assert float(turned[[36, 39]].mean(0)[1]) == pytest.approx(float(turned[[42, 45]].mean(0)[1]), abs=1e-4)
-    points[[42, 45]] = points[[36, 39]] + 1
-    with pytest.raises(UsageError, match="from the side"):
-        level_eyes(torch.rand(3, 80, 80), points, scheme("68"))
 
 
 def test_views_come_back():

@@ -14,7 +14,8 @@ from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
-from lineament.methods.fabrec.crop import View, cut_region, level_eyes, region_offset, region_side
+from lineament.methods.fabrec.crop import View, cut_region, region_offset, region_side
+from lineament.methods.fabrec.level import level_eyes
 
 # The recorded files these tests compare with, every number of them.
 FILES = ("crops_aug*",)

@@ -38,6 +38,8 @@ class FabrecConfig(RecipeConfig):
     settled: bool = False
     # Crop by the face box, or by the landmarks where a sample has more than five.
     crop: str = "box"
+    # Turn faces that are cut by their landmarks (scheme 68 or 98) upright first.
+    align: bool = False
     # What a face box is grown by above its upper edge, as a share of its height (300-W 0.20, WFLW 0).
     margin_top: float = 0.05
     # The same below its lower edge (300-W 0.12, WFLW and VGGFace2 0.10, AffectNet 0.25).
@@ -57,9 +59,11 @@ class FabrecConfig(RecipeConfig):
             raise UsageError(
                 f"crop is box or landmarks and resampling exact or published, not {self.crop!r}, {self.resampling!r}."
             )
+        if self.align and self.crop != "landmarks":
+            raise UsageError("--align turns faces by their landmarks: give --crop landmarks too.")
         style: Style = "published" if self.resampling == "published" else "exact"
         by = "landmarks" if self.crop == "landmarks" else "box"
-        return View(self.size, by, (self.margin_top, self.margin_bottom), style)  # type: ignore[arg-type]
+        return View(self.size, by, (self.margin_top, self.margin_bottom), style, self.align)  # type: ignore[arg-type]
 
 
 C = TypeVar("C", bound=FabrecConfig)

@@ -18,10 +18,10 @@ from torch import Tensor
 
 from lineament.data.face_box import sample_box
 from lineament.data.sample import FaceSample
-from lineament.errors import DataError, UsageError
+from lineament.errors import DataError
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.resample import crop_image
-from lineament.faces.schemes import LandmarkScheme
+from lineament.faces.schemes import LandmarkScheme, as_scheme
 from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.augment import (
     Move,
@@ -30,6 +30,7 @@ from lineament.methods.fabrec.augment import (
     move_points,
     published_mirror,
 )
+from lineament.methods.fabrec.level import TurnedRegion, levelling, turn_photograph
 
 Style = Literal["published", "exact"]
 Border = Literal["black", "edge", "mirror"]
@@ -119,12 +120,14 @@ class View:
             the box.
         margins: What a box is grown by, above and below, in shares of its height.
         style: ``exact`` or ``published``.
+        align: Turn faces that are cut by their landmarks upright first.
     """
 
     size: int
     crop: Literal["box", "landmarks"] = "box"
     margins: tuple[float, float] = PUBLISHED_MARGINS
     style: Style = "exact"
+    align: bool = False
 
     def region(self, sample: FaceSample) -> Similarity:
         """Photograph to the region that is moved; of a crop prepared by this rule the region that it was cut around.
@@ -135,12 +138,12 @@ class View:
         points = sample.landmarks if self.crop == "landmarks" else None
         by_landmarks = points is not None and len(points) > 5
         rule = sample.meta.get("crop_rule")
-        if rule is not None and self._cut_already(rule, by_landmarks):
+        if rule is not None and not self.align and self._cut_already(rule, by_landmarks):
             side = region_side(self.size)
             return Similarity.window(torch.tensor(rule["region"], dtype=torch.float64), (side, side))
         if by_landmarks:
             assert points is not None
-            region = named_crop("fabrec", landmarks=points, scheme=sample.scheme, size=self.size, trim=False)
+            region = self._region_of_landmarks(points, as_scheme(sample.scheme or str(len(points))))
         else:
             height, width = sample.image.shape[-2:]
             region = self.region_of_box(sample_box(sample), (height, width))
@@ -179,6 +182,15 @@ class View:
             "fabrec", box=box, image_size=image_size, size=self.size, margins=self.margins, trim=False
         )
 
+    def _region_of_landmarks(self, points: Tensor, layout: LandmarkScheme) -> Similarity:
+        if not self.align:
+            return named_crop("fabrec", landmarks=points, scheme=layout, size=self.size, trim=False)
+        turn = levelling(points, layout, self.style == "published")
+        upright = turn.apply(points.double())
+        return TurnedRegion(
+            turn, named_crop("fabrec", landmarks=upright, scheme=layout, size=self.size, trim=False)
+        )
+
     def inner(self, region: Similarity) -> Similarity:
         """Photograph to the picture that is seen, from the transform to the region."""
         offset = -float(region_offset(self.size))
@@ -190,6 +202,8 @@ class View:
         if self.style == "exact":
             crop = self.inner(region if move is None else _moved(region, move, side))
             return crop_image(image, crop, self.size).clamp(0, 1)
+        if isinstance(region, TurnedRegion):
+            image, region = turn_photograph(image, region.turn), region.cut
         cut = cut_region(image, region, side)
         if move is None:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
@@ -208,6 +222,8 @@ class View:
                 return self.inner(region).apply(points)
             kept = points[..., list(layout.mirror), :] if move.mirror else points
             return self.inner(_moved(region, move, side)).apply(kept)
+        if isinstance(region, TurnedRegion):
+            points, region = region.turn.apply(points), region.cut
         placed = published_points(points, region)
         if move is not None:
             placed = published_mirror(placed, layout, side) if move.mirror else placed
@@ -223,42 +239,3 @@ def _moved(region: Similarity, move: Move, side: int) -> Similarity:
         flip[0, 2] = side - 1
         matrix = matrix @ flip
     return region.then(Similarity(matrix[:2]))
-
-
-def level_eyes(image: Tensor, points: Tensor, layout: LandmarkScheme) -> tuple[Tensor, Tensor]:
-    """Turn a photograph about the middle of the face until the line through the eyes is level (``--align``).
-
-    The middle lies a quarter of the way from the eye corners to the chin. The published turn of profiles, whose eyes
-    lie closer together than a fifth of the face's height, follows the nose instead and is not offered.
-
-    Args:
-        image: ``[3, H, W]`` in 0..1.
-        points: ``[K, 2]`` pixels, in scheme 68 or 98.
-        layout: That scheme.
-
-    Returns:
-        The turned photograph of the same size, black where nothing was, and the turned points.
-
-    Raises:
-        UsageError: If the scheme has no eye corners and chin, or the face is a profile.
-    """
-    corners = {"68": ((36, 39), (42, 45), 8), "98": ((60, 64), (68, 72), 16)}
-    if layout.name not in corners:
-        raise UsageError(f"levelling the eyes needs scheme 68 or 98, not {layout.name}.")
-    left, right, chin = corners[layout.name]
-    exact = points.double()
-    left_eye, right_eye = exact[list(left)].mean(0), exact[list(right)].mean(0)
-    across = right_eye - left_eye
-    if float(across.norm()) < 0.2 * float(exact[:, 1].max() - exact[:, 1].min()):
-        raise UsageError("the face is seen from the side: its eyes cannot be levelled, crop it without.")
-    eyes = 0.5 * (left_eye + right_eye)
-    centre = eyes + 0.25 * (exact[chin] - eyes)
-    angle = -math.atan2(float(across[1]), float(across[0]))
-    turn = torch.eye(3, dtype=torch.float64)
-    turn[:2, :2] = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    turn[:2, 2] = centre - turn[:2, :2] @ centre
-    height, width = image.shape[-2:]
-    square = max(height, width)
-    padded = F.pad(image, (0, square - width, 0, square - height))
-    turned = _eight_bits(move_image(padded, turn))[:, :height, :width]
-    return turned, move_points(exact, turn).to(points)

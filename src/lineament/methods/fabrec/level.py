@@ -1,0 +1,94 @@
+"""Turning faces upright before they are cut by their landmarks (``--align``)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.errors import DataError, UsageError
+from lineament.faces.schemes import LandmarkScheme
+from lineament.geometry.similarity import Similarity
+from lineament.methods.fabrec.augment import move_image
+
+# By scheme: corners of the left and of the right eye, chin, upper and lower end of the nose.
+_FACES = {"68": ((36, 39), (42, 45), 8, (27, 33)), "98": ((60, 64), (68, 72), 16, (51, 57))}
+# A face whose eyes lie closer together than this share of its height is a profile.
+PROFILE = 0.2
+# What the published code takes for the upper end of the nose in every scheme.
+PUBLISHED_UPPER_NOSE = 51
+
+
+class TurnedRegion(Similarity):
+    """Photograph to region where the photograph is turned upright first and then cut along its axes.
+
+    Args:
+        turn: Photograph to turned photograph.
+        cut: Turned photograph to region.
+    """
+
+    turn: Similarity
+    cut: Similarity
+
+    def __init__(self, turn: Similarity, cut: Similarity) -> None:
+        super().__init__(turn.then(cut).matrix)
+        # The parent is frozen.
+        object.__setattr__(self, "turn", turn)
+        object.__setattr__(self, "cut", cut)
+
+
+def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -> Similarity:
+    """The turn that makes a face upright, about the point a quarter of the way from its eyes to its chin.
+
+    The line through the eyes becomes level. Of a profile the axis of the nose, from its root to the middle below its
+    tip, becomes upright instead, by the smaller of the two turns that make it so.
+
+    Args:
+        points: ``[K, 2]`` pixels, in scheme 68 or 98.
+        layout: That scheme.
+        published: Take point 51 for the root of the nose in every scheme, as the published code does: right in 98
+            points, in 68 the middle of the upper lip.
+
+    Raises:
+        UsageError: If the scheme has no eye corners, chin and nose.
+        DataError: If one of them is unknown.
+    """
+    if layout.name not in _FACES:
+        raise UsageError(f"levelling a face needs scheme 68 or 98, not {layout.name}.")
+    left, right, chin, (upper, lower) = _FACES[layout.name]
+    exact = points.double()
+    if not bool(torch.isfinite(exact[[*left, *right, chin, upper, lower]]).all()):
+        raise DataError(
+            "a face without known eye corners, chin and nose cannot be levelled: leave --align out."
+        )
+    left_eye, right_eye = exact[list(left)].mean(0), exact[list(right)].mean(0)
+    across = right_eye - left_eye
+    heights = exact[torch.isfinite(exact).all(-1), 1]
+    if float(across.norm()) < PROFILE * float(heights.max() - heights.min()):
+        axis = exact[lower] - exact[PUBLISHED_UPPER_NOSE if published else upper]
+        down = axis if float(axis[1]) >= 0 else -axis
+        angle = math.atan2(float(down[0]), float(down[1]))
+    else:
+        angle = -math.atan2(float(across[1]), float(across[0]))
+    eyes = 0.5 * (left_eye + right_eye)
+    centre = eyes + 0.25 * (exact[chin] - eyes)
+    turn = Similarity.from_parameters(rotation=angle)
+    shift = (centre - turn.apply(centre)).tolist()
+    return turn.then(Similarity.from_parameters(translation=(shift[0], shift[1])))
+
+
+def turn_photograph(image: Tensor, turn: Similarity) -> Tensor:
+    """Turn a photograph ``[3, H, W]`` in 0..1 as published: bicubically, to 8 bits, black where nothing was."""
+    height, width = image.shape[-2:]
+    square = max(height, width)
+    padded = F.pad(image, (0, square - width, 0, square - height))
+    turned = (move_image(padded, turn.homogeneous()) * 255).round().clamp(0, 255) / 255
+    return turned[:, :height, :width]
+
+
+def level_eyes(image: Tensor, points: Tensor, layout: LandmarkScheme) -> tuple[Tensor, Tensor]:
+    """A photograph ``[3, H, W]`` in 0..1 and its landmarks ``[K, 2]`` as published, turned upright."""
+    turn = levelling(points, layout, published=True)
+    return turn_photograph(image, turn), turn.apply(points.double()).to(points)
