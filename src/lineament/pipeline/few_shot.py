@@ -54,7 +54,10 @@ class Way:
 WAYS = {
     "fabrec": Way("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
     "fabrec-tuned": Way("autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}),
-    "fabrec-faithful": Way("autoencoder, as published", "fabrec-landmarks", "fabrec", preset="faithful"),
+    "fabrec-modern": Way("autoencoder, all tuned (modern)", "fabrec-modern", "fabrec"),
+    "fabrec-faithful": Way(
+        "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="faithful"
+    ),
     "supervised": Way("same networks, labels alone", "fabrec-supervised"),
     "dve": Way("descriptors (DVE)", "dve-landmarks", "dve"),
 }
@@ -177,7 +180,7 @@ def run_few_shot(
         )
     if sizes is None and "fabrec" in bases:
         config = open_run(bases["fabrec"]).config
-        sizes = {key: int(config[key]) for key in ("size", "width", "code")}
+        sizes = {key: config[key] for key in ("size", "width", "code", "linear")}
     todo = [(way, count, seed) for count in plan.counts for seed in plan.seeds for way in plan.ways]
     draw_labels(labelled, max(plan.counts), 0)
     digests = {method: _weights_digest(run) for method, run in bases.items()}

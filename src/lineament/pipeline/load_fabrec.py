@@ -23,7 +23,7 @@ class FabrecModel(LandmarkModel):
 
     def __init__(self, run: Run, device: str = "cpu", detector: str = "mtcnn", bf16: bool = False) -> None:
         # Not the parent's: that builds a network of descriptors.
-        if run.recipe not in ("fabrec-landmarks", "fabrec-supervised"):
+        if run.recipe == "fabrec-ae":
             raise UsageError(
                 f"the run {run.folder} holds an autoencoder without landmarks ({run.recipe}): teach it with "
                 f"`lineament train fabrec-landmarks --base {run.folder} --data LABELLED`."

@@ -11,7 +11,7 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lineament.data.face_box import sample_box
@@ -30,8 +30,12 @@ if TYPE_CHECKING:
 
 # Faces in a figure, steps of an interpolation, white pixels between tiles.
 FACES, STEPS, GAP = 8, 8, 2
+# Window of structural errors of pictures less than four published windows wide: all but 2e-4 of the weight.
+SMALL_WINDOW = 11
 # Least side of a tile: smaller pictures are enlarged so that numbers can be read on them.
 TILE = 128
+# Height of a line of text on a tile, and what is left of the light behind it.
+LINE, SHADE = 13, 0.35
 # Opacity of heatmaps over a picture; confidence from which a landmark is drawn in full.
 OPACITY = 0.45
 
@@ -49,13 +53,15 @@ def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
 
 
 def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
-    """Write lines into the lower left corner, dark under light so that they show on any ground."""
-    canvas = Image.fromarray(_bytes(picture))
-    pen = ImageDraw.Draw(canvas)
-    top = canvas.height - 11 * len(lines) - 2
+    """Write lines into the lower left corner, light on a darkened ground so that they can be read on any picture."""
+    strip = LINE * len(lines) + 4
+    shaded = picture.clone()
+    shaded[:, -strip:] *= SHADE
+    canvas = Image.fromarray(_bytes(shaded))
+    pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(LINE - 1)
     for number, line in enumerate(lines):
-        place = (3, top + 11 * number)
-        pen.text(place, line, fill=(255, 255, 0), stroke_width=1, stroke_fill=(0, 0, 0))
+        place = (4, canvas.height - strip + 1 + LINE * number)
+        pen.text(place, line, fill=(255, 255, 0), font=font)
     return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1).float() / 255
 
 
@@ -101,21 +107,29 @@ def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[d
         for a, b in zip(pictures, made, strict=True)
     ]
     labelled = [
-        with_text(enlarged(tile), [f"{each['ssim_error']:.2f}", f"{each['pixel_error']:.1f}"])
+        with_text(enlarged(tile), [f"1 - SSIM {each['ssim_error']:.2f}", f"pixels {each['pixel_error']:.1f}"])
         for tile, each in zip(made, numbers, strict=True)
     ]
     return tile_pictures([[enlarged(tile) for tile in pictures], labelled]), numbers
 
 
 def error_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
-    """Inputs, reconstructions, and the structural error at every pixel (0 to 2 in viridis; black border unknown)."""
-    maps = 1 - contrast_structure(normalise_images(pictures), normalise_images(made)).mean(1)
-    border = WINDOW // 2
+    """Inputs, reconstructions, and the structural error at every pixel (0 to 2 in viridis; black border unknown).
+
+    The window of the published size would leave half of a small picture unjudged: those get one of a third.
+    """
+    window = WINDOW if pictures.shape[-1] >= 4 * WINDOW else SMALL_WINDOW
+    shown_and_made = normalise_images(pictures), normalise_images(made)
+    maps = 1 - contrast_structure(*shown_and_made, window=window).mean(1)
+    border = window // 2
     shown, numbers = [], []
     for a, b, error in zip(pictures, made, maps, strict=True):
         tile = F.pad(coloured(error, "viridis", 0.0, 2.0), [border] * 4)
         numbers.append({"structural_error": float(error.mean()), "pixel_error": pixel_error(a, b)})
-        texts = [f"{numbers[-1]['structural_error']:.2f}", f"{numbers[-1]['pixel_error']:.1f}"]
+        texts = [
+            f"structure {numbers[-1]['structural_error']:.2f}",
+            f"pixels {numbers[-1]['pixel_error']:.1f}",
+        ]
         shown.append(with_text(enlarged(tile), texts))
     rows = [[enlarged(t) for t in pictures], [enlarged(t) for t in made], shown]
     return tile_pictures(rows), numbers
@@ -125,7 +139,11 @@ def error_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, 
 def autoencoder_figures(
     networks: dict[str, nn.Module], source: FaceSource, view: View, code: int, folder: Path
 ) -> list[Path]:
-    """Reconstructions, structural errors, random samples, interpolations; each a PNG with its numbers as JSON."""
+    """Reconstructions, structural errors, random samples, interpolations; each a PNG with its numbers as JSON.
+
+    Tiles of the first two carry their structural and their pixel error, tiles of the others the scores of both
+    discriminators.
+    """
     pictures, names = prepare_pictures(source, view, range(min(FACES, len(source))))
     made = reconstruct_pictures(networks, pictures)
     device = next(networks["decoder"].buffers()).device
@@ -133,22 +151,21 @@ def autoencoder_figures(
     # Drawn on the CPU, so that every figure of a run shows the same codes on any device.
     drawn = torch.randn(2 * FACES, code, generator=torch.Generator().manual_seed(0)).to(device)
     halfway = 0.5 * (codes + drawn[: len(codes)])
-    samples = _decode(networks, torch.cat([drawn[:FACES], halfway]))
+    samples, sample_scores = _judged(networks, torch.cat([drawn[:FACES], halfway]))
     lines = [interpolate_codes(codes[k], codes[-1], STEPS) for k in range(min(2, len(codes)))]
-    between = _decode(networks, torch.cat(lines)).split(STEPS)
+    between, between_scores = _judged(networks, torch.cat(lines))
     sheets: dict[str, tuple[Tensor, Any]] = {}
     sheet, numbers = reconstruction_sheet(pictures, made)
     sheets["reconstructions"] = sheet, {"names": names, "tiles": numbers}
     sheet, numbers = error_sheet(pictures, made)
     sheets["structural-errors"] = sheet, {"names": names, "tiles": numbers, "colours": "0 to 2"}
-    tiles = [enlarged(tile) for tile in samples]
-    rows = [tiles[:FACES], tiles[FACES:] + [torch.ones_like(tiles[0])] * (FACES - len(halfway))]
-    sheets["samples"] = (
-        tile_pictures(rows),
-        {"rows": ["normal codes", "half way to normal codes"], "of": names},
-    )
-    rows = [[enlarged(tile) for tile in row] for row in between]
-    sheets["interpolations"] = tile_pictures(rows), {"from": names[: len(rows)], "to": names[-1]}
+    blank = torch.ones_like(samples[0])
+    rows = [samples[:FACES], samples[FACES:] + [blank] * (FACES - len(halfway))]
+    facts = {"rows": ["normal codes", "half way to normal codes"], "of": names, "tiles": sample_scores}
+    sheets["samples"] = tile_pictures(rows), facts
+    rows = [between[start : start + STEPS] for start in range(0, len(between), STEPS)]
+    facts = {"from": names[: len(rows)], "to": names[-1], "tiles": between_scores}
+    sheets["interpolations"] = tile_pictures(rows), facts
     return [_write(folder / f"{name}.png", *content) for name, content in sheets.items()]
 
 
@@ -186,8 +203,19 @@ def landmark_figures(predictor: LandmarkPredictor, source: FaceSource, folder: P
     return [_write(folder / "five-tiles.png", tile_pictures(rows), numbers)]
 
 
-def _decode(networks: dict[str, nn.Module], codes: Tensor) -> Tensor:
-    return to_pictures(networks["decoder"](codes).image).cpu()
+def _judged(networks: dict[str, nn.Module], codes: Tensor) -> tuple[list[Tensor], list[dict[str, float]]]:
+    """Decode codes ``[N, code]``: tiles with what both discriminators make of them (1 real, 0 not), and the numbers."""
+    images = networks["decoder"](codes).image
+    scores = [networks["image_discriminator"](images), networks["code_discriminator"](codes).flatten()]
+    numbers = [
+        {"picture": picture, "code": code}
+        for picture, code in zip(*(each.tolist() for each in scores), strict=True)
+    ]
+    tiles = [
+        with_text(enlarged(tile), [f"{name} {value:.2f}" for name, value in each.items()])
+        for tile, each in zip(to_pictures(images).cpu(), numbers, strict=True)
+    ]
+    return tiles, numbers
 
 
 def _bytes(picture: Tensor) -> np.ndarray:

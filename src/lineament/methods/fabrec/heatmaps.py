@@ -100,6 +100,15 @@ def confidences(heatmaps: Tensor) -> Tensor:
     return heatmaps.amax((-2, -1)).clamp(0, 1)
 
 
+def as_peaks(scores: Tensor) -> Tensor:
+    """Softmax over all pixels of raw scores ``[B, K, h, w]``, scaled to the height 1 where a map is sharp.
+
+    The unit is the peak of a Gaussian distribution of deviation :data:`SIGMA` at 128 px.
+    """
+    sigma = SIGMA * scores.shape[-1] / 128
+    return scores.flatten(2).softmax(-1).view_as(scores) * (2 * math.pi * sigma**2)
+
+
 def _matched(heatmaps: Tensor, sigma: float) -> Tensor:
     """Correlation with the Gaussian around every pixel, divided by the length of what of it lies in the frame.
 

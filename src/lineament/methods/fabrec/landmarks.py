@@ -15,8 +15,8 @@ from lineament.methods.fabrec.crop import region_offset
 from lineament.methods.fabrec.decoder import Decoder
 from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.folded import FoldedNetworks
-from lineament.methods.fabrec.heatmaps import Style, confidences, read_heatmaps
-from lineament.methods.fabrec.model import normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.heatmaps import Style, as_peaks, confidences, read_heatmaps
+from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_pictures
 from lineament.methods.fabrec.transfer import TransferLayers
 
 if TYPE_CHECKING:
@@ -69,11 +69,15 @@ class LandmarkPredictor:
         self.view = config.view
         self.scheme: LandmarkScheme = scheme(config.scheme)
         self.networks = {name: networks[name].eval() for name in ("encoder", "decoder", "transfer")}
-        self.folded = FoldedNetworks(
-            cast(Encoder, networks["encoder"]),
-            cast(Decoder, networks["decoder"]),
-            cast(TransferLayers, networks["transfer"]),
-            dtype,
+        self.folded: nn.Module = (
+            WholeNetworks(self.networks)
+            if config.lateral
+            else FoldedNetworks(
+                cast(Encoder, networks["encoder"]),
+                cast(Decoder, networks["decoder"]),
+                cast(TransferLayers, networks["transfer"]),
+                dtype,
+            )
         )
 
     @torch.no_grad()
@@ -114,6 +118,8 @@ class LandmarkPredictor:
         if c.mirrored_look:
             straight, mirrored = heatmaps.chunk(2)
             heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
+        if c.loss == "place":
+            heatmaps = as_peaks(heatmaps)
         points = read_heatmaps(heatmaps, c.size, sigma, cast(Style, c.heatmaps))
         return points.cpu(), confidences(heatmaps).cpu()
 
@@ -124,9 +130,10 @@ class LandmarkPredictor:
         device = next(self.networks["decoder"].buffers()).device
         batch = normalise_images(picture[None].to(device))
         points, _ = self.read(picture[None])
+        raw = self.folded(batch)
         return Look(
             picture,
             to_pictures(reconstruct(self.networks, batch))[0].cpu(),
-            self.folded(batch)[0].cpu(),
+            (as_peaks(raw) if self.config.loss == "place" else raw)[0].cpu(),
             points[0],
         )

@@ -158,3 +158,20 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, known: Tensor | None = None)
     kept = known.to(each.dtype)
     # Where a landmark is unknown its target is zero, never NaN, so the product is safe.
     return HEATMAP_WEIGHT * (each * kept).sum() / kept.sum().clamp(min=1)
+
+
+def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+    """Cross-entropy between places: each heatmap's softmax over all pixels against the target as a distribution.
+
+    Ours, for few steps: squared differences of maps that are nearly zero everywhere begin by learning zero.
+
+    Args:
+        scores: ``[B, K, h, w]`` raw.
+        targets: The same shape, not negative.
+        known: ``[B, K]`` bool: landmarks that are False are left out; so are those whose target lies outside the map.
+    """
+    mass = targets.flatten(2).sum(-1)
+    kept = (mass > 0.5) if known is None else (mass > 0.5) & known
+    share = targets.flatten(2) / mass.clamp(min=0.5)[..., None]
+    each = -(share * scores.flatten(2).log_softmax(-1)).sum(-1)
+    return (each * kept).sum() / kept.sum().clamp(min=1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -74,9 +75,9 @@ class Layout:
             "image_discriminator": ImageDiscriminator(self.width // 2, 4 if self.size == 64 else 5),
         }
 
-    def transfer(self, landmarks: int) -> TransferLayers:
+    def transfer(self, landmarks: int, lateral: bool = False) -> TransferLayers:
         """The landmark head."""
-        return TransferLayers(landmarks, self.width, self.transfers)
+        return TransferLayers(landmarks, self.width, self.transfers, lateral)
 
 
 class Fabrec(nn.Module):
@@ -118,10 +119,35 @@ def reconstruct(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
     return image
 
 
-def heatmaps_of(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
-    """Heatmaps ``[B, K, h, h]`` of mean-free pictures ``[B, 3, S, S]``, without decoding the picture."""
-    decoder = networks["decoder"]
-    return networks["transfer"](decoder(networks["encoder"](images), picture=False).x1, decoder)
+def heatmaps_of(networks: dict[str, nn.Module], images: Tensor, frozen: bool = False) -> Tensor:
+    """Heatmaps ``[B, K, h, h]`` of mean-free pictures ``[B, 3, S, S]``, without decoding the picture.
+
+    Args:
+        networks: ``encoder``, ``decoder``, ``transfer``.
+        images: The pictures.
+        frozen: True keeps no gradients of the encoder and of the decoder's first stage.
+    """
+    encoder, decoder = cast(Encoder, networks["encoder"]), networks["decoder"]
+    with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
+        maps = encoder.maps(images)
+        x1 = decoder(encoder.code(images, maps[-1]), picture=False).x1
+    return networks["transfer"](x1, decoder, maps)
+
+
+class WholeNetworks(nn.Module):
+    """:func:`heatmaps_of` as a module; :class:`FoldedNetworks` does the same faster where there are no lateral layers.
+
+    Args:
+        networks: ``encoder``, ``decoder``, ``transfer``.
+    """
+
+    def __init__(self, networks: dict[str, nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleDict(networks)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Heatmaps ``[B, K, h, h]`` of mean-free pictures ``[B, 3, S, S]``."""
+        return heatmaps_of(dict(self.networks.items()), images)
 
 
 def interpolate_codes(first: Tensor, last: Tensor, steps: int) -> Tensor:

@@ -17,8 +17,8 @@ from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_
 from lineament.methods.fabrec.base import RANDOM_BASE, FabrecConfig, rate_schedules, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import SIGMA, Style, draw_heatmaps
-from lineament.methods.fabrec.loss import heatmap_loss
-from lineament.methods.fabrec.model import normalise_images
+from lineament.methods.fabrec.loss import heatmap_loss, place_loss
+from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.training.recipe import Batch, Recipe, Update
 from lineament.training.registry import register_recipe
 
@@ -47,6 +47,10 @@ class LandmarkConfig(FabrecConfig):
     sigma: float = SIGMA
     # Heatmaps: exact (drawn and read below a pixel), or published.
     heatmaps: str = "exact"
+    # Let the encoder's maps reach the heatmaps past the code (ours).
+    lateral: bool = False
+    # What heatmaps learn: squared differences, as published, or the place of the landmark as a distribution.
+    loss: Literal["squared", "place"] = "squared"
     # Published level of random moves, 0 to 7; 6 is that of the paper, 8 is ours.
     augmentation: int = 6
     # Mirror half of the pictures; landmarks change sides as the scheme says.
@@ -100,6 +104,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         self.landmarks = scheme(config.scheme)
         # Says what is wrong with the crop before anything is written.
         self.view = self.config.view
+        if config.loss not in ("squared", "place"):
+            raise UsageError(f"loss is squared or place, not {config.loss!r}.")
         if config.heatmaps not in ("exact", "published"):
             raise UsageError(f"heatmaps is exact or published, not {config.heatmaps!r}.")
         if config.pick not in ("first", "random"):
@@ -114,7 +120,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         networks: dict[str, nn.Module] = {
             "encoder": parts["encoder"],
             "decoder": parts["decoder"],
-            "transfer": c.layout.transfer(len(self.landmarks)),
+            "transfer": c.layout.transfer(len(self.landmarks), c.lateral),
         }
         if self._weights_from:
             take_weights(networks, self._weights_from, networks)
@@ -211,7 +217,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
     def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of heatmaps ``[B, K, h, h]`` of a batch."""
         known = batch["known"] if self.config.heatmaps == "exact" else None
-        return heatmap_loss(heatmaps, self.targets(batch["points"]), known)
+        measure = place_loss if self.config.loss == "place" else heatmap_loss
+        return measure(heatmaps, self.targets(batch["points"]), known)
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step; all normalisation uses its running statistics, as published."""
@@ -219,9 +226,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         networks["encoder"].eval()
         networks["decoder"].eval()
         images = self.pictures(batch)
-        with torch.set_grad_enabled(c.tune_encoder):
-            x1 = networks["decoder"](networks["encoder"](images), picture=False).x1
-        loss = self.loss(networks["transfer"](x1, networks["decoder"]), batch)
+        loss = self.loss(heatmaps_of(networks, images, frozen=not c.tune_encoder), batch)
         update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
         return {"loss": loss.detach()}
 
