@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -156,6 +157,18 @@ def test_figures_come_with_numbers(tmp_path: Path):
         "five-tiles",
     }
     assert all(path.is_file() and path.with_suffix(".json").is_file() for path in drawn)
+    numbers = {path.stem: json.loads(path.with_suffix(".json").read_text()) for path in drawn}
+    for name, count, fields in (
+        ("reconstructions", 3, {"ssim_error", "pixel_error"}),
+        ("structural-errors", 3, {"structural_error", "pixel_error"}),
+        ("samples", 8 + 3, {"picture", "code"}),
+        ("interpolations", 2 * 8, {"picture", "code"}),
+    ):
+        tiles = numbers[name]["tiles"]
+        assert [set(tile) for tile in tiles] == [fields] * count
+        assert all(value >= 0 for tile in tiles for value in tile.values())
+    # A line drawn between two codes ends at the reconstruction of the last face.
+    assert numbers["interpolations"]["to"] == "face2"
     assert len(five_tiles(predictor, Marks()[0])) == 5
 
 
