@@ -25,9 +25,12 @@ def test_report_shows_photo_curves_tables_and_commands(demo: Path):
     assert len(pictures) == len(set(pictures)) >= 6
     titles = [re.sub("<.*?>", "", title) for title in re.findall(r"<h2.*?</h2>", page)]
     assert titles[0] == "A real photograph"
-    assert {"Numbers", "Learning without labels", "What the descriptors see", "How it was made"} <= set(
-        titles
-    )
+    assert {
+        "Numbers",
+        "Learning without labels",
+        "What the descriptors see",
+        "How many labels it takes",
+    } <= set(titles)
     for command in (
         "lineament landmarks",
         "lineament match",
@@ -40,7 +43,7 @@ def test_report_shows_photo_curves_tables_and_commands(demo: Path):
 
 
 def test_every_picture_has_its_numbers(demo: Path):
-    for name in ("photo", "unseen", "descriptors", "match", "loss", "matching"):
+    for name in ("photo", "unseen", "descriptors", "match", "loss", "matching", "few-shot"):
         picture = read_image(demo / "figures" / f"{name}.png")
         assert picture.std() > 0.02
         assert json.loads((demo / "figures" / f"{name}.json").read_text())

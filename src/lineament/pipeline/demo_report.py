@@ -21,6 +21,7 @@ from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard, write_cards
 from lineament.pipeline.demo_training import DemoPlan, DemoResult
+from lineament.pipeline.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
 from lineament.pipeline.load import load
 from lineament.pipeline.match import match_faces, points_to_match, view_face, write_match
 from lineament.report.figures import draw_grid, plot_curves
@@ -85,6 +86,7 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
             "rings), which the model never saw.",
             command=command,
         )
+    _add_few_shot(page, figures, result, command)
     _add_matches(page, figures, photo, box, result)
     page.section("How it was made")
     page.command(command)
@@ -225,6 +227,28 @@ def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -
             path,
             "Matching error on unseen synthetic people while training.",
             command=made_by,
+        )
+
+
+def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str) -> None:
+    """Errors against the number of labels, and what the autoencoder makes of faces."""
+    study = result.few_shot
+    page.section("How many labels it takes")
+    write_cards(few_shot_cards(study.plan, study.cells, study.judges), figures.parent / "few-shot.cards.json")
+    path = plot_few_shot(figures / "few-shot.png", study.plan, study.cells, study.judges)
+    page.picture(
+        path,
+        "Landmark error against the number of labelled faces. Descriptors had minutes to learn without labels, the "
+        "autoencoder about one; the same networks without an autoencoder see nothing but the labels.",
+        command=command,
+    )
+    for judge in study.judges:
+        page.table(few_shot_table(study.plan, study.cells, judge))
+    drawn = study.autoencoder.figures(int(study.autoencoder.config["steps"])) / "reconstructions.png"
+    if drawn.is_file():
+        made_by = train_command(study.autoencoder) if study.autoencoder.data else command
+        page.picture(
+            drawn, "Unseen faces (top) and what the autoencoder makes of them (bottom).", command=made_by
         )
 
 

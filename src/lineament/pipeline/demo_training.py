@@ -17,6 +17,8 @@ from lineament.methods.dve.evaluate import matching_cards, prepare_faces
 from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard
+from lineament.pipeline.demo_few_shot import DemoFewShot, DemoFewShotPlan, study_demo, train_autoencoder
+from lineament.pipeline.few_shot import FewShotPlan
 from lineament.pipeline.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
 from lineament.report.landmark_cards import landmark_cards
@@ -40,6 +42,7 @@ class DemoPlan:
         recipe: Which descriptors to learn.
         descriptors: Fields of that recipe's config.
         landmarks: Fields of the ``dve-landmarks`` config.
+        few_shot: Autoencoder and study behind the few-shot plot.
     """
 
     head: str = "builtin"
@@ -50,6 +53,7 @@ class DemoPlan:
     recipe: str = "dve-modern"
     descriptors: dict[str, Any] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
+    few_shot: DemoFewShotPlan = field(default_factory=DemoFewShotPlan)
 
 
 # Without exchange: matches between people are coarser, but landmarks from few labels closer, after so few steps.
@@ -66,6 +70,9 @@ _TINY = {
 # Eight looks at each labelled face pin the detectors down.
 _LANDMARKS = {"steps": 16}
 _TINY_LANDMARKS = {"steps": 4, "batch_size": 4}
+_TINY_FEW_SHOT = DemoFewShotPlan(
+    "tiny", {}, FewShotPlan((1, 4), (0,), ("dve", "fabrec-modern", "supervised"), steps=2), test=3
+)
 PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
@@ -73,14 +80,18 @@ PLANS = {
         descriptors={**_DESCRIPTORS, "steps": 900, "evaluate_every": 300, "checkpoint_every": 300},
         landmarks=_LANDMARKS,
     ),
-    "tiny": DemoPlan("builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
+    "tiny": DemoPlan(
+        "builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS, few_shot=_TINY_FEW_SHOT
+    ),
     "real": DemoPlan(
         "ict",
         1000,
         descriptors={**_DESCRIPTORS, "steps": 1200, "evaluate_every": 400, "checkpoint_every": 400},
         landmarks=_LANDMARKS,
     ),
-    "real-tiny": DemoPlan("ict", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS),
+    "real-tiny": DemoPlan(
+        "ict", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS, few_shot=_TINY_FEW_SHOT
+    ),
 }
 
 
@@ -95,6 +106,7 @@ class DemoResult:
         seconds: Time of each stage.
         mean_shape: The line to beat, from the same labelled faces.
         test: The unseen synthetic faces.
+        few_shot: Errors against the number of labels.
         portraits: Held-out portraits with the detector's five points as landmarks; None in the built-in demo.
     """
 
@@ -104,6 +116,7 @@ class DemoResult:
     seconds: dict[str, float]
     mean_shape: MeanShape
     test: FaceSource
+    few_shot: DemoFewShot
     portraits: FaceSource | None
 
     def predictor(self) -> LandmarkPredictor:
@@ -123,7 +136,7 @@ def train_demo(
 
     Args:
         plan: How much of everything.
-        out: Folder that gets the run directories ``descriptors`` and ``landmarks``.
+        out: Folder that gets the run directories ``descriptors``, ``landmarks`` and ``autoencoder``.
         seed: Seed of the worlds, of training and of the measurements.
         packs: Folder of the real data packs; None trains on built-in faces alone.
         progress: Shows how far the drawing and detecting is.
@@ -179,8 +192,28 @@ def train_demo(
     )
     mean = MeanShape([labelled[i] for i in range(len(labelled))], landmarks.config["scheme"], BOX_JITTER)
     cards = _timed(seconds, "measure", lambda: _measure(descriptors, landmarks, mean, test, portraits, seed))
+    few = plan.few_shot
+    autoencoder = _timed(
+        seconds,
+        "learn an autoencoder without labels",
+        lambda: train_autoencoder(
+            few,
+            source,
+            test,
+            out / "autoencoder",
+            seed=seed,
+            data=texts[:1] if portraits is None else (),
+            validation_data=texts[2:],
+            overwrite=overwrite,
+        ),
+    )
+    study = _timed(
+        seconds,
+        "compare ways to learn from few labels",
+        lambda: study_demo(few, autoencoder, descriptors, labelled, test, out / "few-shot", progress),
+    )
     judged = portraits.judged if portraits else None
-    return DemoResult(descriptors, landmarks, cards, seconds, mean, test, judged)
+    return DemoResult(descriptors, landmarks, cards, seconds, mean, test, study, judged)
 
 
 def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:

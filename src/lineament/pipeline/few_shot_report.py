@@ -37,13 +37,21 @@ def write_few_shot(
 
 def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], judge: Judge) -> Table:
     """One row for each way, one column for each number of labels: mean over the seeds and their deviation."""
-    columns = ["learnt by", *(f"{count} label{'s' * (count != 1)}" for count in plan.counts)]
+    columns = ["learnt by", *(_count(count, "label") for count in plan.counts)]
     units = ["", *[f"% of {judge.normalise_by}"] * len(plan.counts)]
-    table = Table(f"{judge.title} ({len(judge.source)} faces, {len(plan.seeds)} seeds)", columns, units)
+    table = Table(
+        f"{judge.title} ({len(judge.source)} faces, {_count(len(plan.seeds), 'seed')})", columns, units
+    )
     for way in plan.ways:
         row = [over_seeds_of(cells, way, count, judge.title) for count in plan.counts]
-        table.add(WAYS[way].title, *(f"{mean:.2f} ± {deviation:.2f}" for mean, deviation in row))
+        several = len(plan.seeds) > 1
+        texts = [f"{mean:.2f} ± {deviation:.2f}" if several else f"{mean:.2f}" for mean, deviation in row]
+        table.add(WAYS[way].title, *texts)
     return table
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
 
 
 def _markdown(table: Table) -> str:
@@ -70,7 +78,7 @@ def plot_few_shot(path: Path, plan: FewShotPlan, cells: Sequence[Cell], judges: 
             axes.errorbar(
                 plan.counts,
                 means,
-                yerr=deviations,
+                yerr=deviations if len(plan.seeds) > 1 else None,
                 color=colour,
                 label=WAYS[way].title,
                 marker="o",
@@ -107,7 +115,7 @@ def few_shot_cards(plan: FewShotPlan, cells: Sequence[Cell], judges: Sequence[Ju
             for count in plan.counts:
                 each = [
                     MetricCard(
-                        name=f"{judge.title}: {WAYS[way].title}, {count} label{'s' * (count != 1)}",
+                        name=f"{judge.title}: {WAYS[way].title}, {_count(count, 'label')}",
                         value=cell.errors[judge.title],
                         unit=f"% of {judge.normalise_by} distance",
                         definition="mean over faces of the mean distance of their landmarks from the truth",
@@ -121,5 +129,5 @@ def few_shot_cards(plan: FewShotPlan, cells: Sequence[Cell], judges: Sequence[Ju
                     for cell in cells
                     if (cell.way, cell.count) == (way, count)
                 ]
-                cards.append(over_seeds(each))
+                cards.append(over_seeds(each) if len(each) > 1 else each[0])
     return cards
