@@ -202,6 +202,25 @@ def test_a_video_gives_tables_and_an_overlay(clip: Path, tmp_path: Path, landmar
     assert (tmp_path / f"{stem}.json").stat().st_mtime_ns == before
 
 
+def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path):
+    from lineament.data.synthetic.source import SyntheticFaces
+    from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+    from lineament.training.loop import LoopOptions, train
+
+    config = LandmarkConfig(base="random", size=64, width=4, code=8, scheme="5", steps=1, batch_size=2)
+    run = tmp_path / "run"
+    train(LandmarkRecipe(config), SyntheticFaces(0, 3, 64), run, options=LoopOptions(progress=False))
+    found = {}
+    for words in ((), ("--bf16",)):
+        out = tmp_path / f"out{len(words)}"
+        assert main(["landmarks", str(clip), "--model", str(run), "--out", str(out), *words]) == 0
+        found[words] = read_keypoints(out / f"{clip.name}.landmarks.json").faces
+        assert len(found[words]) == 8
+        assert all(face.confidence is not None and face.confidence.shape == (5,) for face in found[words])
+    full, half = found.values()
+    assert not torch.equal(full[0].landmarks, half[0].landmarks), "eight binary digits show"
+
+
 def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: Path, capsys):
     folder = tmp_path / "mixed"
     write_clip(folder / "sub" / "b.mp4", 2)
