@@ -16,8 +16,8 @@ import numpy as np
 from tests.parity.depthnet_goldens import golden_folder
 
 HERE = Path(__file__).parent
-# What was recorded and is compared with by no test: a gap each, and none may be added unseen. There is no CycleGAN baseline
-# in this program; checkpoints are written in the recorded form by tests/depthnet/test_legacy.py, without the file.
+# What was recorded and is compared with by no test: a gap each, and none may be added unseen. There is no CycleGAN
+# baseline in this program; tests/depthnet/test_legacy.py writes checkpoints of the recorded form without that file.
 UNREAD_FILES = {"checkpoint_layout.json", "cyclegan_a6b3_layout.json"}
 UNREAD = {
     "affine_solve*": {"A", "cond_AtA", "weak_loss", "weak_m_float64_lstsq"},
