@@ -169,7 +169,7 @@ def _backward(
         derivatives[layer.norm.weight] = (gradient * layer.normal).sum((0, 1))
         by_sums = layer.through_norm(gradient)[0] * layer.norm.weight
         derivatives[layer.linear.weight] = by_sums.flatten(0, 1).t() @ layer.inputs.flatten(0, 1)
-        derivatives[layer.linear.bias] = torch.zeros_like(layer.linear.bias)
+        derivatives[layer.linear.bias] = by_sums.sum((0, 1))
         gradient = (by_sums if layer is not layers[0] else by_sums[:1]) @ layer.linear.weight
     return gradient[0], derivatives
 
@@ -226,7 +226,7 @@ def _squared_gradient(head: nn.Linear, layers: list[_Layer], weight: float) -> t
         # Both products in one: down with the gradient, and through the values.
         left, right = torch.cat([down.by_sums, by_sums], 1)[0], torch.cat([rise, layer.inputs], 1)[0]
         derivatives[layer.linear.weight] = left.t() @ right
-        derivatives[layer.linear.bias] = torch.zeros_like(layer.linear.bias)
+        derivatives[layer.linear.bias] = by_sums.sum((0, 1))
         if layer is not layers[0]:
             fall_in = by_sums @ layer.linear.weight
     return value, derivatives
