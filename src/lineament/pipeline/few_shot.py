@@ -30,6 +30,7 @@ from lineament.report.landmark_scores import score_landmarks
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import open_run
+from lineament.training.stopping import TrainingInterrupted
 
 
 @dataclass(frozen=True)
@@ -293,6 +294,11 @@ def _train_cell(
             if scores is None:
                 raise DataError(f"{judge.source.name} has no landmarks to compare with.")
             errors[judge.title] = 100 * scores.mean
+    except TrainingInterrupted as stop:
+        # Its own message names a run that is about to be removed.
+        raise TrainingInterrupted(
+            f"stopped; the models done are kept in {folder}, the same command goes on."
+        ) from stop
     finally:
         shutil.rmtree(work)
     return Cell(way, count, seed, errors, seconds)
