@@ -22,7 +22,7 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, unknown_name
 from lineament.faces.crops import named_crop
 from lineament.methods.dve import protocol_300w
-from lineament.methods.dve.frame import PreparedFace
+from lineament.methods.dve.frame import Frame, PreparedFace
 from lineament.methods.dve.protocol_300w import from_picture, to_picture
 from lineament.methods.dve.warp import WarpedPair, crop_images, warp_pair, warp_single
 
@@ -237,6 +237,18 @@ def published_place(protocol: str, size: int, crop: int) -> tuple[float, float]:
     """
     side, shift = whole_view(protocol)
     return round(side * (size - 2 * crop) / size, 6), round(shift, 6)
+
+
+def frame_of(size: int, crop: int, place: tuple[float, float], protocol: str) -> Frame:
+    """The view of a network: at ``place`` (view, view_shift), or where the published preprocessing puts it.
+
+    Args:
+        size: Side in pixels before the crop.
+        crop: Pixels cut off each side.
+        place: View and shift for faces that are cut by their box.
+        protocol: One of :data:`PROTOCOLS`, or nothing.
+    """
+    return Frame(size, crop, *(published_place(protocol, size, crop) if protocol else place), protocol)
 
 
 def _landmarks(sample: FaceSample, count: int) -> Tensor:

@@ -17,7 +17,7 @@ from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
 from lineament.methods.dve.optimiser import published_optimiser
-from lineament.methods.dve.protocol import published_face, published_place
+from lineament.methods.dve.protocol import frame_of, published_face
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
@@ -120,10 +120,7 @@ class DveConfig(RecipeConfig):
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        place = (self.view, self.view_shift)
-        if self.protocol:
-            place = published_place(self.protocol, self.image_size, self.crop)
-        return Frame(self.image_size, self.crop, *place, self.protocol)
+        return frame_of(self.image_size, self.crop, (self.view, self.view_shift), self.protocol)
 
     @property
     def warp_spread(self) -> WarpSpread:

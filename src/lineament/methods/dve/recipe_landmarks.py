@@ -21,7 +21,7 @@ from lineament.methods.dve.faithful import faithful_labelled
 from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.methods.dve.model import build_backbone, describe_frozen
-from lineament.methods.dve.protocol import published_face, published_place
+from lineament.methods.dve.protocol import frame_of, published_face
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
@@ -111,10 +111,7 @@ class LandmarkConfig(RecipeConfig):
     @property
     def frame(self) -> Frame:
         """The view of the network."""
-        place = (self.view, self.view_shift)
-        if self.protocol:
-            place = published_place(self.protocol, self.image_size, self.crop)
-        return Frame(self.image_size, self.crop, *place, self.protocol)
+        return frame_of(self.image_size, self.crop, (self.view, self.view_shift), self.protocol)
 
     @property
     def warp_spread(self) -> WarpSpread:
