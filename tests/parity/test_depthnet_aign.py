@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +11,15 @@ import pytest
 import torch
 from tests.parity.depthnet_goldens import (
     Golden,
-    assert_state,
     fill,
     golden_files,
     golden_folder,
     read_npz,
     tensor,
 )
+from tests.parity.test_depthnet_training import Numbers, add_state, move_weights, unexplained
 
-from lineament.data.keypoint_depth import read_arrays
+from lineament.data.keypoint_depth import KeypointSet, read_arrays
 from lineament.methods.depthnet.aign import Aign, AignPredictor, SpectralLinear, heat_maps
 from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.evaluate_single import single_depth_corr
@@ -81,8 +82,8 @@ def aign_files(goldens: Path) -> dict[str, Golden]:
     return {name: golden for name, golden in golden_files(goldens, "aign*").items() if "seed_g" in golden}
 
 
-def check_heads(network: Aign, keypoints: torch.Tensor, golden: Golden) -> torch.Tensor:
-    """Compare what the network answers in eval mode; return its 3-D points."""
+def check_heads(network: Aign, keypoints: torch.Tensor, golden: Golden) -> None:
+    """Compare what the network answers in eval mode."""
     maps = heat_maps(keypoints)
     close(maps.sum((1, 2, 3)), golden["heatmap_sum"], 1e-3)
     with torch.no_grad():
@@ -94,48 +95,77 @@ def check_heads(network: Aign, keypoints: torch.Tensor, golden: Golden) -> torch
     close(projected.transpose(1, 2), golden["eval_x_2d_proj"], 1e-4)
     error = float((projected - keypoints).abs().mean())
     assert error == pytest.approx(float(golden["evalloss_l1_loss"]), rel=1e-4)
-    return points
 
 
 def close(seen: torch.Tensor, expected: np.ndarray, limit: float) -> None:
     torch.testing.assert_close(seen.double(), tensor(expected).double(), rtol=0, atol=limit)
 
 
-def test_training_equals_the_reference(goldens: Path):
-    train = read_arrays(golden_folder(goldens) / "mini3dfaw_expected" / "train.npz")
-    assert train.depth is not None
-    for name, golden in aign_files(goldens).items():
+class Training:
+    """Steps of one recorded baseline; arguments as in test_depthnet_training.py."""
+
+    def __init__(self, name: str, golden: Golden, train: KeypointSet, neighbour: int | None = None) -> None:
+        dtype = torch.float64 if neighbour is None else torch.float32
         rows = tensor(golden["batch_rows"])
-        keypoints, depth = train.keypoints[rows].double(), train.depth[rows].double()
-        spectral = "sn" in name
-        recipe = AignRecipe(AignConfig(spectral=spectral, projection_weight=100, penalty=0.1))
-        networks = recipe.networks()
-        generator = fill(networks["generator"], int(golden["seed_g"]))
-        critic = fill(networks["critic"], int(golden["seed_d"])).double()
-        assert isinstance(generator, Aign)
-        check_heads(generator, keypoints.float(), golden)
-        points = generator.double().eval()(keypoints)[0].detach()
-        real = torch.cat([keypoints.transpose(1, 2), depth[:, None]], dim=1)
+        assert train.depth is not None
+        self.batch = {"keypoints": train.keypoints[rows].to(dtype), "depth": train.depth[rows].to(dtype)}
+        config = AignConfig(spectral="sn" in name, projection_weight=100, penalty=0.1)
+        self.recipe, self.golden = AignRecipe(config), golden
+        self.networks = self.recipe.networks()
+        for network, seed in (("generator", "seed_g"), ("critic", "seed_d")):
+            fill(self.networks[network], int(golden[seed])).to(dtype)
+            if neighbour is not None:
+                move_weights(self.networks[network], neighbour)
         # The recorded evaluation scored three batches first, and a spectral norm iterates in each.
         with torch.no_grad():
-            scores = [critic.eval()(batch).mean() for batch in (points, points, real)]
-        assert float(-scores[0]) == pytest.approx(float(golden["evalloss_g_loss"]), rel=1e-4)
-        for network in networks.values():
+            points = self.networks["generator"].eval()(self.batch["keypoints"])[0]
+            critic = self.networks["critic"].eval()
+            real = torch.cat([self.batch["keypoints"].transpose(1, 2), self.batch["depth"][:, None]], dim=1)
+            scores = [critic(part).mean() for part in (points, points, real)]
+        self.adversarial = -float(scores[0])
+
+    def run(self) -> Numbers:
+        """Losses of the steps and the state after them."""
+        numbers, golden = Numbers(), self.golden
+        for network in self.networks.values():
             network.train()
-        update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
-        # Batch norms over three faces: weights moved by 3e-7 of themselves spread the second losses by 2 %.
-        limits = (1e-3, 1e-2 if spectral else 5e-2)
+        update = GradientUpdate(make_fabric("cpu", "32-true"), self.recipe.optimisers(self.networks), 1)
         for step in range(len(golden["train_loss_g_loss"])):
-            values = recipe.step(networks, {"keypoints": keypoints, "depth": depth}, update)
+            values = self.recipe.step(self.networks, self.batch, update)
             for key, ours in (("g_loss", "adversarial"), ("l1_loss", "projection"), ("d_loss", "critic")):
-                expected = float(golden[f"train_loss_{key}"][step])
-                assert float(values[ours]) == pytest.approx(expected, rel=limits[min(step, 1)]), (
-                    name,
-                    step,
-                    key,
-                )
-        for letter, network in (("g", generator), ("d", critic)):
-            assert_state(network, golden[f"final_{letter}_keys"], golden[f"final_{letter}_sum_norm"], 1e-2)
+                expected = golden[f"train_loss_{key}"][step]
+                numbers.add(f"{key} {step}", values[ours], expected, 1e-2 if step else 1e-3)
+        for letter, network in (("g", "generator"), ("d", "critic")):
+            add_state(numbers, golden, letter, self.networks[network], 1e-2)
+        return numbers
+
+
+def neighbour_of(name: str, golden: Golden, train: KeypointSet, seed: int) -> Numbers:
+    return Training(name, golden, train, seed).run()
+
+
+def test_training_equals_the_reference(goldens: Path):
+    train = read_arrays(golden_folder(goldens) / "mini3dfaw_expected" / "train.npz")
+    files = aign_files(goldens)
+    if not files:
+        pytest.skip(f"no steps of AIGN in {goldens}")
+    for name, golden in files.items():
+        training = Training(name, golden, train)
+        assert training.adversarial == pytest.approx(float(golden["evalloss_g_loss"]), rel=1e-4)
+        # Batch norms over three faces: single precision does not reproduce itself in the second step.
+        failures = unexplained(training.run(), partial(neighbour_of, name, golden, train))
+        assert not failures, f"{name}: " + "\n".join(failures)
+
+
+def test_heads_equal_the_reference(goldens: Path):
+    train = read_arrays(golden_folder(goldens) / "mini3dfaw_expected" / "train.npz")
+    files = aign_files(goldens)
+    if not files:
+        pytest.skip(f"no heads of AIGN in {goldens}")
+    for golden in files.values():
+        network = fill(Aign(), int(golden["seed_g"]))
+        assert isinstance(network, Aign)
+        check_heads(network, train.keypoints[tensor(golden["batch_rows"])], golden)
 
 
 def test_metrics_equal_the_reference(goldens: Path):
