@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,9 @@ from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import Critic, build_network, predict_depth
 from lineament.methods.depthnet.recipe import DepthNetConfig
 from lineament.pipeline.load_depth import load_depth
-from lineament.training.loop import LoopOptions, train
+from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe, recipes
+from lineament.training.stopping import TrainingInterrupted
 
 register_all()
 DepthNetRecipe = get_recipe("depthnet-exp1.lamb1.sd5.nogan.sigma0.fixm")
@@ -88,6 +90,19 @@ def test_critic_is_trained_and_needs_depths(tmp_path: Path):
     sample.meta["keypoint_record"] = (sample.meta["keypoint_record"][0], None)
     with pytest.raises(DataError, match="no depths"):
         DepthNetRecipe(config).item(sample, torch.Generator())
+
+
+def test_a_run_with_a_critic_resumes_bitwise(tmp_path: Path):
+    cls = get_recipe("depthnet-exp1.lamb1.sd5.wgan.dnorm0.1.learnm")
+    recipe = cls(cls.config_class(**{**cls.presets["tiny"], "steps": 4, "checkpoint_every": 2}))
+    straight = train(recipe, source(20), tmp_path / "straight", options=QUIET)
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, source(20), tmp_path / "cut", options=replace(QUIET, stop_after=2))
+    cut = resume(tmp_path / "cut", source(20), options=QUIET, recipe=recipe)
+    for name, network in straight.load_networks().items():
+        for key, value in cut.load_networks()[name].state_dict().items():
+            assert torch.equal(value, network.state_dict()[key]), (name, key)
+    assert straight.metrics("train") == cut.metrics("train")
 
 
 def test_penalty_of_a_linear_critic_is_its_squared_norm():
