@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from lineament.errors import UsageError
+from lineament.methods.fabrec.decoder import Decoder
 from lineament.methods.fabrec.encoder import LINEAR_GAIN, Encoder
 from lineament.methods.fabrec.heatmaps import as_peaks, draw_heatmaps, read_heatmaps
 from lineament.methods.fabrec.loss import place_loss, structural_loss
@@ -24,6 +25,16 @@ def test_the_linear_map_sees_the_small_picture():
     # Means of 2 x 2 pixels are all that the linear map sees.
     expected = encoder.linear(LINEAR_GAIN * torch.nn.functional.avg_pool2d(picture, 2).flatten(1))
     torch.testing.assert_close(encoder(picture), expected)
+
+
+def test_the_decoder_draws_its_linear_map_at_first():
+    decoder = Decoder(128, 4, 6, linear=True).eval()
+    assert decoder.linear is not None
+    torch.nn.init.zeros_(decoder.linear.weight)
+    torch.nn.init.constant_(decoder.linear.bias, 1.5)
+    # Flat, and not bounded by a hyperbolic tangent.
+    torch.testing.assert_close(decoder(torch.randn(2, 6)).image, torch.full((2, 3, 128, 128), 1.5))
+    assert decoder(torch.randn(2, 6), picture=False).image is None
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])

@@ -34,6 +34,8 @@ class FabrecConfig(RecipeConfig):
     code: int = 0
     # Ours: a linear map beside the encoder's convolutions, which short training needs. A base decides for its children.
     linear: bool = False
+    # Ours: the same beside the decoder's: better pictures, while its maps, which landmarks are read from, know less.
+    linear_decoder: bool = False
     # Set by itself once the sizes were taken over: the weights then come from the run's own checkpoint.
     settled: bool = False
     # Crop by the face box, or by the landmarks where a sample has more than five.
@@ -50,7 +52,7 @@ class FabrecConfig(RecipeConfig):
     @property
     def layout(self) -> Layout:
         """Sizes of the networks."""
-        return Layout(self.size, self.width, self.code, self.linear)
+        return Layout(self.size, self.width, self.code, self.linear, self.linear_decoder)
 
     @property
     def view(self) -> View:
@@ -78,11 +80,11 @@ def settle(config: C) -> C:
     if config.settled:
         return config
     defaults = {"size": 256, "width": 64, "code": 99}
-    linear = config.linear
+    linear = {key: getattr(config, key) for key in ("linear", "linear_decoder")}
     if config.base not in ("", RANDOM_BASE):
         run = open_base(config.base)
         defaults = {key: int(run.config[key]) for key in defaults}
-        linear = bool(run.config.get("linear", False))
+        linear = {key: bool(run.config.get(key, False)) for key in linear}
         for key, value in defaults.items():
             given = getattr(config, key)
             if given and given != value:
@@ -90,7 +92,7 @@ def settle(config: C) -> C:
                     f"the base run {config.base} has {key} {value}, not {given}: leave --{key} out."
                 )
     sizes: dict[str, Any] = {key: getattr(config, key) or value for key, value in defaults.items()}
-    return replace(config, **sizes, linear=linear, settled=True)
+    return replace(config, **sizes, **linear, settled=True)
 
 
 def open_base(base: str) -> Run:

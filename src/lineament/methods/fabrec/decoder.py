@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.methods.fabrec.encoder import LINEAR_SIDE
+
 
 class InverseBlock(nn.Module):
     """A residual block that doubles the resolution; both paths begin with a transposed convolution of the input."""
@@ -38,7 +40,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         x1: ``[B, 4 width, 8, 8]`` its first stage, from which landmarks are read.
-        image: ``[B, 3, S, S]`` mean-free picture in -1..1; None where it was not asked for.
+        image: ``[B, 3, S, S]`` mean-free picture, published networks in -1..1; None where it was not asked for.
     """
 
     x1: Tensor
@@ -52,9 +54,10 @@ class Decoder(nn.Module):
         size: Side of the picture, 64, 128, 256 or 512.
         width: Channels of the last stage; 64 in the published models.
         code: Dimensions of the code.
+        linear: Ours: add a linear map of the code to the picture, enlarged from 32 px, and leave the range unbounded.
     """
 
-    def __init__(self, size: int = 256, width: int = 64, code: int = 99) -> None:
+    def __init__(self, size: int = 256, width: int = 64, code: int = 99, linear: bool = False) -> None:
         super().__init__()
         self.fc = nn.Linear(code, 8 * width)
         self.conv1 = nn.ConvTranspose2d(8 * width, 8 * width, 4, 1, 0, bias=False)
@@ -70,6 +73,10 @@ class Decoder(nn.Module):
             if isinstance(module, nn.Conv2d):
                 fan_out = module.kernel_size[0] * module.kernel_size[1] * module.out_channels
                 nn.init.normal_(module.weight, 0.0, math.sqrt(2.0 / fan_out))
+        self.linear: nn.Linear | None = nn.Linear(code, 3 * LINEAR_SIDE**2) if linear else None
+        if self.linear is not None:
+            nn.init.normal_(self.linear.weight, 0.0, 0.01)
+            nn.init.zeros_(self.lin.weight)
 
     def stages(self, code: Tensor, count: int | None = None) -> list[Tensor]:
         """Maps x0 (4 x 4), x1 (8 x 8), ... up to stage ``count``, by default all."""
@@ -93,4 +100,11 @@ class Decoder(nn.Module):
             picture: False stops at the first stage, which is all that landmarks need.
         """
         maps = self.stages(code, None if picture else 1)
-        return Decoded(maps[1], torch.tanh(self.lin(maps[-1])) if picture else None)
+        if not picture:
+            return Decoded(maps[1], None)
+        image = self.lin(maps[-1])
+        if self.linear is None:
+            return Decoded(maps[1], torch.tanh(image))
+        small = self.linear(code).view(-1, 3, LINEAR_SIDE, LINEAR_SIDE)
+        coarse = F.interpolate(small, image.shape[-2:], mode="bilinear", align_corners=False)
+        return Decoded(maps[1], image + coarse)

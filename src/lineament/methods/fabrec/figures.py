@@ -34,8 +34,8 @@ FACES, STEPS, GAP = 8, 8, 2
 SMALL_WINDOW = 11
 # Least side of a tile: smaller pictures are enlarged so that numbers can be read on them.
 TILE = 128
-# Height of a line of text on a tile, and what is left of the light behind it.
-LINE, SHADE = 13, 0.35
+# Height of a line of text below a tile.
+LINE = 13
 # Opacity of heatmaps over a picture; confidence from which a landmark is drawn in full.
 OPACITY = 0.45
 
@@ -53,11 +53,9 @@ def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
 
 
 def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
-    """Write lines into the lower left corner, light on a darkened ground so that they can be read on any picture."""
+    """A picture ``[3, h, w]`` above a dark strip with lines of text: nothing of the picture is covered."""
     strip = LINE * len(lines) + 4
-    shaded = picture.clone()
-    shaded[:, -strip:] *= SHADE
-    canvas = Image.fromarray(_bytes(shaded))
+    canvas = Image.fromarray(_bytes(F.pad(picture, (0, 0, 0, strip))))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(LINE - 1)
     for number, line in enumerate(lines):
         place = (4, canvas.height - strip + 1 + LINE * number)

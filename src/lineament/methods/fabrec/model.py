@@ -39,12 +39,14 @@ class Layout:
         width: Channels of the widest maps; 64 in the published models. All other channels follow.
         code: Dimensions of the code.
         linear: A linear map beside the encoder's convolutions; the published models have none.
+        linear_decoder: The same beside the decoder's.
     """
 
     size: int = 256
     width: int = 64
     code: int = 99
     linear: bool = False
+    linear_decoder: bool = False
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on sizes there are no networks for."""
@@ -70,7 +72,7 @@ class Layout:
         hidden = 1000 if self.width == 64 else 16 * self.width
         return {
             "encoder": Encoder(self.size, self.width, self.code, self.linear),
-            "decoder": Decoder(self.size, self.width, self.code),
+            "decoder": Decoder(self.size, self.width, self.code, self.linear_decoder),
             "code_discriminator": CodeDiscriminator(self.code, hidden),
             "image_discriminator": ImageDiscriminator(self.width // 2, 4 if self.size == 64 else 5),
         }

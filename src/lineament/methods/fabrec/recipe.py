@@ -124,6 +124,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
             "width": 16,
             "code": 96,
             "linear": True,
+            "linear_decoder": True,
             "batch_size": 16,
             "steps": 4000,
             "gan_from": 3000,
