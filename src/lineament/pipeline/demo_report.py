@@ -239,7 +239,7 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
     page.picture(
         path,
         "Landmark error against the number of labelled faces. Descriptors had minutes to learn without labels, the "
-        "autoencoder about one; the same networks without an autoencoder see nothing but the labels.",
+        "autoencoder part of one; the same networks without an autoencoder see nothing but the labels.",
         command=command,
     )
     for judge in study.judges:

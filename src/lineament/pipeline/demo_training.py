@@ -77,7 +77,7 @@ PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
         test=150,
-        descriptors={**_DESCRIPTORS, "steps": 900, "evaluate_every": 300, "checkpoint_every": 300},
+        descriptors={**_DESCRIPTORS, "steps": 750, "evaluate_every": 250, "checkpoint_every": 250},
         landmarks=_LANDMARKS,
     ),
     "tiny": DemoPlan(
