@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,24 @@ def test_a_study_goes_on_with_what_is_missing(ways: None, base: Path, tmp_path: 
     assert "autoencoder, frozen" in table.read_text() and plot.stat().st_size > 5000
     merged = json.loads(cards.read_text())
     assert len(merged) == 4 and merged[0]["deviation_over"] == "seeds" and merged[0]["data"] == "marks"
+
+
+def test_unlabelled_faces_take_part_in_the_modern_way_only(
+    monkeypatch: pytest.MonkeyPatch, base: Path, tmp_path: Path
+):
+    for name in ("fabrec-modern", "no-unlabelled", "no-autoencoder"):
+        way = few_shot.WAYS[name]
+        fields = {**way.fields, "scheme": "5", "mirrored_look": False, "batch_size": 2}
+        monkeypatch.setitem(few_shot.WAYS, name, replace(way, fields=fields))
+    judges = [Judge("marks", Marks(3))]
+    plan = FewShotPlan((2,), (0,), ("fabrec-modern", "no-unlabelled", "no-autoencoder"), steps=3)
+    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path, unlabelled=Marks(5))
+    assert len({cell.errors["marks"] for cell in cells}) == 3
+    facts = {path.name: json.loads(path.read_text())["facts"] for path in (tmp_path / "cells").glob("*.json")}
+    assert [facts[f"{way}-2-0.json"]["unlabelled"] != "" for way in plan.ways] == [True, False, True]
+    # Other unlabelled faces: only the ways that saw them are trained again.
+    again = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path, unlabelled=Marks(4))
+    assert [a.errors == b.errors for a, b in zip(cells, again, strict=True)] == [False, True, False]
 
 
 def test_the_table_shows_mean_and_deviation():

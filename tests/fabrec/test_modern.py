@@ -83,10 +83,10 @@ def test_the_place_loss_is_the_entropy_at_its_minimum():
 def test_a_sharp_softmax_has_the_height_one_and_the_right_place():
     points = torch.tensor([[[20.3, 30.6]]])
     scores = draw_heatmaps(points, 64, 64, 3.5).clamp(min=1e-30).log() + 5.0
-    peaks = as_peaks(scores)
+    peaks = as_peaks(scores, 3.5)
     assert float(peaks.amax()) == pytest.approx(1.0, abs=0.02)
     torch.testing.assert_close(read_heatmaps(peaks, 64, 3.5), points, atol=0.05, rtol=0)
-    assert float(as_peaks(torch.zeros(1, 1, 64, 64)).amax()) < 0.02
+    assert float(as_peaks(torch.zeros(1, 1, 64, 64), 3.5).amax()) < 0.02
 
 
 def test_the_structural_loss_at_several_sizes_feels_a_shift_from_farther_away():

@@ -14,7 +14,7 @@ class Command:
 
     Every way sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
     repeated and goes on with the models that are missing. Example:
-    `lineament evaluate few-shot --fabrec runs/faces --dve runs/descriptors --data labelled/ --test test/ --out study/`.
+    `lineament evaluate few-shot --fabrec runs/faces --data labelled/ --unlabelled photos/ --test test/ --out study/`.
     """
 
     # Labelled faces that the labels are drawn from: a folder, NAME:FOLDER, NAME?option=value.
@@ -27,16 +27,19 @@ class Command:
     fabrec: Path | None = None
     # Run of descriptors to build on (dve-modern, dve-smallnet-64d ...).
     dve: Path | None = None
+    # Faces whose labels are not seen, for the ways that learn from such faces too (fabrec-modern); several are joined.
+    unlabelled: tuple[str, ...] = ()
     # Portraits without labels (the folder of a portrait pack): disagreement with the detector's five points.
     portraits: Path | None = None
     # Numbers of labelled faces.
     counts: tuple[int, ...] = (1, 5, 10, 50, 500)
     # Seeds; each draws other labels.
     seeds: tuple[int, ...] = (0, 1, 2)
-    # Ways to learn: fabrec, fabrec-tuned, fabrec-faithful, supervised, dve; those whose run is given when left out.
+    # Ways to learn: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
+    # no-unlabelled; when left out, those whose run is given, without the last two.
     ways: tuple[str, ...] = ()
     # Steps of the ways that learn by gradient descent.
-    steps: int = 600
+    steps: int = 750
     # Move and scale each judged box by up to this share of its side.
     box_jitter: float = 0.0
     # Where the models run: cpu or cuda.
@@ -53,20 +56,34 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.few_shot_report import write_few_shot
     from lineament.pipeline.portraits import judged_portraits
     from lineament.pipeline.progress import progress
+    from lineament.training.sources import open_joined
 
     if not 0 <= command.box_jitter < 1:
         raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
     bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
-    ways = command.ways or tuple(name for name, way in WAYS.items() if way.base in ("", *bases))
+    known = {name: way for name, way in WAYS.items() if not name.startswith("no-")}
+    ways = command.ways or tuple(name for name, way in known.items() if way.base in ("", *bases))
     plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.box_jitter)
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
+    )
+    unlabelled = (
+        CachedSource(open_joined(command.unlabelled), fields=WITHOUT_MAPS) if command.unlabelled else None
     )
     judges = [Judge(f"unseen faces of {test.name}", test)]
     if command.portraits:
         judged = judged_portraits(command.portraits, progress)
         judges.append(Judge("disagreement with the detector on portraits", judged, "5", "inter-pupil"))
-    cells = run_few_shot(plan, bases, labelled, judges, command.out, progress=progress, device=command.device)
+    cells = run_few_shot(
+        plan,
+        bases,
+        labelled,
+        judges,
+        command.out,
+        unlabelled=unlabelled,
+        progress=progress,
+        device=command.device,
+    )
     written = write_few_shot(plan, cells, judges, command.out)
     print(written[0].read_text(encoding="utf-8"), end="")
     print(f"wrote {', '.join(map(str, written))}")

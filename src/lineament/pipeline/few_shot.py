@@ -24,10 +24,13 @@ from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.methods import register_all
+from lineament.methods.fabrec.base import RANDOM_BASE
+from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
 from lineament.pipeline.load import load_landmarks
 from lineament.pipeline.progress import Progress, silent
 from lineament.report.landmark_scores import score_landmarks
 from lineament.training.loop import LoopOptions, train
+from lineament.training.recipe import Recipe
 from lineament.training.registry import get_recipe
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
@@ -43,6 +46,7 @@ class Way:
         base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
+        accompanied: Whether unlabelled faces take part where the study has some.
     """
 
     title: str
@@ -50,16 +54,30 @@ class Way:
     base: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     preset: str = ""
+    accompanied: bool = False
 
 
 WAYS = {
     "fabrec": Way("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
     "fabrec-tuned": Way("autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}),
-    "fabrec-modern": Way("autoencoder, all tuned (modern)", "fabrec-modern", "fabrec"),
+    "fabrec-modern": Way(
+        "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, accompanied=True
+    ),
     "fabrec-faithful": Way(
         "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="faithful"
     ),
     "supervised": Way("same networks, labels alone", "fabrec-supervised"),
+    # What of the modern way is due to the autoencoder, and what to unlabelled faces beside the labelled ones.
+    "no-autoencoder": Way(
+        "labels and unlabelled faces, no autoencoder",
+        "fabrec-modern",
+        "",
+        {"base": RANDOM_BASE, "batch_size": 10},
+        accompanied=True,
+    ),
+    "no-unlabelled": Way(
+        "autoencoder, all tuned, labels alone", "fabrec-modern", "fabrec", {"batch_size": 10}
+    ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
     "dve": Way("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}),
 }
@@ -97,7 +115,7 @@ class FewShotPlan:
     counts: tuple[int, ...] = (1, 5, 10, 50, 500)
     seeds: tuple[int, ...] = (0, 1, 2)
     ways: tuple[str, ...] = tuple(WAYS)
-    steps: int = 600
+    steps: int = 750
     box_jitter: float = 0.0
 
     def __post_init__(self) -> None:
@@ -151,6 +169,7 @@ def run_few_shot(
     judges: Sequence[Judge],
     folder: Path,
     *,
+    unlabelled: FaceSource | None = None,
     sizes: Mapping[str, int] | None = None,
     progress: Progress = silent,
     device: str = "cpu",
@@ -163,6 +182,7 @@ def run_few_shot(
         labelled: The faces that labels are drawn from.
         judges: Faces to measure on; never seen in training, nor used to choose between checkpoints.
         folder: Gets ``cells/*.json``.
+        unlabelled: Faces whose labels are not seen, for the ways that learn from such faces beside the labelled ones.
         sizes: Fields of networks without a base (``size``, ``width``, ``code``); those of the fabrec base when None.
         progress: Shows how many cells are done.
         device: Where to train.
@@ -183,19 +203,18 @@ def run_few_shot(
     if sizes is None and "fabrec" in bases:
         config = open_run(bases["fabrec"]).config
         sizes = {key: config[key] for key in ("size", "width", "code", "linear")}
+    study = _Study(plan, bases, labelled, judges, folder, unlabelled, sizes or {}, device)
     todo = [(way, count, seed) for count in plan.counts for seed in plan.seeds for way in plan.ways]
     draw_labels(labelled, max(plan.counts), 0)
     digests = {method: _weights_digest(run) for method, run in bases.items()}
     cells = []
     with progress("few-shot study", len(todo), "models") as advance:
         for way, count, seed in todo:
-            facts = _facts(plan, way, digests, labelled, judges, sizes or {})
+            facts = study.facts(way, digests)
             path = folder / "cells" / f"{way}-{count}-{seed}.json"
             cell = _read_cell(path, facts)
             if cell is None:
-                cell = _train_cell(
-                    plan, way, count, seed, bases, labelled, judges, sizes or {}, device, folder
-                )
+                cell = study.train_cell(way, count, seed)
                 write_text(path, json.dumps({"facts": facts, "cell": asdict(cell)}, indent=1) + "\n")
             cells.append(cell)
             advance()
@@ -213,28 +232,96 @@ def _weights_digest(run: Path) -> str:
     return state.hexdigest()[:16]
 
 
-def _facts(
-    plan: FewShotPlan,
-    way: str,
-    digests: Mapping[str, str],
-    labelled: FaceSource,
-    judges: Sequence[Judge],
-    sizes: Mapping[str, int],
-) -> dict[str, Any]:
-    """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
-    return {
-        "recipe": WAYS[way].recipe,
-        "preset": WAYS[way].preset,
-        "fields": {**WAYS[way].fields},
-        "steps": plan.steps,
-        "box_jitter": plan.box_jitter,
-        "base": digests.get(WAYS[way].base, ""),
-        "sizes": {} if WAYS[way].base else dict(sizes),
-        "labelled": labelled.fingerprint,
-        "judges": {
-            judge.title: [judge.source.fingerprint, judge.which, judge.normalise_by] for judge in judges
-        },
-    }
+@dataclass(frozen=True)
+class _Study:
+    """All that the cells of one study share; see :func:`run_few_shot`."""
+
+    plan: FewShotPlan
+    bases: Mapping[str, Path]
+    labelled: FaceSource
+    judges: Sequence[Judge]
+    folder: Path
+    unlabelled: FaceSource | None
+    sizes: Mapping[str, int]
+    device: str
+
+    def companions(self, way: str) -> FaceSource | None:
+        """The unlabelled faces that take part in a way, if any."""
+        return self.unlabelled if WAYS[way].accompanied else None
+
+    def facts(self, way: str, digests: Mapping[str, str]) -> dict[str, Any]:
+        """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
+        companions = self.companions(way)
+        return {
+            "recipe": WAYS[way].recipe,
+            "preset": WAYS[way].preset,
+            "fields": {**WAYS[way].fields},
+            "steps": self.plan.steps,
+            "box_jitter": self.plan.box_jitter,
+            "base": digests.get(WAYS[way].base, ""),
+            "sizes": {} if WAYS[way].base else dict(self.sizes),
+            "labelled": self.labelled.fingerprint,
+            "unlabelled": companions.fingerprint if companions else "",
+            "judges": {
+                judge.title: [judge.source.fingerprint, judge.which, judge.normalise_by]
+                for judge in self.judges
+            },
+        }
+
+    def recipe(self, way: str, seed: int) -> Recipe[Any]:
+        """What trains one cell."""
+        chosen, companions = WAYS[way], self.companions(way)
+        cls = get_recipe(chosen.recipe)
+        fields: dict[str, Any] = {**(cls.presets[chosen.preset] if chosen.preset else {}), **chosen.fields}
+        if chosen.base:
+            fields["base"] = str(self.bases[chosen.base])
+        else:
+            fields |= self.sizes
+        if chosen.base != "dve":
+            # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
+            fields |= {"evaluate_count": 4, "evaluate_every": 0}
+            if self.plan.steps:
+                fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
+        if companions is None:
+            return cls(cls.config_class(**fields, seed=seed))
+        # As many labelled faces a step as in the other ways.
+        fields["batch_size"] *= 2
+        return ModernLandmarkRecipe(ModernLandmarkConfig(**fields, seed=seed), companions)
+
+    def train_cell(self, way: str, count: int, seed: int) -> Cell:
+        """Train one model and measure it; the model is not kept."""
+        self.folder.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(prefix=".training-", dir=self.folder))
+        try:
+            start = time.perf_counter()
+            # A few steps per cell would be all bar and no work: the study's own bar shows the progress.
+            options = LoopOptions(device=self.device, progress=False, report=False)  # type: ignore[arg-type]
+            labels = draw_labels(self.labelled, count, seed)
+            run = train(self.recipe(way, seed), labels, work / "run", options=options)
+            seconds = time.perf_counter() - start
+            predictor = load_landmarks(run.folder, self.device).predictor
+            errors = {judge.title: self._error(predictor, judge) for judge in self.judges}
+        except TrainingInterrupted as stop:
+            # Its own message names a run that is about to be removed.
+            raise TrainingInterrupted(
+                f"stopped; the models done are kept in {self.folder}, the same command goes on."
+            ) from stop
+        finally:
+            shutil.rmtree(work)
+        return Cell(way, count, seed, errors, seconds)
+
+    def _error(self, predictor: Any, judge: Judge) -> float:
+        scores = score_landmarks(
+            predictor,
+            judge.source,
+            which=judge.which,
+            normalise_by=judge.normalise_by,
+            box_jitter=self.plan.box_jitter,
+            seed=0,
+        )
+        if scores is None:
+            raise DataError(f"{judge.source.name} has no landmarks to compare with.")
+        return 100 * scores.mean
 
 
 def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
@@ -245,63 +332,6 @@ def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
         return Cell(**kept["cell"]) if kept["facts"] == facts else None
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}): delete it to measure it again.") from error
-
-
-def _train_cell(
-    plan: FewShotPlan,
-    way: str,
-    count: int,
-    seed: int,
-    bases: Mapping[str, Path],
-    labelled: FaceSource,
-    judges: Sequence[Judge],
-    sizes: Mapping[str, int],
-    device: str,
-    folder: Path,
-) -> Cell:
-    chosen = WAYS[way]
-    cls = get_recipe(chosen.recipe)
-    fields: dict[str, Any] = {**(cls.presets[chosen.preset] if chosen.preset else {}), **chosen.fields}
-    if chosen.base:
-        fields["base"] = str(bases[chosen.base])
-    else:
-        fields |= sizes
-    if chosen.base != "dve":
-        # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
-        fields |= {"evaluate_count": 4, "evaluate_every": 0}
-        if plan.steps:
-            fields |= {"steps": plan.steps, "checkpoint_every": plan.steps}
-    config = cls.config_class(**fields, seed=seed)
-    folder.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(prefix=".training-", dir=folder))
-    try:
-        start = time.perf_counter()
-        # A few steps per cell would be all bar and no work: the study's own bar shows the progress.
-        options = LoopOptions(device=device, progress=False, report=False)  # type: ignore[arg-type]
-        run = train(cls(config), draw_labels(labelled, count, seed), work / "run", options=options)
-        seconds = time.perf_counter() - start
-        predictor = load_landmarks(run.folder, device).predictor
-        errors = {}
-        for judge in judges:
-            scores = score_landmarks(
-                predictor,
-                judge.source,
-                which=judge.which,
-                normalise_by=judge.normalise_by,
-                box_jitter=plan.box_jitter,
-                seed=0,
-            )
-            if scores is None:
-                raise DataError(f"{judge.source.name} has no landmarks to compare with.")
-            errors[judge.title] = 100 * scores.mean
-    except TrainingInterrupted as stop:
-        # Its own message names a run that is about to be removed.
-        raise TrainingInterrupted(
-            f"stopped; the models done are kept in {folder}, the same command goes on."
-        ) from stop
-    finally:
-        shutil.rmtree(work)
-    return Cell(way, count, seed, errors, seconds)
 
 
 def over_seeds_of(cells: Sequence[Cell], way: str, count: int, judge: str) -> tuple[float, float]:

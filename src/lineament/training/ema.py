@@ -33,10 +33,20 @@ class MovingAverage:
     @torch.no_grad()
     def update(self, networks: dict[str, nn.Module], step: int) -> None:
         """Move towards ``networks`` after optimiser step ``step``, counted from 1."""
-        weight = 1.0 - min(self.decay, (1.0 + step) / (10.0 + step))
+        weight = 1.0 - ramped(self.decay, step)
         for name, network in networks.items():
-            average = self.networks[name]
-            for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
-                slow.lerp_(fast.to(slow.dtype), weight)
-            for kept, current in zip(average.buffers(), network.buffers(), strict=True):
-                kept.copy_(current)
+            follow(self.networks[name], network, weight)
+
+
+def ramped(decay: float, step: int) -> float:
+    """Decay after step ``step``, counted from 1: ``min(decay, (1 + step) / (10 + step))``."""
+    return min(decay, (1.0 + step) / (10.0 + step))
+
+
+@torch.no_grad()
+def follow(average: nn.Module, network: nn.Module, weight: float) -> None:
+    """Move the weights of ``average`` towards those of ``network`` by the share ``weight``; copy its buffers."""
+    for slow, fast in zip(average.parameters(), network.parameters(), strict=True):
+        slow.lerp_(fast.to(slow.dtype), weight)
+    for kept, current in zip(average.buffers(), network.buffers(), strict=True):
+        kept.copy_(current)

@@ -212,6 +212,11 @@ class View:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
         return _eight_bits(move_image(cut, move_matrix(move, side), self.size, offset))
 
+    def passage(self, region: Similarity, move: Move) -> Tensor:
+        """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""
+        moved = self.inner(_moved(region, move, region_side(self.size)))
+        return self.inner(region).inverse().then(moved).matrix
+
     def points(
         self, points: Tensor, layout: LandmarkScheme, region: Similarity, move: Move | None = None
     ) -> Tensor:

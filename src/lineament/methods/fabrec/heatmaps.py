@@ -100,12 +100,11 @@ def confidences(heatmaps: Tensor) -> Tensor:
     return heatmaps.amax((-2, -1)).clamp(0, 1)
 
 
-def as_peaks(scores: Tensor) -> Tensor:
+def as_peaks(scores: Tensor, sigma: float) -> Tensor:
     """Softmax over all pixels of raw scores ``[B, K, h, w]``, scaled to the height 1 where a map is sharp.
 
-    The unit is the peak of a Gaussian distribution of deviation :data:`SIGMA` at 128 px.
+    The unit is the peak of a Gaussian distribution of deviation ``sigma`` pixels, that of the targets.
     """
-    sigma = SIGMA * scores.shape[-1] / 128
     return scores.flatten(2).softmax(-1).view_as(scores) * (2 * math.pi * sigma**2)
 
 

@@ -119,7 +119,7 @@ class LandmarkPredictor:
             straight, mirrored = heatmaps.chunk(2)
             heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
         if c.loss == "place":
-            heatmaps = as_peaks(heatmaps)
+            heatmaps = as_peaks(heatmaps, sigma)
         points = read_heatmaps(heatmaps, c.size, sigma, cast(Style, c.heatmaps))
         return points.cpu(), confidences(heatmaps).cpu()
 
@@ -131,9 +131,10 @@ class LandmarkPredictor:
         batch = normalise_images(picture[None].to(device))
         points, _ = self.read(picture[None])
         raw = self.folded(batch)
+        sigma = self.config.sigma * raw.shape[-1] / 128
         return Look(
             picture,
             to_pictures(reconstruct(self.networks, batch))[0].cpu(),
-            (as_peaks(raw) if self.config.loss == "place" else raw)[0].cpu(),
+            (as_peaks(raw, sigma) if self.config.loss == "place" else raw)[0].cpu(),
             points[0],
         )

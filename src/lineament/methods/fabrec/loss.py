@@ -170,8 +170,25 @@ def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> 
         targets: The same shape, not negative.
         known: ``[B, K]`` bool: landmarks that are False are left out; so are those whose target lies outside the map.
     """
-    mass = targets.flatten(2).sum(-1)
-    kept = (mass > 0.5) if known is None else (mass > 0.5) & known
-    share = targets.flatten(2) / mass.clamp(min=0.5)[..., None]
-    each = -(share * scores.flatten(2).log_softmax(-1)).sum(-1)
+    each, inside = _place_entropies(scores, targets)
+    kept = inside if known is None else inside & known
     return (each * kept).sum() / kept.sum().clamp(min=1)
+
+
+def consistency_loss(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """Mean over all landmarks of :func:`place_loss`, each times its weight: doubtful ones count less, not others more.
+
+    Args:
+        scores: ``[B, K, h, w]`` raw.
+        targets: The same shape, not negative.
+        weights: ``[B, K]`` in 0..1.
+    """
+    each, inside = _place_entropies(scores, targets)
+    return (each * weights * inside).sum() / max(1, weights.numel())
+
+
+def _place_entropies(scores: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of each landmark ``[B, K]``, and whether its target lies on the map."""
+    mass = targets.flatten(2).sum(-1)
+    share = targets.flatten(2) / mass.clamp(min=0.5)[..., None]
+    return -(share * scores.flatten(2).log_softmax(-1)).sum(-1), mass > 0.5

@@ -15,6 +15,7 @@ from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_
 from lineament.methods.fabrec.base import (
     RANDOM_BASE,
     FabrecConfig,
+    Progress,
     code_noise,
     rate_schedules,
     settle,
@@ -82,22 +83,6 @@ class AutoencoderConfig(FabrecConfig):
     schedule: Literal["constant", "one-cycle"] = "constant"
     # Pictures used by an evaluation during training.
     evaluate_count: int = 64
-
-
-class Progress(nn.Module):
-    """Counts steps in a buffer, so that a resumed run knows where it was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    count: Tensor
-
-    def forward(self) -> int:
-        """Return how many steps there were before, and count this one."""
-        before = int(self.count)
-        self.count += 1
-        return before
 
 
 _PUBLISHED = {"resampling": "published", "value_range": "published", "size": 256}

@@ -1,32 +1,54 @@
 """Landmarks in a few hundred steps, not published: `fabrec-modern`, and `fabrec-supervised` without an autoencoder.
 
 The published head learns for tens of thousands of steps on frozen networks. Here the autoencoder is only where learning
-starts: everything is taught, the encoder's maps reach the heatmaps past the code, and the loss is about places.
+starts: everything is taught, the encoder's maps reach the heatmaps past the code, and the loss is about places. Faces
+without labels take part in it too (``consistency.py``).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import copy
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
+from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
-from lineament.methods.fabrec.base import RANDOM_BASE
-from lineament.methods.fabrec.model import heatmaps_of
+from lineament.methods.fabrec.augment import draw_looks, draw_move
+from lineament.methods.fabrec.base import RANDOM_BASE, Progress
+from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, taught_places
+from lineament.methods.fabrec.crop import region_side
+from lineament.methods.fabrec.loss import consistency_loss
+from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.training.ema import follow, ramped
 from lineament.training.recipe import Batch, Update
 from lineament.training.registry import register_recipe
+from lineament.training.sources import open_joined
+
+# Networks that a teacher is the moving average of, and how slowly it follows them.
+TAUGHT, TEACHER_DECAY = ("encoder", "decoder", "transfer"), 0.98
+# Shares of the steps: unlabelled faces take part from the first on, with their whole weight from the second on.
+RISE = (0.1, 0.4)
 
 
 @dataclass(frozen=True)
 class ModernLandmarkConfig(LandmarkConfig):
     """What can be set when all networks learn from labels."""
 
-    steps: int = 600
+    steps: int = 750
+    # Faces of one step; with --unlabelled half of them are unlabelled.
+    batch_size: int = 20
+    # Faces without labels, named as for --data: their landmarks must move with the picture. Labels stay unseen.
+    unlabelled: tuple[str, ...] = ()
+    # Weight of the unlabelled faces in the loss.
+    consistency: float = 1.0
     lateral: bool = True
     loss: Literal["squared", "place"] = "place"
+    sigma: float = 3.5
     tune_encoder: bool = True
     # Learning rate of the transfer layers.
     learning_rate: float = 2e-3
@@ -46,13 +68,36 @@ class ModernLandmarkRecipe(LandmarkRecipe):
     config_class = ModernLandmarkConfig
     presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": LandmarkRecipe.presets["tiny"]}
 
+    config: ModernLandmarkConfig
+
+    def __init__(self, config: ModernLandmarkConfig, unlabelled: FaceSource | None = None) -> None:
+        if unlabelled is not None and not config.unlabelled:
+            config = replace(config, unlabelled=(unlabelled.name,))
+        super().__init__(config)
+        self._unlabelled = unlabelled
+        if config.consistency < 0:
+            raise UsageError(f"consistency is a weight of 0 or more, not {config.consistency}.")
+        if self.accompanied and config.resampling != "exact":
+            raise UsageError(
+                "--unlabelled faces need --resampling exact: published moves cannot be undone exactly."
+            )
+
+    @property
+    def accompanied(self) -> bool:
+        """Whether unlabelled faces take part."""
+        return bool(self.config.unlabelled)
+
     def networks(self) -> dict[str, nn.Module]:
-        """Encoder, decoder and transfer layers; what only pictures need stays frozen."""
+        """Encoder, decoder and transfer layers, and their teacher; what only pictures need stays frozen."""
         networks = super().networks()
         stages = range(1, self.config.layout.transfers + 1)
         used = ("fc.", "conv1.", "bn1.", *(f"layer{number}." for number in stages))
         for name, parameter in networks["decoder"].named_parameters():
             parameter.requires_grad_(name.startswith(used))
+        if self.accompanied:
+            teacher = {name: copy.deepcopy(networks[name]).requires_grad_(False) for name in TAUGHT}
+            networks |= {f"teacher_{name}": network for name, network in teacher.items()}
+            networks["progress"] = Progress()
         return networks
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -65,11 +110,83 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         ]
         return {"all": torch.optim.AdamW(groups, weight_decay=1e-4)}
 
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """The labelled faces, accompanied by the unlabelled ones where there are any."""
+        labelled = super().training_source(source)
+        if not self.accompanied:
+            return labelled
+        return Accompanied(labelled, self._unlabelled or open_joined(self.config.unlabelled))
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """Crop and move one face; of an unlabelled one the unmoved picture too, which the teacher sees."""
+        c = self.config
+        if not self.accompanied:
+            return super().item(sample, generator)
+        unlabelled = UNLABELLED in sample.meta
+        plain, passage = torch.zeros(3, c.size, c.size), torch.eye(2, 3)
+        if not unlabelled:
+            batch, mirrored = super().item(sample, generator), False
+        else:
+            view = self.view
+            region, move = (
+                view.region(sample),
+                draw_move(self.spread, region_side(c.size), generator, c.mirror),
+            )
+            count = len(self.landmarks)
+            batch = {
+                "image": view.picture(sample.image, region, move),
+                "points": torch.zeros(count, 2),
+                "known": torch.zeros(count, dtype=torch.bool),
+            }
+            if c.looks:
+                batch["look"], batch["grain"] = draw_looks(c.size, generator)
+            plain, passage = view.picture(sample.image, region), view.passage(region, move).float()
+            mirrored = move.mirror
+        taught = {"plain": plain, "passage": passage, "mirrored": mirrored, "unlabelled": unlabelled}
+        return {**batch, **taught}
+
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step; normalisation uses the statistics of the batch."""
-        loss = self.loss(heatmaps_of(networks, self.pictures(batch)), batch)
+        heatmaps = heatmaps_of(networks, self.pictures(batch))
+        loss = self.loss(heatmaps, batch)
+        values = {"loss": loss}
+        if self.accompanied:
+            done = networks["progress"]()
+            weight = self._weight(done)
+            if weight > 0 and bool(batch["unlabelled"].any()):
+                values["consistency"] = self._consistency(networks, heatmaps, batch)
+                loss = loss + weight * values["consistency"]
         update(loss)
-        return {"loss": loss.detach()}
+        if self.accompanied:
+            for name in TAUGHT:
+                follow(networks[f"teacher_{name}"], networks[name], 1 - ramped(TEACHER_DECAY, done + 1))
+        return {name: value.detach() for name, value in values.items()}
+
+    def _weight(self, done: int) -> float:
+        """Weight of unlabelled faces after ``done`` steps: none before the first labels are learnt."""
+        share = done / (self.config.steps * self.config.accumulate)
+        return self.config.consistency * min(1.0, max(0.0, (share - RISE[0]) / (RISE[1] - RISE[0])))
+
+    def _consistency(self, networks: dict[str, nn.Module], heatmaps: Tensor, batch: Batch) -> Tensor:
+        """Loss of the unlabelled faces of a batch, whose landmarks the teacher finds in their unmoved pictures."""
+        chosen = batch["unlabelled"]
+        teacher = {name: networks[f"teacher_{name}"] for name in TAUGHT}
+        with torch.no_grad():
+            scores = heatmaps_of(teacher, normalise_images(batch["plain"][chosen]))
+            points, weights = taught_places(
+                scores, batch["passage"][chosen], batch["mirrored"][chosen], self.landmarks, self.config.size
+            )
+        return consistency_loss(heatmaps[chosen], self.targets(points), weights)
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """As without unlabelled faces; without validation data on the labelled ones."""
+        return super().evaluate(networks, source.labelled if isinstance(source, Accompanied) else source)
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """As without unlabelled faces; without validation data of the labelled ones."""
+        return super().figures(
+            networks, source.labelled if isinstance(source, Accompanied) else source, folder
+        )
 
 
 @dataclass(frozen=True)
@@ -77,9 +194,12 @@ class SupervisedConfig(ModernLandmarkConfig):
     """The same without an autoencoder."""
 
     base: str = RANDOM_BASE
+    batch_size: int = 10
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` where a base is named."""
+        """Raise ``UsageError`` where a base or unlabelled faces are named."""
+        if self.unlabelled:
+            raise UsageError("fabrec-supervised learns from labels alone: leave --unlabelled out.")
         if self.base != RANDOM_BASE:
             raise UsageError(f"fabrec-supervised starts from nothing: leave --base {self.base} out.")
 
