@@ -6,7 +6,7 @@ import math
 
 import torch
 
-from lineament.methods.dve.shape import ShapeRegressor, similarity, spread_of
+from lineament.methods.dve.shape import ShapeRegressor, neighbourhoods, similarity, spread_of
 
 SHAPE = torch.tensor([[-0.4, -0.4], [0.4, -0.4], [0.0, 0.0], [-0.3, 0.4], [0.3, 0.4], [0.0, 0.5]])
 
@@ -74,6 +74,27 @@ def test_hidden_and_missing_points_teach_nothing_wrong():
     assert all(torch.isfinite(buffer).all() for buffer in regressor.buffers())
     truth = shapes(5, 2)
     assert float((regressor(coded_maps(truth))[0] - truth).norm(dim=-1).mean()) < 0.03
+
+
+def test_detectors_answer_to_the_laid_out_neighbourhoods():
+    regressor = fitted()
+    maps = coded_maps(shapes(3, 7))
+    vectors = neighbourhoods(maps)
+    scores = torch.einsum("bchw,kc->bkhw", vectors, regressor.detectors)
+    mass = (regressor.sharpness * scores).flatten(2).softmax(2).view_as(scores)
+    axis = torch.linspace(-1, 1, maps.shape[-1])
+    expected = torch.stack([mass.sum(2) @ axis, mass.sum(3) @ axis], dim=2)
+    torch.testing.assert_close(regressor.virtual_points(maps)[0], expected, atol=1e-5, rtol=0)
+
+
+def test_moments_are_those_of_all_neighbourhoods():
+    maps, labels = coded_maps(shapes(6, 8)), shapes(6, 8)
+    regressor = ShapeRegressor(len(SHAPE) + 1, len(SHAPE), modes=3)
+    regressor.fit_batch(maps, labels, torch.ones(6, len(SHAPE), dtype=torch.bool))
+    vectors = neighbourhoods(maps).double().permute(0, 2, 3, 1).flatten(0, 2)
+    torch.testing.assert_close(regressor.map_square, vectors.t() @ vectors, rtol=1e-5, atol=1e-3)
+    torch.testing.assert_close(regressor.map_sum, vectors.sum(0), rtol=1e-5, atol=1e-3)
+    assert float(regressor.map_count) == len(vectors)
 
 
 def test_similarity_recovers_a_known_move():
