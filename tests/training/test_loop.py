@@ -52,6 +52,15 @@ def test_updating_twice_in_a_step_cannot_be_accumulated(tmp_path: Path):
     train(Twice(toy(steps=2).config), Noise(), tmp_path / "whole", options=QUIET)
 
 
+def test_figures_are_not_drawn_where_nobody_looks(tmp_path: Path):
+    drawn = train_toy(tmp_path / "drawn", toy(steps=2, draw=True))
+    assert list(drawn.figures(2).iterdir())
+    quiet = replace(QUIET, figures=False)
+    plain = train(toy(steps=2, draw=True), Noise(), tmp_path / "plain", options=quiet)
+    assert not plain.figures(2).exists()
+    assert plain.metrics() == drawn.metrics()
+
+
 def test_an_unknown_optimiser_is_named(tmp_path: Path):
     class Misspelt(ToyRecipe):
         name = "toy-misspelt"

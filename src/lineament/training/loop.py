@@ -34,6 +34,7 @@ from lineament.training.distributed import (
 )
 from lineament.training.environment import session_facts
 from lineament.training.logs import MetricLog
+from lineament.training.memory import keep_freed_memory
 from lineament.training.progress import TrainingProgress, say
 from lineament.training.randomness import shielded
 from lineament.training.recipe import Recipe
@@ -64,6 +65,8 @@ class LoopOptions:
     progress: bool = True
     # Write report.html at the end and with every set of figures.
     report: bool = True
+    # Draw figures at all; False where nobody will look at them.
+    figures: bool = True
     # Stop after this step with a checkpoint, as if interrupted (tests); None trains to the end.
     stop_after: int | None = None
 
@@ -101,6 +104,7 @@ def train(
     options = options or LoopOptions()
     source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
+    keep_freed_memory()
     made = None
     if fabric.global_rank == 0:
         made = create_run(
@@ -148,6 +152,7 @@ def resume(
         source, validation = reopen_sources(run)
     source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
+    keep_freed_memory()
     with reproducible(fabric.device):
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
         checkpoint = newest_checkpoint(run.checkpoints)
@@ -246,7 +251,7 @@ class _Loop:
             progress.advance(state.step, values["loss"])
             improved = self._evaluate() if last or _due(config.evaluate_every, state.step) else False
             last = last or self._exhausted()
-            if last or _due(config.figures_every, state.step):
+            if self.options.figures and (last or _due(config.figures_every, state.step)):
                 self._figures(last)
             if last or stop or improved or _due(config.checkpoint_every, state.step):
                 self._save()
