@@ -120,6 +120,8 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
     torch.testing.assert_close(seen[0].detach(), values["loss"] + values["consistency"])
     only = made.collate(items[1::2])
     assert float(made.step(networks, only, lambda loss, *_: None)["loss"]) == 0.0  # type: ignore[arg-type]
+    labelled = made.collate(items[::2])
+    assert float(made.step(networks, labelled, lambda loss, *_: None)["consistency"]) == 0.0  # type: ignore[arg-type]
 
 
 def test_the_weight_rises_after_the_first_steps():

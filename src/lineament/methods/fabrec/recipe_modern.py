@@ -115,35 +115,35 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         labelled = super().training_source(source)
         if not self.accompanied:
             return labelled
-        return Accompanied(labelled, self._unlabelled or open_joined(self.config.unlabelled))
+        if self._unlabelled is not None:
+            return Accompanied(labelled, self._unlabelled)
+        return Accompanied(labelled, open_joined(self.config.unlabelled))
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop and move one face; of an unlabelled one the unmoved picture too, which the teacher sees."""
-        c = self.config
         if not self.accompanied:
             return super().item(sample, generator)
-        unlabelled = UNLABELLED in sample.meta
-        plain, passage = torch.zeros(3, c.size, c.size), torch.eye(2, 3)
-        if not unlabelled:
-            batch, mirrored = super().item(sample, generator), False
-        else:
-            view = self.view
-            region, move = (
-                view.region(sample),
-                draw_move(self.spread, region_side(c.size), generator, c.mirror),
-            )
-            count = len(self.landmarks)
-            batch = {
-                "image": view.picture(sample.image, region, move),
-                "points": torch.zeros(count, 2),
-                "known": torch.zeros(count, dtype=torch.bool),
-            }
-            if c.looks:
-                batch["look"], batch["grain"] = draw_looks(c.size, generator)
-            plain, passage = view.picture(sample.image, region), view.passage(region, move).float()
-            mirrored = move.mirror
-        taught = {"plain": plain, "passage": passage, "mirrored": mirrored, "unlabelled": unlabelled}
-        return {**batch, **taught}
+        size = self.config.size
+        taught: Batch = {"plain": torch.zeros(3, size, size), "passage": torch.eye(2, 3), "mirrored": False}
+        if UNLABELLED not in sample.meta:
+            return {**super().item(sample, generator), **taught, "unlabelled": False}
+        return {**self._unlabelled_item(sample, generator), "unlabelled": True}
+
+    def _unlabelled_item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        c, view, count = self.config, self.view, len(self.landmarks)
+        region = view.region(sample)
+        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        batch = {
+            "image": view.picture(sample.image, region, move),
+            "points": torch.zeros(count, 2),
+            "known": torch.zeros(count, dtype=torch.bool),
+            "plain": view.picture(sample.image, region),
+            "passage": view.passage(region, move).float(),
+            "mirrored": move.mirror,
+        }
+        if c.looks:
+            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+        return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step; normalisation uses the statistics of the batch."""
@@ -153,7 +153,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         if self.accompanied:
             done = networks["progress"]()
             weight = self._weight(done)
-            if weight > 0 and bool(batch["unlabelled"].any()):
+            if weight > 0:
                 values["consistency"] = self._consistency(networks, heatmaps, batch)
                 loss = loss + weight * values["consistency"]
         update(loss)
@@ -169,14 +169,16 @@ class ModernLandmarkRecipe(LandmarkRecipe):
 
     def _consistency(self, networks: dict[str, nn.Module], heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of the unlabelled faces of a batch, whose landmarks the teacher finds in their unmoved pictures."""
-        chosen = batch["unlabelled"]
+        unlabelled = batch["unlabelled"]
+        # Processes that train together normalise together: the teacher must see something in every one of them.
+        chosen = unlabelled if bool(unlabelled.any()) else slice(1)
         teacher = {name: networks[f"teacher_{name}"] for name in TAUGHT}
         with torch.no_grad():
             scores = heatmaps_of(teacher, normalise_images(batch["plain"][chosen]))
             points, weights = taught_places(
                 scores, batch["passage"][chosen], batch["mirrored"][chosen], self.landmarks, self.config.size
             )
-        return consistency_loss(heatmaps[chosen], self.targets(points), weights)
+        return consistency_loss(heatmaps[chosen], self.targets(points), weights * unlabelled[chosen, None])
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """As without unlabelled faces; without validation data on the labelled ones."""
