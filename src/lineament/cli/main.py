@@ -70,13 +70,7 @@ def find_verb(arguments: Sequence[str]) -> tuple[str, list[str]]:
     raise unknown_name("verb", first, VERBS)
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command line and return its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
-    # Threads of torch that spin between two operations hold the cores that the kernels' own threads are to run on.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    debug = "--debug" in given
-    given = [word for word in given if word != "--debug"]
+def _run(given: list[str]) -> int:
     if not given or given[0] in ("-h", "--help", "help"):
         print(help_text())
         return 0
@@ -85,10 +79,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         print(__version__)
         return 0
+    verb, rest = find_verb(given)
+    module = importlib.import_module(f"lineament.cli.{VERBS[verb][0]}")
+    return int(module.main(rest) or 0)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    # Threads of torch that spin between two operations hold the cores that the kernels' own threads are to run on.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    debug = "--debug" in given
+    given = [word for word in given if word != "--debug"]
     try:
-        verb, rest = find_verb(given)
-        module = importlib.import_module(f"lineament.cli.{VERBS[verb][0]}")
-        return int(module.main(rest) or 0)
+        code = _run(given)
+        # What is still buffered may meet a reader that has gone, which is to be answered below and not at exit.
+        sys.stdout.flush()
+        return code
     except UsageError as error:
         if debug:
             raise
