@@ -277,11 +277,10 @@ class _Study:
             fields["base"] = str(self.bases[chosen.base])
         else:
             fields |= self.sizes
-        if chosen.base != "dve":
-            # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
-            fields |= {"evaluate_count": 4, "evaluate_every": 0}
-            if self.plan.steps:
-                fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
+        # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
+        fields |= {"evaluate_count": 4, "evaluate_every": 0}
+        if chosen.base != "dve" and self.plan.steps:
+            fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
         if companions is None:
             return cls(cls.config_class(**fields, seed=seed))
         # As many labelled faces a step as in the other ways.
@@ -295,7 +294,7 @@ class _Study:
         try:
             start = time.perf_counter()
             # A few steps per cell would be all bar and no work: the study's own bar shows the progress.
-            options = LoopOptions(device=self.device, progress=False, report=False)  # type: ignore[arg-type]
+            options = LoopOptions(self.device, progress=False, report=False, figures=False)  # type: ignore[arg-type]
             labels = draw_labels(self.labelled, count, seed)
             run = train(self.recipe(way, seed), labels, work / "run", options=options)
             seconds = time.perf_counter() - start

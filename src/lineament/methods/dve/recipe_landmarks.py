@@ -40,6 +40,8 @@ class LandmarkConfig(RecipeConfig):
     steps: int = 60
     batch_size: int = 25
     checkpoint_every: int = 0
+    # Pictures used by an evaluation during training.
+    evaluate_count: int = 64
     # Run directory of the descriptors (`lineament train dve-smallnet-16d`), or "random" for an untrained network.
     base: str = ""
     # Landmark scheme to learn; labels are converted to it where they can be.
@@ -284,8 +286,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         return {"loss": loss.detach()}
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
-        """Landmark error in % of inter-ocular distance on up to 64 validation faces."""
-        indices = range(min(64, len(source)))
+        """Landmark error in % of inter-ocular distance on validation faces, ``evaluate_count`` at most."""
+        indices = range(min(self.config.evaluate_count, len(source)))
         if self.config.protocol:
             card = published_landmark_card(networks, source, self.config.frame, indices, self.layout.name)
             return {"landmark_error_percent": card.value}
