@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,14 @@ def test_a_larger_count_adds_and_the_same_does_nothing(folder: Path, tmp_path: P
     assert all(after[name] == stamp for name, stamp in before.items())
     assert pq.read_table(out / INDEX).equals(pq.read_table(folder / INDEX))
     assert write_faces(out, WORLD, 2, workers=1) == 0 and len(SyntheticFolder(out)) == 6
+
+
+def test_pictures_drawn_by_processes_that_run_already_are_the_same(folder: Path, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        assert write_faces(tmp_path / "faces", WORLD, 6, submit=pool.submit) == 6
+    assert pq.read_table(tmp_path / "faces" / INDEX).equals(pq.read_table(folder / INDEX))
+    for path in (folder / "images").iterdir():
+        assert (tmp_path / "faces" / "images" / path.name).read_bytes() == path.read_bytes()
 
 
 def test_another_world_needs_overwrite(tmp_path: Path) -> None:

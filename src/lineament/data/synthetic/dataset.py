@@ -108,6 +108,7 @@ def write_faces(
     workers: int = 2,
     overwrite: bool = False,
     advance: Callable[[int], None] | None = None,
+    submit: Callable[..., Future[Any]] | None = None,
 ) -> int:
     """Draw pictures ``0 .. count - 1`` of a world into a folder.
 
@@ -122,6 +123,7 @@ def write_faces(
         workers: Processes that draw at once; 1 draws in this one.
         overwrite: Replace a folder that holds another world.
         advance: Called with the number of pictures finished (also those found there).
+        submit: Gives work to processes that run already, as ``Executor.submit``; none are then started.
 
     Returns:
         Number of pictures drawn by this call.
@@ -156,7 +158,15 @@ def write_faces(
             report(stop - start)
         else:
             jobs.append((start, stop, rows))
-    for start, stop in _run(out, world, count, packs, workers, jobs):
+    place = str(packs) if packs else None
+    work = [(out, world, count, place, *job) for job in jobs]
+    if submit:
+        finished = _in_processes(submit, work, 2 * workers)
+    elif workers == 1 or len(work) < 2:
+        finished = (_draw_chunk(*each) for each in work)
+    else:
+        finished = _in_own_processes(work, workers)
+    for start, stop in finished:
         report(stop - start)
     _merge(out, world, old, have, count)
     return sum(stop - start for start, stop, _ in jobs)
@@ -191,39 +201,31 @@ def _clear(out: Path) -> None:
             path.unlink()
 
 
-def _run(
-    out: Path,
-    world: World,
-    count: int,
-    packs: Path | str | None,
-    workers: int,
-    jobs: list[tuple[int, int, Path]],
+def _in_own_processes(work: list[tuple[Any, ...]], workers: int) -> Iterator[tuple[int, int]]:
+    context = multiprocessing.get_context("spawn")
+    with single_threaded_children(), ProcessPoolExecutor(min(workers, len(work)), context) as pool:
+        yield from _in_processes(pool.submit, work, 2 * workers)
+
+
+def _in_processes(
+    submit: Callable[..., Future[Any]], work: list[tuple[Any, ...]], ahead: int
 ) -> Iterator[tuple[int, int]]:
-    """Draw the chunks, here or in other processes; yields each when it is done."""
-    place = str(packs) if packs else None
-    if workers == 1 or len(jobs) < 2:
-        for start, stop, rows in jobs:
-            yield _draw_chunk(out, world, count, place, start, stop, rows)
-        return
-    with (
-        single_threaded_children(),
-        ProcessPoolExecutor(min(workers, len(jobs)), mp_context=multiprocessing.get_context("spawn")) as pool,
-    ):
-        waiting: set[Future[tuple[int, int]]] = set()
-        left = iter(jobs)
-        try:
-            while True:
-                # Only a few chunks wait at a time, so that an interrupt ends soon.
-                while len(waiting) < 2 * workers and (job := next(left, None)):
-                    waiting.add(pool.submit(_draw_chunk, out, world, count, place, *job))
-                if not waiting:
-                    return
-                done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-                for finished in done:
-                    yield finished.result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    """Draw the chunks in other processes; yields each when it is done."""
+    waiting: set[Future[tuple[int, int]]] = set()
+    left = iter(work)
+    try:
+        while True:
+            # Only a few chunks wait at a time, so that an interrupt ends soon.
+            while len(waiting) < ahead and (each := next(left, None)):
+                waiting.add(submit(_draw_chunk, *each))
+            if not waiting:
+                return
+            done, waiting = wait(waiting, return_when=FIRST_COMPLETED)
+            for finished in done:
+                yield finished.result()
+    finally:
+        for future in waiting:
+            future.cancel()
 
 
 @contextmanager
