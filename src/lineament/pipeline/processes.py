@@ -81,10 +81,10 @@ def _begin(work: Callable[[Any], Any]) -> None:
     # A terminal sends Ctrl-C to every process: the first one alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """Leave when the first process is killed: waiting for work would never end."""
     parent = parent_process()
     if parent is not None:
