@@ -10,13 +10,21 @@ import pytest
 
 from lineament.cli.main import main
 from lineament.data.images import read_image
+from lineament.pipeline.few_shot import _Study
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "out"
-    assert main(["demo", "--tiny", "--out", str(out)]) == 0
+    with pytest.MonkeyPatch.context() as patch:
+        # The models of the few-shot plot are trained by helpers: this process only gathers them.
+        patch.setattr(_Study, "train_cell", forbidden)
+        assert main(["demo", "--tiny", "--out", str(out)]) == 0
     return out
+
+
+def forbidden(*_: object) -> None:
+    raise AssertionError("a helper's model was not found")
 
 
 def test_report_shows_photo_curves_tables_and_commands(demo: Path):
@@ -58,6 +66,22 @@ def test_every_number_has_a_card_and_a_line_to_beat(demo: Path):
         assert card["fingerprint"]
         assert card["protocol"]
         assert card["definition"]
+
+
+def test_helpers_leave_their_work_and_nothing_else(demo: Path):
+    names = {f"{way}-{count}-0.json" for way in ("dve", "fabrec-modern", "supervised") for count in (1, 4)}
+    assert {path.name for path in (demo / "few-shot" / "cells").iterdir()} == names
+    assert [path.name for path in (demo / "few-shot").iterdir()] == ["cells"]
+    assert (demo / "autoencoder" / "report.html").exists()
+    page = (demo / "report.html").read_text()
+    assert page.count("meanwhile, in a process of its own") == 2
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_numbers(demo: Path, tmp_path: Path):
+    assert main(["demo", "--tiny", "--out", str(tmp_path / "again")]) == 0
+    for name in ("cards.json", "few-shot.cards.json"):
+        assert (tmp_path / "again" / name).read_text() == (demo / name).read_text()
 
 
 def test_commands_of_the_report_run(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -1,15 +1,22 @@
-"""The demo's few-shot plot: a small autoencoder on the demo's faces, then landmark errors against labels."""
+"""The demo's few-shot plot: a small autoencoder on the demo's faces, then landmark errors against labels.
+
+All of it is done by helpers, beside the training of the descriptors: networks as small as these gain next to nothing
+from a second thread.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import FIRST_EXCEPTION, Future, wait
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
-from lineament.pipeline.few_shot import Cell, FewShotPlan, Judge, run_few_shot
+from lineament.methods import register_all
+from lineament.pipeline.demo_data import DemoFaces
+from lineament.pipeline.few_shot import WAYS, Cell, FewShotPlan, Judge, run_few_shot
 from lineament.pipeline.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
@@ -57,44 +64,95 @@ class DemoFewShot:
     judges: Sequence[Judge]
 
 
-def train_autoencoder(
-    plan: DemoFewShotPlan,
-    source: FaceSource,
-    validation: FaceSource,
-    folder: Path,
-    *,
-    seed: int,
-    data: Sequence[str],
-    validation_data: Sequence[str],
-    overwrite: bool,
-) -> Run:
-    """Train the small autoencoder on the demo's faces, without labels."""
-    recipe = get_recipe("fabrec-ae")
-    config = recipe.config_class(**{**recipe.presets[plan.preset], **plan.autoencoder, "seed": seed})
-    return train(
-        recipe(config),
-        source,
-        folder,
-        validation=validation,
-        options=LoopOptions(report=True),
-        data=data,
-        validation_data=validation_data,
-        overwrite=overwrite,
-    )
+@dataclass(frozen=True)
+class FewShotWork:
+    """The study in parts that helpers can do, each in a process of its own.
 
+    Attributes:
+        plan: How much of everything.
+        faces: What to learn from and to measure on.
+        out: Folder of the demo; gets the run ``autoencoder`` and the folder ``few-shot``.
+        seed: Seed of the autoencoder.
+        overwrite: Replace an older run.
+    """
 
-def study_demo(
-    plan: DemoFewShotPlan,
-    autoencoder: Run,
-    descriptors: Run,
-    labelled: FaceSource,
-    test: FaceSource,
-    folder: Path,
-    progress: Progress,
-) -> DemoFewShot:
-    """Compare descriptors, autoencoder and labels alone on the demo's labelled faces."""
-    judged = Subset(test, range(min(plan.test, len(test))))
-    judges = [Judge("unseen synthetic people", judged)]
-    bases = {"fabrec": autoencoder.folder, "dve": descriptors.folder}
-    cells = run_few_shot(plan.study, bases, labelled, judges, folder, progress=progress)
-    return DemoFewShot(autoencoder, plan.study, cells, judges)
+    plan: DemoFewShotPlan
+    faces: DemoFaces
+    out: Path
+    seed: int
+    overwrite: bool
+
+    def learn(self) -> tuple[Run, float]:
+        """Train the autoencoder without labels, then all ways but those on descriptors; give its run and seconds."""
+        register_all()
+        start = time.perf_counter()
+        recipe = get_recipe("fabrec-ae")
+        fields = {**recipe.presets[self.plan.preset], **self.plan.autoencoder, "seed": self.seed}
+        run = train(
+            recipe(recipe.config_class(**fields)),
+            self.faces.unlabelled(),
+            self.out / "autoencoder",
+            validation=self.faces.open("test"),
+            options=LoopOptions(progress=False),
+            data=self.faces.data,
+            validation_data=self.faces.test_data,
+            overwrite=self.overwrite,
+        )
+        self.compare({"fabrec": run.folder}, [way for way in self.ways if WAYS[way].base != "dve"])
+        return run, time.perf_counter() - start
+
+    def learn_from_descriptors(self, descriptors: Path) -> float:
+        """Train the ways on descriptors; give the seconds."""
+        register_all()
+        start = time.perf_counter()
+        self.compare({"dve": descriptors}, [way for way in self.ways if WAYS[way].base == "dve"])
+        return time.perf_counter() - start
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """What is compared."""
+        return self.plan.study.ways
+
+    def judges(self) -> list[Judge]:
+        """What is measured on."""
+        test = self.faces.open("test")
+        return [Judge("unseen synthetic people", Subset(test, range(min(self.plan.test, len(test)))))]
+
+    def compare(self, bases: Mapping[str, Path], ways: Sequence[str]) -> list[Cell]:
+        """Train and measure some ways; what is there already is read."""
+        if not ways:
+            return []
+        study = replace(self.plan.study, ways=tuple(ways))
+        return run_few_shot(
+            study,
+            bases,
+            self.faces.open("labelled"),
+            self.judges(),
+            self.out / "few-shot",
+            unlabelled=self.faces.open("unlabelled"),
+        )
+
+    def gather(self, autoencoder: Run, descriptors: Run) -> DemoFewShot:
+        """Join the parts."""
+        cells = self.compare({"fabrec": autoencoder.folder, "dve": descriptors.folder}, self.ways)
+        return DemoFewShot(autoencoder, self.plan.study, cells, self.judges())
+
+    def wait_for(self, parts: Sequence[Future[Any]], progress: Progress) -> None:
+        """Wait for helpers, showing how many models of the study are done; raises what they raise."""
+        study = self.plan.study
+        total = len(study.counts) * len(study.seeds) * len(study.ways)
+        shown = self._models()
+        with progress("few-shot study", total, "models", shown) as advance:
+            while True:
+                finished = wait(parts, timeout=1, return_when=FIRST_EXCEPTION)
+                for part in finished.done:
+                    part.result()
+                models = self._models()
+                for _ in range(models - shown):
+                    advance()
+                shown = models
+                if not finished.not_done:
+                    return
+
+    def _models(self) -> int:
+        return len(list((self.out / "few-shot" / "cells").glob("*.json")))

@@ -186,6 +186,8 @@ def _add_numbers(page: Report, result: DemoResult) -> None:
     timing = Table("Time on this machine", ("stage", "time"), ("", "s"), digits=3)
     for stage, seconds in result.seconds.items():
         timing.add(stage, seconds)
+    for stage, seconds in result.beside.items():
+        timing.add(f"meanwhile, in a process of its own: {stage}", seconds)
     page.table(timing)
 
 

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineament.data.cache import WITHOUT_MAPS, CachedSource
-from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
-from lineament.data.subset import Concat
-from lineament.data.synthetic.dataset import World, write_faces
 from lineament.methods.dve.evaluate import matching_cards, prepare_faces
 from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard
-from lineament.pipeline.demo_few_shot import DemoFewShot, DemoFewShotPlan, study_demo, train_autoencoder
+from lineament.pipeline.demo_data import DemoFaces, draw_faces
+from lineament.pipeline.demo_few_shot import DemoFewShot, DemoFewShotPlan, FewShotWork
 from lineament.pipeline.few_shot import FewShotPlan
+from lineament.pipeline.helpers import helpers, leaving_a_core
 from lineament.pipeline.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
 from lineament.report.landmark_cards import landmark_cards
@@ -43,6 +42,7 @@ class DemoPlan:
         descriptors: Fields of that recipe's config.
         landmarks: Fields of the ``dve-landmarks`` config.
         few_shot: Autoencoder and study behind the few-shot plot.
+        workers: Processes that prepare data for the descriptors; where portraits lie in memory, 0.
     """
 
     head: str = "builtin"
@@ -54,6 +54,7 @@ class DemoPlan:
     descriptors: dict[str, Any] = field(default_factory=dict)
     landmarks: dict[str, Any] = field(default_factory=dict)
     few_shot: DemoFewShotPlan = field(default_factory=DemoFewShotPlan)
+    workers: int = 0
 
 
 # Without exchange: matches between people are coarser, but landmarks from few labels closer, after so few steps.
@@ -77,8 +78,9 @@ PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
         test=150,
-        descriptors={**_DESCRIPTORS, "steps": 750, "evaluate_every": 250, "checkpoint_every": 250},
+        descriptors={**_DESCRIPTORS, "steps": 560, "evaluate_every": 280, "checkpoint_every": 280},
         landmarks=_LANDMARKS,
+        workers=1,
     ),
     "tiny": DemoPlan(
         "builtin", 12, 8, 6, 64, descriptors=_TINY, landmarks=_TINY_LANDMARKS, few_shot=_TINY_FEW_SHOT
@@ -103,7 +105,8 @@ class DemoResult:
         descriptors: Run of the descriptors.
         landmarks: Run of the landmarks.
         cards: Every number, by the row of the report's table that shows it.
-        seconds: Time of each stage.
+        seconds: Time of each stage, one after the other.
+        beside: Time of what helpers did at the same time.
         mean_shape: The line to beat, from the same labelled faces.
         test: The unseen synthetic faces.
         few_shot: Errors against the number of labels.
@@ -114,6 +117,7 @@ class DemoResult:
     landmarks: Run
     cards: dict[str, MetricCard]
     seconds: dict[str, float]
+    beside: dict[str, float]
     mean_shape: MeanShape
     test: FaceSource
     few_shot: DemoFewShot
@@ -132,7 +136,7 @@ def predictor_of(run: Run) -> LandmarkPredictor:
 def train_demo(
     plan: DemoPlan, out: Path, *, seed: int, packs: Path | None, progress: Progress, overwrite: bool = False
 ) -> DemoResult:
-    """Train both stages and measure them.
+    """Train both stages and measure them; helpers do the few-shot study beside that.
 
     Args:
         plan: How much of everything.
@@ -146,98 +150,85 @@ def train_demo(
         DataError: If the packs lack the portraits or the head.
     """
     seconds: dict[str, float] = {}
-    folders = _timed(
-        seconds, "draw faces", lambda: _draw(plan, out / "faces", seed, packs, progress, overwrite)
-    )
-    texts = [str(folder) for folder in folders]
-    faces, labelled, test = (CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in texts)
-    portraits = None
-    source: FaceSource = faces
-    if packs is not None:
-        portraits = _timed(seconds, "read portraits", lambda: read_portraits(portrait_pack(packs), progress))
-        source = Concat([faces, portraits.unlabelled])
-    options = LoopOptions(report=True)
-    learner = get_recipe(plan.recipe)
-    config = learner.config_class(seed=seed, **plan.descriptors)
-    descriptors = _timed(
-        seconds,
-        "learn descriptors without labels",
-        lambda: train(
-            learner(config),
-            source,
-            out / "descriptors",
-            validation=test,
-            options=options,
-            # With portraits the data lies in memory only; without, `lineament resume` can open it again.
-            data=texts[:1] if portraits is None else (),
-            validation_data=texts[2:],
-            overwrite=overwrite,
-        ),
-    )
-    fields = {**plan.landmarks, "seed": seed, "base": str(descriptors.folder)}
-    recipe = get_recipe("dve-landmarks")
-    landmarks = _timed(
-        seconds,
-        f"fit landmarks to {len(labelled)} labelled faces",
-        lambda: train(
-            recipe(recipe.config_class(**fields)),
-            labelled,
-            out / "landmarks",
-            validation=test,
-            options=options,
-            data=texts[1:2],
-            validation_data=texts[2:],
-            overwrite=overwrite,
-        ),
-    )
-    mean = MeanShape([labelled[i] for i in range(len(labelled))], landmarks.config["scheme"], BOX_JITTER)
-    cards = _timed(seconds, "measure", lambda: _measure(descriptors, landmarks, mean, test, portraits, seed))
-    few = plan.few_shot
-    autoencoder = _timed(
-        seconds,
-        "learn an autoencoder without labels",
-        lambda: train_autoencoder(
-            few,
-            source,
-            test,
-            out / "autoencoder",
-            seed=seed,
-            data=texts[:1] if portraits is None else (),
-            validation_data=texts[2:],
-            overwrite=overwrite,
-        ),
-    )
-    study = _timed(
-        seconds,
-        "compare ways to learn from few labels",
-        lambda: study_demo(few, autoencoder, descriptors, labelled, test, out / "few-shot", progress),
-    )
+    with helpers(2, "close other programs and start again") as side, leaving_a_core():
+        counts = {"unlabelled": plan.unlabelled, "labelled": plan.labelled, "test": plan.test}
+        with timed(seconds, "draw faces"):
+            faces = draw_faces(
+                out / "faces",
+                counts,
+                seed=seed,
+                size=plan.size,
+                head=plan.head,
+                packs=packs,
+                progress=progress,
+                overwrite=overwrite,
+                side=side,
+            )
+        work = FewShotWork(plan.few_shot, faces, out, seed, overwrite)
+        autoencoder = side.submit(work.learn)
+        portraits = None
+        if packs is not None:
+            with timed(seconds, "read portraits"):
+                portraits = read_portraits(portrait_pack(packs), progress)
+        with timed(seconds, "learn descriptors without labels"):
+            descriptors = _learn_descriptors(plan, faces, portraits, out, seed, overwrite)
+        cells = side.submit(work.learn_from_descriptors, descriptors.folder)
+        with timed(seconds, f"fit landmarks to {plan.labelled} labelled faces"):
+            landmarks = _fit_landmarks(plan, faces, descriptors, out, seed, overwrite)
+        labelled, test = faces.open("labelled"), faces.open("test")
+        mean = MeanShape([labelled[i] for i in range(len(labelled))], landmarks.config["scheme"], BOX_JITTER)
+        with timed(seconds, "measure"):
+            cards = _measure(descriptors, landmarks, mean, test, portraits, seed)
+        with timed(seconds, "wait for the few-shot study"):
+            work.wait_for([autoencoder, cells], progress)
+            study = work.gather(autoencoder.result()[0], descriptors)
+    beside = {
+        "learn an autoencoder without labels, then landmarks from few labels": autoencoder.result()[1],
+        "learn landmarks from few labels on the descriptors": cells.result(),
+    }
     judged = portraits.judged if portraits else None
-    return DemoResult(descriptors, landmarks, cards, seconds, mean, test, study, judged)
+    return DemoResult(descriptors, landmarks, cards, seconds, beside, mean, test, study, judged)
 
 
-def _timed(seconds: dict[str, float], stage: str, work: Callable[[], Any]) -> Any:
+def _learn_descriptors(
+    plan: DemoPlan, faces: DemoFaces, portraits: Portraits | None, out: Path, seed: int, overwrite: bool
+) -> Run:
+    recipe = get_recipe(plan.recipe)
+    return train(
+        recipe(recipe.config_class(seed=seed, **plan.descriptors)),
+        faces.unlabelled(portraits.unlabelled if portraits else None),
+        out / "descriptors",
+        validation=faces.open("test"),
+        options=LoopOptions(workers=plan.workers),
+        data=faces.data,
+        validation_data=faces.test_data,
+        overwrite=overwrite,
+    )
+
+
+def _fit_landmarks(
+    plan: DemoPlan, faces: DemoFaces, descriptors: Run, out: Path, seed: int, overwrite: bool
+) -> Run:
+    recipe = get_recipe("dve-landmarks")
+    fields = {**plan.landmarks, "seed": seed, "base": str(descriptors.folder)}
+    return train(
+        recipe(recipe.config_class(**fields)),
+        faces.open("labelled"),
+        out / "landmarks",
+        validation=faces.open("test"),
+        options=LoopOptions(),
+        data=faces.labelled_data,
+        validation_data=faces.test_data,
+        overwrite=overwrite,
+    )
+
+
+@contextmanager
+def timed(seconds: dict[str, float], stage: str) -> Iterator[None]:
+    """Note how long the body takes."""
     start = time.perf_counter()
-    result = work()
+    yield
     seconds[stage] = time.perf_counter() - start
-    return result
-
-
-def _draw(
-    plan: DemoPlan, folder: Path, seed: int, packs: Path | None, progress: Progress, overwrite: bool
-) -> tuple[Path, Path, Path]:
-    """Draw the unlabelled, the labelled and the test faces into folders; two seeds share no person."""
-    counts = {"unlabelled": plan.unlabelled, "labelled": plan.labelled, "test": plan.test}
-    with progress("drawing faces", sum(counts.values()), "faces") as advance:
-        for number, (part, count) in enumerate(counts.items()):
-            world = World(seed=len(counts) * seed + number, size=plan.size, head=plan.head)
-
-            def finished(number: int) -> None:
-                for _ in range(number):
-                    advance()
-
-            write_faces(folder / part, world, count, packs, overwrite=overwrite, advance=finished)
-    return folder / "unlabelled", folder / "labelled", folder / "test"
 
 
 def _measure(

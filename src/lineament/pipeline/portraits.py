@@ -43,15 +43,16 @@ class Portraits:
 
 def read_portraits(root: Path, progress: Progress) -> Portraits:
     """Read a portrait pack; four fifths teach without labels, one fifth is judged by the detector's five points."""
-    train, judged = find_portraits(root, "train", progress), find_portraits(root, "val", progress)
-    return Portraits(
-        # Without their points: nothing but the pictures and the boxes teaches.
-        replace(
-            train.found, samples=[replace(each, landmarks=None, scheme=None) for each in train.found.samples]
-        ),
-        judged.found,
-        judged.boxes_of_the_pack,
-    )
+    unlabelled = portraits_to_learn_from(root, progress)
+    judged = find_portraits(root, "val", progress)
+    return Portraits(unlabelled, judged.found, judged.boxes_of_the_pack)
+
+
+def portraits_to_learn_from(root: Path, progress: Progress) -> FaceSource:
+    """The portraits of a pack that are not held out, with the detector's boxes and without its points."""
+    train = find_portraits(root, "train", progress).found
+    # Nothing but the pictures and the boxes teaches.
+    return replace(train, samples=[replace(each, landmarks=None, scheme=None) for each in train.samples])
 
 
 def judged_portraits(root: Path, progress: Progress) -> FaceSource:
