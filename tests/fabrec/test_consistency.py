@@ -113,8 +113,8 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
         assert name in ("encoder", "decoder", "transfer") or not any(
             parameter.requires_grad for parameter in network.parameters()
         )
-    # Half way through training the weight of unlabelled faces is whole.
-    networks["progress"].count.fill_(5)
+    # Late in training the weight of unlabelled faces is whole.
+    networks["progress"].count.fill_(7)
     seen: list[torch.Tensor] = []
     values = made.step(networks, made.collate(items), lambda loss, *_: seen.append(loss))  # type: ignore[arg-type]
     torch.testing.assert_close(seen[0].detach(), values["loss"] + values["consistency"])
@@ -126,7 +126,7 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
 
 def test_the_weight_rises_after_the_first_steps():
     made = recipe(steps=100, consistency=2.0)
-    weights = [made._weight(done) for done in (0, 10, 25, 40, 99)]
+    weights = [made._weight(done) for done in (0, 30, 45, 60, 99)]
     assert weights == pytest.approx([0.0, 0.0, 1.0, 2.0, 2.0])
 
 

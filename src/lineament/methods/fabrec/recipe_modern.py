@@ -32,7 +32,7 @@ from lineament.training.sources import open_joined
 # Networks that a teacher is the moving average of, and how slowly it follows them.
 TAUGHT, TEACHER_DECAY = ("encoder", "decoder", "transfer"), 0.98
 # Shares of the steps: unlabelled faces take part from the first on, with their whole weight from the second on.
-RISE = (0.1, 0.4)
+RISE = (0.3, 0.6)
 
 
 @dataclass(frozen=True)
