@@ -25,7 +25,7 @@ from lineament.faces.detection import Detection
 from lineament.faces.keypoints import read_keypoints
 from lineament.faces.schemes import scheme
 from lineament.pipeline.follow import FollowOptions, follow_faces
-from lineament.pipeline.load import Face
+from lineament.pipeline.models import Face
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220)).resize((120, 120))
 # Marks of a made-up face about its middle, one level of blue each.
@@ -204,7 +204,8 @@ def test_a_video_gives_tables_and_an_overlay(clip: Path, tmp_path: Path, landmar
 
 def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path):
     from lineament.data.synthetic.source import SyntheticFaces
-    from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+    from lineament.methods.fabrec.landmark_config import LandmarkConfig
+    from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
     from lineament.training.loop import LoopOptions, train
 
     config = LandmarkConfig(base="random", size=64, width=4, code=8, scheme="5", steps=1, batch_size=2)

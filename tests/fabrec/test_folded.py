@@ -7,9 +7,9 @@ import torch
 from torch import nn
 
 from lineament.methods.fabrec.folded import FoldedNetworks
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.landmarks import LandmarkPredictor
 from lineament.methods.fabrec.model import Layout, heatmaps_of, normalise_images
-from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig
 
 
 def networks_of(layout: Layout, landmarks: int) -> dict[str, nn.Module]:

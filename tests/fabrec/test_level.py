@@ -13,8 +13,9 @@ from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
 from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.crop import View
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.level import level_eyes, levelling
-from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 
 EYES = {"68": ((36, 39), (42, 45), 8, (27, 33)), "98": ((60, 64), (68, 72), 16, (51, 57))}
 

@@ -16,8 +16,9 @@ from lineament.data.sample import FaceSample
 from lineament.errors import DataError
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.landmarks import Landmarks
-from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.report.landmark_scores import (
     LandmarkScores,
     TablePredictions,

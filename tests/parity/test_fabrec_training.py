@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 from lineament.methods.fabrec.evaluate import published_errors
 from lineament.methods.fabrec.heatmaps import read_heatmaps
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import pixel_loss
 from lineament.methods.fabrec.model import PREFIXES, heatmaps_of, reconstruct
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe, Progress
-from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.training.distributed import make_fabric
 from lineament.training.update import GradientUpdate
 

@@ -13,7 +13,7 @@ from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
     from lineament.pipeline.landmarks import LandmarkOptions, LandmarkReport
-    from lineament.pipeline.load import LandmarkModel
+    from lineament.pipeline.models import LandmarkModel
     from lineament.pipeline.photos import Photo
     from lineament.pipeline.video_landmarks import VideoOptions, VideoReport
 

@@ -36,7 +36,8 @@ from lineament.pipeline.features import (
     write_features,
     write_pictures,
 )
-from lineament.pipeline.load import DescriptorModel, LandmarkModel, load, load_landmarks
+from lineament.pipeline.load import load, load_landmarks
+from lineament.pipeline.models import DescriptorModel, LandmarkModel
 from lineament.report.landmark_cards import cards_of
 from lineament.report.landmark_scores import (
     Predictor,

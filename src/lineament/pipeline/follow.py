@@ -14,7 +14,7 @@ from lineament.faces.boxes import iou, size
 from lineament.faces.detection import Detection
 from lineament.faces.one_euro import OneEuroFilter
 from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Track, Tracks
-from lineament.pipeline.load import Face
+from lineament.pipeline.models import Face
 
 # A face is lost when its mean confidence falls below this share of what it was when it was last detected.
 LOST = 0.5

@@ -18,7 +18,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.detection import Detection
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
-from lineament.pipeline.load import Face, LandmarkModel
+from lineament.pipeline.models import Face, LandmarkModel
 from lineament.pipeline.photos import Photo
 
 FORMATS = ("json", "csv", "pts")

@@ -30,7 +30,7 @@ from lineament.faces.keypoints import (
 from lineament.faces.schemes import LandmarkScheme
 from lineament.pipeline.follow import Followed, FollowOptions, follow_faces
 from lineament.pipeline.landmarks import draw_landmarks, result_path
-from lineament.pipeline.load import LandmarkModel
+from lineament.pipeline.models import LandmarkModel
 from lineament.pipeline.photos import Photo
 from lineament.pipeline.progress import Progress, silent
 

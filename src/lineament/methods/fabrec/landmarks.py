@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,9 @@ from lineament.methods.fabrec.decoder import Decoder
 from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import Style, as_peaks, confidences, read_heatmaps
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_pictures
 from lineament.methods.fabrec.transfer import TransferLayers
-
-if TYPE_CHECKING:
-    from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig
 
 
 @dataclass(frozen=True)

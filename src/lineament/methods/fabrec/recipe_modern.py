@@ -21,9 +21,10 @@ from lineament.methods.fabrec.augment import draw_looks, draw_move
 from lineament.methods.fabrec.base import RANDOM_BASE, Progress
 from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, taught_places
 from lineament.methods.fabrec.crop import region_side
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import consistency_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
-from lineament.methods.fabrec.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.training.ema import follow, ramped
 from lineament.training.recipe import Batch, Update
 from lineament.training.registry import register_recipe

@@ -13,7 +13,8 @@ from lineament.data.images import read_image
 from lineament.data.synthetic.head.model import HeadModel
 from lineament.data.synthetic.source import load_head
 from lineament.errors import UsageError
-from lineament.pipeline.load import LandmarkModel, load_landmarks
+from lineament.pipeline.load import load_landmarks
+from lineament.pipeline.models import LandmarkModel
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures
