@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import convert_points, mirror_values, scheme
+from lineament.faces.schemes import convert_points, scheme
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
 from lineament.methods.fabrec.base import RANDOM_BASE, rate_schedules, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
@@ -150,10 +150,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
         image = view.picture(sample.image, region, move)
         placed = view.points(points, self.landmarks, region, move)
+        # Hidden landmarks are learnt too where a label says where they are, as published: they are asked for as well.
         known = torch.isfinite(placed).all(-1)
-        if sample.scheme == self.landmarks.name and sample.visibility is not None and c.heatmaps == "exact":
-            seen = sample.visibility
-            known &= mirror_values(seen, self.landmarks) if move.mirror else seen
         batch = {"image": image, "points": placed.float(), "known": known}
         if c.looks:
             batch["look"], batch["grain"] = draw_looks(c.size, generator)
