@@ -164,3 +164,13 @@ def test_every_batch_holds_both_kinds_in_the_long_run():
     stream = iter(BatchStream(source, made.item, made.collate, 4, seed=0))
     kinds = torch.cat([next(stream)["unlabelled"] for _ in range(12)])
     assert len(kinds) == 48 and int(kinds.sum()) == 24
+
+
+def test_hidden_landmarks_are_learnt_where_they_are_labelled():
+    face = replace(Marks(1)[0], visibility=torch.tensor([True, False, True, False, True]))
+    item = recipe().item(face, torch.Generator().manual_seed(0))
+    assert item["known"].all()
+    assert face.landmarks is not None
+    face.landmarks[1] = torch.nan
+    item = recipe(mirror=False).item(face, torch.Generator().manual_seed(0))
+    assert item["known"].tolist() == [True, False, True, True, True]
