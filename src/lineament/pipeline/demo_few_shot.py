@@ -35,13 +35,20 @@ class DemoFewShotPlan:
     """
 
     preset: str = "small"
-    # Part of a minute: no time for the image discriminator.
+    # Part of a minute: thin networks, and no time for the image discriminator.
     autoencoder: Mapping[str, Any] = field(
-        default_factory=lambda: {"steps": 120, "gan_from": -1, "evaluate_every": 0, "figures_every": 0}
+        default_factory=lambda: {
+            "width": 8,
+            "code": 48,
+            "steps": 150,
+            "gan_from": -1,
+            "evaluate_every": 0,
+            "figures_every": 0,
+        }
     )
     study: FewShotPlan = field(
         default_factory=lambda: FewShotPlan(
-            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=40
+            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=150
         )
     )
     test: int = 60

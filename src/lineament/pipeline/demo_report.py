@@ -241,7 +241,8 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
     page.picture(
         path,
         "Landmark error against the number of labelled faces. Descriptors had minutes to learn without labels, the "
-        "autoencoder part of one; the same networks without an autoencoder see nothing but the labels.",
+        "autoencoder part of one, and its landmarks see unlabelled faces beside the labelled ones; the same networks "
+        "without an autoencoder see nothing but the labels. All of it is seconds of training.",
         command=command,
     )
     for judge in study.judges:
