@@ -48,7 +48,7 @@ class DemoFewShotPlan:
     )
     study: FewShotPlan = field(
         default_factory=lambda: FewShotPlan(
-            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=150
+            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=120
         )
     )
     test: int = 60
