@@ -124,6 +124,20 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
     assert float(made.step(networks, labelled, lambda loss, *_: None)["consistency"]) == 0.0  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize(("heatmaps", "loss"), [("published", "squared"), ("exact", "place")])
+def test_labels_are_learnt_from_labelled_faces_alone(heatmaps: str, loss: str):
+    """Where published heatmaps teach unknown landmarks too, an unlabelled face must not teach its landmarks at 0, 0."""
+    made = recipe(heatmaps=heatmaps, loss=loss)
+    source = made.training_source(Marks(2))
+    batch = made.collate([made.item(source[i], torch.Generator().manual_seed(i)) for i in range(4)])
+    scores = torch.randn(4, 5, made.config.layout.heatmap, made.config.layout.heatmap)
+    labelled = {"points": batch["points"][::2], "known": batch["known"][::2]}
+    torch.testing.assert_close(made._labelled_loss(scores, batch), made.loss(scores[::2], labelled))
+    changed = scores.clone()
+    changed[1::2] += 1.0
+    torch.testing.assert_close(made._labelled_loss(changed, batch), made._labelled_loss(scores, batch))
+
+
 def test_the_weight_rises_after_the_first_steps():
     made = recipe(steps=100, consistency=2.0)
     weights = [made._weight(done) for done in (0, 30, 45, 60, 99)]

@@ -14,9 +14,10 @@ from lineament.methods.fabrec.heatmaps import read_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import pixel_loss
 from lineament.methods.fabrec.model import PREFIXES, heatmaps_of, reconstruct
-from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe, Progress
+from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.training.distributed import make_fabric
+from lineament.training.step_counter import StepCounter
 from lineament.training.update import GradientUpdate
 
 # The recorded files these tests compare with, every number of them.
@@ -68,7 +69,7 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         AutoencoderConfig(size=facts["input_size"], value_range="published", **STAGES[stage])
     )
     model = filled(facts)
-    networks = model.networks() | {"progress": Progress()}
+    networks = model.networks() | {"progress": StepCounter()}
     networks["image_discriminator"].requires_grad_(recipe.judged)
     model.train()
     # The recording has no dropout.

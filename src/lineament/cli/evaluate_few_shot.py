@@ -61,8 +61,9 @@ def main(arguments: list[str]) -> int:
     if not 0 <= command.box_jitter < 1:
         raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
     bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
-    known = {name: way for name, way in WAYS.items() if not name.startswith("no-")}
-    ways = command.ways or tuple(name for name, way in known.items() if way.base in ("", *bases))
+    ways = command.ways or tuple(
+        name for name, way in WAYS.items() if way.by_default and way.base in ("", *bases)
+    )
     plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.box_jitter)
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)

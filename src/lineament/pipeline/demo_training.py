@@ -17,7 +17,7 @@ from lineament.metrics.card import MetricCard
 from lineament.pipeline.demo_data import DemoFaces, draw_faces
 from lineament.pipeline.demo_few_shot import DemoFewShot, DemoFewShotPlan, FewShotWork
 from lineament.pipeline.few_shot import FewShotPlan
-from lineament.pipeline.helpers import helpers, leaving_a_core
+from lineament.pipeline.helper_processes import helpers, leaving_a_core
 from lineament.pipeline.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
 from lineament.report.landmark_cards import landmark_cards

@@ -47,6 +47,7 @@ class Way:
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
         accompanied: Whether unlabelled faces take part where the study has some.
+        by_default: Whether a study that names no ways has it; the others say what a part of a way is worth.
     """
 
     title: str
@@ -55,6 +56,7 @@ class Way:
     fields: Mapping[str, Any] = field(default_factory=dict)
     preset: str = ""
     accompanied: bool = False
+    by_default: bool = True
 
 
 WAYS = {
@@ -74,9 +76,14 @@ WAYS = {
         "",
         {"base": RANDOM_BASE, "batch_size": 10},
         accompanied=True,
+        by_default=False,
     ),
     "no-unlabelled": Way(
-        "autoencoder, all tuned, labels alone", "fabrec-modern", "fabrec", {"batch_size": 10}
+        "autoencoder, all tuned, labels alone",
+        "fabrec-modern",
+        "fabrec",
+        {"batch_size": 10},
+        by_default=False,
     ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
     "dve": Way("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}),

@@ -21,6 +21,7 @@ from lineament.methods.dve.protocol import frame_of, published_face
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.step_counter import StepCounter
 from lineament.training.variants import register_variant
 
 # Passes through CelebA of the published runs.
@@ -147,21 +148,6 @@ class DveConfig(RecipeConfig):
             self.blur,
             self.noise,
         )
-
-
-class StepCounter(nn.Module):
-    """Counts its calls in a buffer, so that a resumed run knows how far it was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    count: Tensor
-
-    def forward(self) -> Tensor:
-        """Count one call and return how many there were."""
-        self.count += 1
-        return self.count
 
 
 class DveRecipe(Recipe[DveConfig]):
@@ -299,7 +285,7 @@ class DveRecipe(Recipe[DveConfig]):
         """One step of the descriptor network."""
         c = self.config
         counter = networks.get("progress")
-        warm = counter is not None and int(counter()) <= c.warmup * c.steps * c.accumulate
+        warm = counter is not None and counter() + 1 <= c.warmup * c.steps * c.accumulate
         loss = self.loss(networks["descriptor"], batch, exchange=c.exchange and not warm)
         update(loss)
         return {"loss": loss.detach()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lineament.errors import UsageError
 from lineament.methods.fabrec.crop import Style, View
@@ -159,22 +159,6 @@ def rate_schedules(
         return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
 
     return {name: torch.optim.lr_scheduler.LambdaLR(each, factor) for name, each in optimisers.items()}
-
-
-class Progress(nn.Module):
-    """Counts steps in a buffer, so that a resumed run knows where it was."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
-
-    count: Tensor
-
-    def forward(self) -> int:
-        """Return how many steps there were before, and count this one."""
-        before = int(self.count)
-        self.count += 1
-        return before
 
 
 def code_noise(code: int, generator: torch.Generator) -> torch.Tensor:

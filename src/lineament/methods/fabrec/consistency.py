@@ -59,6 +59,11 @@ class Accompanied:
         )
 
 
+def labelled_part(source: FaceSource) -> FaceSource:
+    """The labelled faces of an :class:`Accompanied` source; any other source as it is."""
+    return source.labelled if isinstance(source, Accompanied) else source
+
+
 def soft_places(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and spread of the distributions that the softmax makes of heatmaps.
 

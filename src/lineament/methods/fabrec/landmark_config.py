@@ -49,3 +49,8 @@ class LandmarkConfig(FabrecConfig):
     mirrored_look: bool = True
     # Labelled faces used by an evaluation during training.
     evaluate_count: int = 64
+
+    @property
+    def heatmap_sigma(self) -> float:
+        """Deviation of the target heatmaps in pixels of the heatmaps of these networks."""
+        return self.sigma * self.layout.heatmap / 128

@@ -112,13 +112,12 @@ class LandmarkPredictor:
         batch = normalise_images(pictures.to(device))
         both = torch.cat([batch, batch.flip(-1)]) if c.mirrored_look else batch
         heatmaps = self.folded(both)
-        sigma = c.sigma * heatmaps.shape[-1] / 128
         if c.mirrored_look:
             straight, mirrored = heatmaps.chunk(2)
             heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
         if c.loss == "place":
-            heatmaps = as_peaks(heatmaps, sigma)
-        points = read_heatmaps(heatmaps, c.size, sigma, cast(Style, c.heatmaps))
+            heatmaps = as_peaks(heatmaps, c.heatmap_sigma)
+        points = read_heatmaps(heatmaps, c.size, c.heatmap_sigma, cast(Style, c.heatmaps))
         return points.cpu(), confidences(heatmaps).cpu()
 
     @torch.no_grad()
@@ -129,10 +128,9 @@ class LandmarkPredictor:
         batch = normalise_images(picture[None].to(device))
         points, _ = self.read(picture[None])
         raw = self.folded(batch)
-        sigma = self.config.sigma * raw.shape[-1] / 128
         return Look(
             picture,
             to_pictures(reconstruct(self.networks, batch))[0].cpu(),
-            (as_peaks(raw, sigma) if self.config.loss == "place" else raw)[0].cpu(),
+            (as_peaks(raw, self.config.heatmap_sigma) if self.config.loss == "place" else raw)[0].cpu(),
             points[0],
         )

@@ -15,7 +15,6 @@ from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_
 from lineament.methods.fabrec.base import (
     RANDOM_BASE,
     FabrecConfig,
-    Progress,
     code_noise,
     rate_schedules,
     settle,
@@ -34,6 +33,7 @@ from lineament.methods.fabrec.loss import (
 from lineament.methods.fabrec.model import normalise_images
 from lineament.training.recipe import Batch, Recipe, Update
 from lineament.training.registry import register_recipe
+from lineament.training.step_counter import StepCounter
 
 # Steps between two updates of the code discriminator, and between two code losses of the encoder (published).
 CODE_DISCRIMINATOR_EVERY, CODE_LOSS_EVERY = 4, 2
@@ -146,7 +146,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         if self._weights_from:
             take_weights(networks, self._weights_from, NETWORKS)
         networks["image_discriminator"].requires_grad_(self.judged)
-        return {**networks, "progress": Progress()}
+        return {**networks, "progress": StepCounter()}
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """One Adam for each network."""

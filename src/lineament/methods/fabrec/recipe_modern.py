@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
 from lineament.methods.fabrec.augment import draw_looks, draw_move
-from lineament.methods.fabrec.base import RANDOM_BASE, Progress
-from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, taught_places
+from lineament.methods.fabrec.base import RANDOM_BASE
+from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, labelled_part, taught_places
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import consistency_loss
@@ -29,6 +29,7 @@ from lineament.training.ema import follow, ramped
 from lineament.training.recipe import Batch, Update
 from lineament.training.registry import register_recipe
 from lineament.training.sources import open_joined
+from lineament.training.step_counter import StepCounter
 
 # Networks that a teacher is the moving average of, and how slowly it follows them.
 TAUGHT, TEACHER_DECAY = ("encoder", "decoder", "transfer"), 0.98
@@ -98,7 +99,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         if self.accompanied:
             teacher = {name: copy.deepcopy(networks[name]).requires_grad_(False) for name in TAUGHT}
             networks |= {f"teacher_{name}": network for name, network in teacher.items()}
-            networks["progress"] = Progress()
+            networks["progress"] = StepCounter()
         return networks
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
@@ -149,7 +150,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
     def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
         """One step; normalisation uses the statistics of the batch."""
         heatmaps = heatmaps_of(networks, self.pictures(batch))
-        loss = self.loss(heatmaps, batch)
+        loss = self._labelled_loss(heatmaps, batch)
         values = {"loss": loss}
         if self.accompanied:
             done = networks["progress"]()
@@ -162,6 +163,15 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             for name in TAUGHT:
                 follow(networks[f"teacher_{name}"], networks[name], 1 - ramped(TEACHER_DECAY, done + 1))
         return {name: value.detach() for name, value in values.items()}
+
+    def _labelled_loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
+        """Loss of the labelled faces of a batch; 0 where chance drew none."""
+        if not self.accompanied:
+            return self.loss(heatmaps, batch)
+        labelled = ~batch["unlabelled"]
+        if not bool(labelled.any()):
+            return 0 * heatmaps.sum()
+        return self.loss(heatmaps[labelled], {name: batch[name][labelled] for name in ("points", "known")})
 
     def _weight(self, done: int) -> float:
         """Weight of unlabelled faces after ``done`` steps: none before the first labels are learnt."""
@@ -183,13 +193,11 @@ class ModernLandmarkRecipe(LandmarkRecipe):
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """As without unlabelled faces; without validation data on the labelled ones."""
-        return super().evaluate(networks, source.labelled if isinstance(source, Accompanied) else source)
+        return super().evaluate(networks, labelled_part(source))
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """As without unlabelled faces; without validation data of the labelled ones."""
-        return super().figures(
-            networks, source.labelled if isinstance(source, Accompanied) else source, folder
-        )
+        return super().figures(networks, labelled_part(source), folder)
 
 
 @dataclass(frozen=True)

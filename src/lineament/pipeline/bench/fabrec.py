@@ -28,9 +28,10 @@ from lineament.methods.fabrec.loss import (
     value_ranges,
 )
 from lineament.methods.fabrec.model import Fabrec, Layout
-from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe, Progress
+from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.pipeline.bench.timing import Timing, measure, report
 from lineament.training.distributed import PrecisionChoice, make_fabric, place_network
+from lineament.training.step_counter import StepCounter
 from lineament.training.update import GradientUpdate
 
 SIZE, LANDMARKS, BATCH = 256, 68, 4
@@ -63,7 +64,7 @@ class _Step:
 
     def __init__(self, images: Tensor, device: str, precision: PrecisionChoice = "32-true") -> None:
         self.recipe = AutoencoderRecipe(AutoencoderConfig(size=SIZE, value_range="published"))
-        self.networks = {**Fabrec(Layout(SIZE)).networks(), "progress": Progress()}
+        self.networks = {**Fabrec(Layout(SIZE)).networks(), "progress": StepCounter()}
         fabric = make_fabric("cuda" if device.startswith("cuda") else "cpu", precision)
         for network in self.networks.values():
             place_network(fabric, network).train()
