@@ -90,6 +90,23 @@ def test_unlabelled_faces_take_part_in_the_modern_way_only(
     assert [a.errors == b.errors for a, b in zip(cells, again, strict=True)] == [False, True, False]
 
 
+def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(ways: None, base: Path, tmp_path: Path):
+    plan = FewShotPlan((1,), (0,), ("fabrec", "supervised"), steps=2, rate=6e-3)
+    run_few_shot(plan, {"fabrec": base}, Marks(6), [Judge("marks", Marks(3))], tmp_path)
+    facts = {path.name: json.loads(path.read_text())["facts"] for path in (tmp_path / "cells").glob("*.json")}
+    rates = {
+        name: (fact["fields"]["learning_rate"], fact["fields"]["encoder_rate"])
+        for name, fact in facts.items()
+    }
+    assert rates["fabrec-1-0.json"] == pytest.approx((6e-3, 1.2e-4))
+    assert rates["supervised-1-0.json"] == pytest.approx((6e-3, 6e-3))
+    # Another rate is another study; descriptors have no such rate.
+    study = few_shot._Study(plan, {}, Marks(6), [], tmp_path, None, {}, "cpu")
+    assert study.facts("dve", {})["fields"] == few_shot.WAYS["dve"].fields
+    assert replace(study, plan=replace(plan, rate=1e-3)).facts("fabrec", {}) != study.facts("fabrec", {})
+    assert study.recipe("supervised", 0).config.learning_rate == 6e-3
+
+
 def test_the_table_shows_mean_and_deviation():
     plan = FewShotPlan((10,), (0, 1), ("dve",))
     cells = [Cell("dve", 10, seed, {"t": 4.0 + 2 * seed}, 1.0) for seed in (0, 1)]
@@ -101,6 +118,8 @@ def test_refusals(base: Path, tmp_path: Path):
         FewShotPlan(ways=("fabreck",))
     with pytest.raises(UsageError, match="count of 1 or more"):
         FewShotPlan(counts=(0,))
+    with pytest.raises(UsageError, match="no negative steps or rate"):
+        FewShotPlan(rate=-1.0)
     with pytest.raises(UsageError, match="need a run of dve"):
         run_few_shot(FewShotPlan(ways=("dve",)), {}, Marks(3), [], tmp_path)
     (tmp_path / "cells").mkdir()

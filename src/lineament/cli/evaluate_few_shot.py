@@ -40,6 +40,8 @@ class Command:
     ways: tuple[str, ...] = ()
     # Steps of the ways that learn by gradient descent.
     steps: int = 750
+    # Learning rate of those ways; 0 leaves each recipe's own, made for its default steps.
+    rate: float = 0.0
     # Move and scale each judged box by up to this share of its side.
     box_jitter: float = 0.0
     # Where the models run: cpu or cuda.
@@ -64,7 +66,7 @@ def main(arguments: list[str]) -> int:
     ways = command.ways or tuple(
         name for name, way in WAYS.items() if way.by_default and way.base in ("", *bases)
     )
-    plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.box_jitter)
+    plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.rate, command.box_jitter)
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
     )

@@ -78,7 +78,7 @@ PLANS = {
     "full": DemoPlan(
         unlabelled=1000,
         test=150,
-        descriptors={**_DESCRIPTORS, "steps": 480, "evaluate_every": 240, "checkpoint_every": 240},
+        descriptors={**_DESCRIPTORS, "steps": 560, "evaluate_every": 280, "checkpoint_every": 280},
         landmarks=_LANDMARKS,
         workers=1,
     ),

@@ -116,6 +116,8 @@ class FewShotPlan:
         seeds: Seeds; each draws other labels, other starts and other moves.
         ways: Names in :data:`WAYS`.
         steps: Steps of the ways that learn by gradient descent; 0 leaves each recipe's own.
+        rate: Learning rate of those ways' transfer layers, to which that of the encoder keeps its ratio; 0 leaves each
+            recipe's own.
         box_jitter: Boxes of judged faces are moved and scaled by up to this share of their side.
     """
 
@@ -123,6 +125,7 @@ class FewShotPlan:
     seeds: tuple[int, ...] = (0, 1, 2)
     ways: tuple[str, ...] = tuple(WAYS)
     steps: int = 750
+    rate: float = 0.0
     box_jitter: float = 0.0
 
     def __post_init__(self) -> None:
@@ -130,9 +133,10 @@ class FewShotPlan:
         for way in self.ways:
             if way not in WAYS:
                 raise unknown_name("way", way, WAYS)
-        if not self.counts or not self.seeds or not self.ways or min(self.counts) < 1 or self.steps < 0:
+        negative = min(self.steps, self.rate) < 0
+        if not self.counts or not self.seeds or not self.ways or min(self.counts) < 1 or negative:
             raise UsageError(
-                "give at least one count of 1 or more, one seed and one way, and no negative steps."
+                "give at least one count of 1 or more, one seed and one way, and no negative steps or rate."
             )
 
 
@@ -262,7 +266,7 @@ class _Study:
         return {
             "recipe": WAYS[way].recipe,
             "preset": WAYS[way].preset,
-            "fields": {**WAYS[way].fields},
+            "fields": {**WAYS[way].fields, **self.rates(way)},
             "steps": self.plan.steps,
             "box_jitter": self.plan.box_jitter,
             "base": digests.get(WAYS[way].base, ""),
@@ -275,6 +279,16 @@ class _Study:
             },
         }
 
+    def rates(self, way: str) -> dict[str, float]:
+        """Fields of a way's config that the study's learning rate sets."""
+        if WAYS[way].base == "dve" or not self.plan.rate:
+            return {}
+        defaults: Any = get_recipe(WAYS[way].recipe).config_class()
+        return {
+            "learning_rate": self.plan.rate,
+            "encoder_rate": self.plan.rate * defaults.encoder_rate / defaults.learning_rate,
+        }
+
     def recipe(self, way: str, seed: int) -> Recipe[Any]:
         """What trains one cell."""
         chosen, companions = WAYS[way], self.companions(way)
@@ -285,7 +299,7 @@ class _Study:
         else:
             fields |= self.sizes
         # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
-        fields |= {"evaluate_count": 4, "evaluate_every": 0}
+        fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(way)}
         if chosen.base != "dve" and self.plan.steps:
             fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
         if companions is None:
