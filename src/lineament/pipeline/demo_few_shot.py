@@ -49,7 +49,7 @@ class DemoFewShotPlan:
     # With so few steps, landmarks need three times the usual rate to leave the mean shape behind.
     study: FewShotPlan = field(
         default_factory=lambda: FewShotPlan(
-            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=160, rate=6e-3
+            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=120, rate=6e-3
         )
     )
     test: int = 60

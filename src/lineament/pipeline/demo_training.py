@@ -76,9 +76,9 @@ _TINY_FEW_SHOT = DemoFewShotPlan(
 )
 PLANS = {
     "full": DemoPlan(
-        unlabelled=1000,
-        test=150,
-        descriptors={**_DESCRIPTORS, "steps": 560, "evaluate_every": 280, "checkpoint_every": 280},
+        unlabelled=800,
+        test=100,
+        descriptors={**_DESCRIPTORS, "steps": 480, "evaluate_every": 240, "checkpoint_every": 240},
         landmarks=_LANDMARKS,
         workers=1,
     ),
