@@ -10,6 +10,7 @@ import pytest
 from tests.fabrec.faces import Marks
 
 from lineament.errors import DataError, UsageError
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe import AutoencoderRecipe
 from lineament.pipeline import few_shot
 from lineament.pipeline.few_shot import Cell, FewShotPlan, Judge, Way, draw_labels, run_few_shot
@@ -105,6 +106,17 @@ def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(ways: None, base: Pa
     assert study.facts("dve", {})["fields"] == few_shot.WAYS["dve"].fields
     assert replace(study, plan=replace(plan, rate=1e-3)).facts("fabrec", {}) != study.facts("fabrec", {})
     assert study.recipe("supervised", 0).config.learning_rate == 6e-3
+
+
+def test_the_plain_way_is_the_published_head_from_random_weights(tmp_path: Path):
+    study = few_shot._Study(FewShotPlan(ways=("plain",)), {}, Marks(6), [], tmp_path, None, {}, "cpu")
+    plain = study.recipe("plain", 0).config
+    published = LandmarkConfig()
+    shared = ("loss", "lateral", "sigma", "augmentation", "looks", "schedule", "learning_rate", "batch_size")
+    assert plain.base == "random" and plain.encoder_rate == plain.learning_rate
+    assert {name: getattr(plain, name) for name in shared} == {
+        name: getattr(published, name) for name in shared
+    }
 
 
 def test_the_table_shows_mean_and_deviation():

@@ -36,7 +36,7 @@ class Command:
     # Seeds; each draws other labels.
     seeds: tuple[int, ...] = (0, 1, 2)
     # Ways to learn: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
-    # no-unlabelled; when left out, those whose run is given, without the last two.
+    # no-unlabelled, plain; when left out, those whose run is given, without the last three.
     ways: tuple[str, ...] = ()
     # Steps of the ways that learn by gradient descent.
     steps: int = 750

@@ -25,6 +25,7 @@ from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.methods import register_all
 from lineament.methods.fabrec.base import RANDOM_BASE
+from lineament.methods.fabrec.heatmaps import SIGMA
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
 from lineament.pipeline.load import load_landmarks
 from lineament.pipeline.progress import Progress, silent
@@ -83,6 +84,23 @@ WAYS = {
         "fabrec-modern",
         "fabrec",
         {"batch_size": 10},
+        by_default=False,
+    ),
+    # What the published head learns by, but from random weights: what of a frozen autoencoder's result is its own.
+    "plain": Way(
+        "same networks, labels alone, published loss and moves",
+        "fabrec-supervised",
+        "",
+        {
+            "lateral": False,
+            "loss": "squared",
+            "sigma": SIGMA,
+            "augmentation": 6,
+            "looks": False,
+            "schedule": "constant",
+            "learning_rate": 1e-3,
+            "encoder_rate": 1e-3,
+        },
         by_default=False,
     ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
