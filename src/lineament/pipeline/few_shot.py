@@ -25,7 +25,7 @@ from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.methods import register_all
 from lineament.methods.fabrec.base import RANDOM_BASE
-from lineament.methods.fabrec.heatmaps import SIGMA
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
 from lineament.pipeline.load import load_landmarks
 from lineament.pipeline.progress import Progress, silent
@@ -59,6 +59,13 @@ class Way:
     accompanied: bool = False
     by_default: bool = True
 
+    @property
+    def stepwise(self) -> bool:
+        """Whether it learns by gradient descent, for as many steps as the study says."""
+        return self.base != "dve"
+
+
+_PUBLISHED = LandmarkConfig()
 
 WAYS = {
     "fabrec": Way("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
@@ -92,14 +99,14 @@ WAYS = {
         "fabrec-supervised",
         "",
         {
-            "lateral": False,
-            "loss": "squared",
-            "sigma": SIGMA,
-            "augmentation": 6,
-            "looks": False,
-            "schedule": "constant",
-            "learning_rate": 1e-3,
-            "encoder_rate": 1e-3,
+            "lateral": _PUBLISHED.lateral,
+            "loss": _PUBLISHED.loss,
+            "sigma": _PUBLISHED.sigma,
+            "augmentation": _PUBLISHED.augmentation,
+            "looks": _PUBLISHED.looks,
+            "schedule": _PUBLISHED.schedule,
+            "learning_rate": _PUBLISHED.learning_rate,
+            "encoder_rate": _PUBLISHED.learning_rate,
         },
         by_default=False,
     ),
@@ -299,7 +306,7 @@ class _Study:
 
     def rates(self, way: str) -> dict[str, float]:
         """Fields of a way's config that the study's learning rate sets."""
-        if WAYS[way].base == "dve" or not self.plan.rate:
+        if not (WAYS[way].stepwise and self.plan.rate):
             return {}
         defaults: Any = get_recipe(WAYS[way].recipe).config_class()
         return {
@@ -318,7 +325,7 @@ class _Study:
             fields |= self.sizes
         # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
         fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(way)}
-        if chosen.base != "dve" and self.plan.steps:
+        if chosen.stepwise and self.plan.steps:
             fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
         if companions is None:
             return cls(cls.config_class(**fields, seed=seed))

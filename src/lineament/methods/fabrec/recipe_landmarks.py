@@ -167,8 +167,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
     def targets(self, points: Tensor) -> Tensor:
         """Target heatmaps ``[B, K, h, h]`` of landmarks ``[B, K, 2]`` in pixels of the picture."""
         c = self.config
-        side = c.layout.heatmap
-        return draw_heatmaps(points, c.size, side, c.heatmap_sigma, cast(Style, c.heatmaps))
+        return draw_heatmaps(points, c.size, c.layout.heatmap, c.heatmap_sigma, cast(Style, c.heatmaps))
 
     def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of heatmaps ``[B, K, h, h]`` of a batch."""
