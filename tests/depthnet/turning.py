@@ -10,10 +10,10 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from lineament.data.synthetic.head.model import HeadModel
-from lineament.data.synthetic.source import load_head
 from lineament.faces.keypoints import read_keypoints
 from lineament.geometry.rotation import matrix_from_pose
+from lineament.heads.load import load_head
+from lineament.heads.model import HeadModel
 
 KEYPOINTS = Path(__file__).with_name("astronaut.landmarks.json")
 MARKED = (36, 45, 48, 54, 57)  # outer eye corners, mouth corners, lower lip

@@ -9,11 +9,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineament.data.synthetic.head import HeadModel, Part, builtin_head
-from lineament.data.synthetic.head.builtin import _build_regions
-from lineament.data.synthetic.head.styles import STYLE_ONLY
-from lineament.data.synthetic.head.template import EYE_CENTRES, LANDMARKS68
 from lineament.errors import UsageError
+from lineament.heads import HeadModel, Part
+from lineament.heads.builtin import builtin_head
+from lineament.heads.builtin.build import _build_regions
+from lineament.heads.builtin.styles import STYLE_ONLY
+from lineament.heads.builtin.template import EYE_CENTRES, LANDMARKS68
 
 MIRROR68 = [
     *range(16, -1, -1), *range(26, 16, -1), *range(27, 31), *range(35, 30, -1),

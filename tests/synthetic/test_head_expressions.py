@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lineament.data.synthetic.head import HeadModel, Part, builtin_head
-from lineament.data.synthetic.head.template import EYE_CENTRES
+from lineament.heads import HeadModel, Part
+from lineament.heads.builtin import builtin_head
+from lineament.heads.builtin.template import EYE_CENTRES
 
 REST = np.zeros((1, 0), np.float32)
 

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lineament.data.synthetic.eyeballs import sphere_centre
-from lineament.data.synthetic.head.model import HeadModel, Part
-from lineament.data.synthetic.head.template import EYE_CENTRES, LANDMARKS68
-from lineament.data.synthetic.ict import find_ict, read_ict
-from lineament.data.synthetic.obj import read_obj
 from lineament.errors import DataError
+from lineament.heads.builtin.template import EYE_CENTRES, LANDMARKS68
+from lineament.heads.eyeballs import sphere_centre
+from lineament.heads.ict import find_ict, read_ict
+from lineament.heads.model import HeadModel, Part
+from lineament.heads.obj import read_obj
 
 FACE_POINTS = 68
 

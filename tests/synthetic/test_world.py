@@ -12,10 +12,7 @@ from lineament.data.synthetic import fields
 from lineament.data.synthetic.albedo import albedo, hair_height
 from lineament.data.synthetic.appearance import draw_appearance
 from lineament.data.synthetic.background import draw_background
-from lineament.data.synthetic.expressions import draw_expression
 from lineament.data.synthetic.fields import feature_maps
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.template import LANDMARKS68
 from lineament.data.synthetic.light import (
     Light,
     add_lobe,
@@ -24,7 +21,6 @@ from lineament.data.synthetic.light import (
     irradiance_coefficients,
     rotate_light,
 )
-from lineament.data.synthetic.linear import weighted_rows
 from lineament.data.synthetic.mesh import ambient_occlusion, front_faces, vertex_normals
 from lineament.data.synthetic.noise import noise, noise_volume
 from lineament.data.synthetic.packing import as_record
@@ -32,6 +28,10 @@ from lineament.data.synthetic.scene import SceneOptions, draw_view, head_rotatio
 from lineament.data.synthetic.sensor import through_camera
 from lineament.data.synthetic.shading import TONE_STEPS, TONE_TOP, tone_table
 from lineament.data.synthetic.source import SyntheticFaces
+from lineament.heads.builtin.template import LANDMARKS68
+from lineament.heads.expressions import draw_expression
+from lineament.heads.linear import weighted_rows
+from lineament.heads.model import Part
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -17,9 +17,9 @@ from torch import Tensor
 
 from lineament.data.files import replacing
 from lineament.data.images import read_image
+from lineament.heads.fit import HeadFit
 from lineament.pipeline.photos import Photo
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth
-from lineament.pipeline.turn.head_fit import HeadFit
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.pipeline.turn.surface import FaceSurface, build_surface, grid_faces
 from lineament.pipeline.turn.write import write_numbers

@@ -18,10 +18,10 @@ from torch import Tensor
 from lineament.data.images import read_image
 from lineament.data.subset import digest
 from lineament.errors import DataError
+from lineament.heads.fit import HeadFit, fit_head
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.turn.depth import framed_keypoints, load_depth_run, network_depth
-from lineament.pipeline.turn.head_fit import HeadFit, fit_head
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.report.figures import save_figure, show_image
 

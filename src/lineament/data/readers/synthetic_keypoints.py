@@ -48,7 +48,7 @@ def open_synthetic_keypoints(
         DataError: If the head is not there.
     """
     from lineament.data.synthetic.keypoints import draw_keypoints
-    from lineament.data.synthetic.source import load_head
+    from lineament.heads.load import load_head
 
     count = COUNTS[split] if count is None else count
     if count < 1 or size < 8 or seed < 0 or not 0 <= noise < 1 or (split == "test" and count % 3):

@@ -14,9 +14,9 @@ import numpy as np
 from lineament.data.synthetic import fields
 from lineament.data.synthetic.appearance import MOLES, Appearance
 from lineament.data.synthetic.compiled import per_pixel
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.template import NOSTRILS
 from lineament.data.synthetic.noise import noise, smooth
+from lineament.heads.builtin.template import NOSTRILS
+from lineament.heads.model import Part
 
 _SKIN, _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (int(part) for part in list(Part)[:5])
 _HAIR, _LASHES, _EAR, _CLOTH = (int(part) for part in list(Part)[5:9])

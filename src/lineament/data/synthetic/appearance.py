@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats
+from lineament.heads.model import Floats
 
 MOLES = 5
 """Moles that every person carries; those with radius 0 are not painted."""

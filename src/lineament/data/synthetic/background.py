@@ -6,7 +6,7 @@ import numba
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from lineament.data.synthetic.head.model import Floats
+from lineament.heads.model import Floats
 
 _KINDS = ("backdrop", "gradient", "mottled", "room", "texture")
 

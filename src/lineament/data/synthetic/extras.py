@@ -9,8 +9,8 @@ import numpy as np
 
 from lineament.data.synthetic.albedo import GLASSES_PART
 from lineament.data.synthetic.appearance import Appearance
-from lineament.data.synthetic.head.model import Floats, HeadModel, Ints, Part
-from lineament.data.synthetic.head.template import LANDMARKS68
+from lineament.heads.builtin.template import LANDMARKS68
+from lineament.heads.model import Floats, HeadModel, Ints, Part
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import itertools
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats
-from lineament.data.synthetic.head.template import HAIRLINE, LANDMARKS68
+from lineament.heads.builtin.template import HAIRLINE, LANDMARKS68
+from lineament.heads.model import Floats
 
 X_LAST, Y_FIRST, Y_LAST = 96, -110, 130
 """The maps hold x = 0 .. 96 and y = -110 .. 130, one sample a millimetre."""

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats
+from lineament.heads.model import Floats
 
 
 class Light(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats, Ints
+from lineament.heads.model import Floats, Ints
 from lineament.ops.numba_cpu.rasterize import rasterize_band
 
 

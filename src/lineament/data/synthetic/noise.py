@@ -7,7 +7,7 @@ import functools
 import numpy as np
 
 from lineament.data.synthetic.compiled import per_pixel
-from lineament.data.synthetic.head.model import Floats
+from lineament.heads.model import Floats
 
 CELLS = 32
 """Cells along one side of the tileable noise volume."""

@@ -12,7 +12,6 @@ from lineament.data.synthetic.appearance import Appearance
 from lineament.data.synthetic.background import draw_background
 from lineament.data.synthetic.extras import Extras, build_extras
 from lineament.data.synthetic.fields import HAIRLINE_Y, feature_maps
-from lineament.data.synthetic.head.model import Floats, HeadModel, Ints, Part
 from lineament.data.synthetic.light import irradiance_coefficients
 from lineament.data.synthetic.mesh import (
     ambient_occlusion,
@@ -27,6 +26,7 @@ from lineament.data.synthetic.scene import Scene, camera_for, face_box
 from lineament.data.synthetic.sensor import through_camera
 from lineament.data.synthetic.shading import shade, tone_table, vertex_attributes
 from lineament.geometry.camera import Camera
+from lineament.heads.model import Floats, HeadModel, Ints, Part
 
 SHADOW_SIZE = 128
 VISIBLE_WITHIN = 5.0

@@ -10,11 +10,11 @@ import numpy as np
 import torch
 
 from lineament.data.synthetic.appearance import Appearance, draw_appearance
-from lineament.data.synthetic.expressions import draw_expression
-from lineament.data.synthetic.head.model import Floats, HeadModel
 from lineament.data.synthetic.light import Light, draw_light
 from lineament.geometry.camera import Camera
 from lineament.geometry.rotation import matrix_from_pose
+from lineament.heads.expressions import draw_expression
+from lineament.heads.model import Floats, HeadModel
 
 HEAD_ANCHOR = np.array([0.0, 30.0, 10.0])
 """Point of the head frame (mm) that lies on the optical axis at the drawn distance."""

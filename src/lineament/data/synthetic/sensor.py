@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from lineament.data.synthetic.head.model import Floats
+from lineament.heads.model import Floats
 
 
 def through_camera(rng: np.random.Generator, picture: Floats, strength: float, grey: float) -> Floats:

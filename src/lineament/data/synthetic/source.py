@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,44 +12,14 @@ import torch
 from torch import Tensor
 
 from lineament.data.sample import FaceSample
-from lineament.data.synthetic.head.model import HeadModel
 from lineament.data.synthetic.render import Renderer, Rendering
 from lineament.data.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
 from lineament.errors import UsageError, unknown_name
+from lineament.heads.load import load_head
+from lineament.heads.model import HeadModel
 
-HEADS = ("builtin", "ict")
 WORLD_VERSION = 3
 """Raised whenever a change of the code changes the pictures; part of every fingerprint."""
-
-
-def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadModel:
-    """Return a head model by name.
-
-    Args:
-        head: ``"builtin"``, ``"ict"``, or a model, which is returned as it is.
-        packs: Where the ICT head lies (see :func:`lineament.data.synthetic.ict.read_ict`); default: the folder named
-            by ``LINEAMENT_PACKS``, else ``../shared/realdata``.
-
-    Raises:
-        UsageError: On an unknown name.
-        DataError: When the ICT head is not there.
-    """
-    if isinstance(head, HeadModel):
-        return head
-    if head == "builtin":
-        return _builtin()
-    if head == "ict":
-        from lineament.data.synthetic.ict import read_ict
-
-        return read_ict(packs or os.environ.get("LINEAMENT_PACKS") or Path("..") / "shared" / "realdata")
-    raise unknown_name("head", head, HEADS)
-
-
-@functools.lru_cache(maxsize=1)
-def _builtin() -> HeadModel:
-    from lineament.data.synthetic.head import builtin_head
-
-    return builtin_head()
 
 
 @functools.lru_cache(maxsize=4)

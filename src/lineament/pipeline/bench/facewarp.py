@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lineament.data.synthetic.head.template import LANDMARKS68
+from lineament.heads.builtin.template import LANDMARKS68
 from lineament.methods.depthnet.warp import face_triangles, face_warp
 from lineament.pipeline.bench.timing import measure, report
 

@@ -10,11 +10,11 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import unknown_name
+from lineament.heads.fit import HeadFit
+from lineament.heads.model import HeadModel
 from lineament.methods.depthnet.warp import CORNER, face_warp
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth
-from lineament.pipeline.turn.head_fit import HeadFit
 from lineament.pipeline.turn.render import Window, draw_surface, turn_matrix, turn_points
 from lineament.pipeline.turn.surface import FOREHEAD, FaceSurface, build_surface
 from lineament.pipeline.turn.view import FACE_SIDE, HEAD_SIDE, View, head_view

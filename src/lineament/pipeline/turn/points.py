@@ -11,12 +11,12 @@ import torch
 from scipy.optimize import least_squares
 from torch import Tensor
 
-from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
+from lineament.heads.model import HeadModel
 from lineament.pipeline.models import LandmarkModel
 
 # Radians of pitch and yaw that are taken for one standard deviation where five points hardly tell.

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from lineament.data.images import read_image
-from lineament.data.synthetic.head.model import HeadModel
-from lineament.data.synthetic.source import load_head
 from lineament.errors import UsageError
+from lineament.heads.load import load_head
+from lineament.heads.model import HeadModel
 from lineament.pipeline.load import load_landmarks
 from lineament.pipeline.models import LandmarkModel
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back

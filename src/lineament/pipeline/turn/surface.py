@@ -16,9 +16,9 @@ from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
-from lineament.data.synthetic.head.model import Part
+from lineament.heads.fit import HeadFit
+from lineament.heads.model import Part
 from lineament.ops import rasterize_with_depth
-from lineament.pipeline.turn.head_fit import HeadFit
 
 # All lengths are in shares of the distance between the outer eye corners.
 CELL = 1 / 26

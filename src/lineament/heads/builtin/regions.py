@@ -8,10 +8,10 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.hair import HairGrid
-from lineament.data.synthetic.head.half import FullMesh, Index
-from lineament.data.synthetic.head.surface import smooth_step
-from lineament.data.synthetic.head.template import EYE_CENTRES
+from lineament.heads.builtin.hair import HairGrid
+from lineament.heads.builtin.half import FullMesh, Index
+from lineament.heads.builtin.surface import smooth_step
+from lineament.heads.builtin.template import EYE_CENTRES
 
 Array = npt.NDArray[np.float64]
 

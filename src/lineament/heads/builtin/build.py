@@ -7,16 +7,16 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head import filler, hair, parts, patches
-from lineament.data.synthetic.head.expression import GAZE_LIMITS, corrective_modes, expression_modes
-from lineament.data.synthetic.head.half import HalfMesh, mirror_half
-from lineament.data.synthetic.head.identity import identity_modes
-from lineament.data.synthetic.head.landmarks import place_landmarks
-from lineament.data.synthetic.head.lids import lid_guard
-from lineament.data.synthetic.head.model import Eyes, HeadModel
-from lineament.data.synthetic.head.regions import Regions
-from lineament.data.synthetic.head.styles import STYLES, hair_modes
-from lineament.data.synthetic.head.template import EYE_RADIUS
+from lineament.heads.builtin import filler, hair, parts, patches
+from lineament.heads.builtin.expression import GAZE_LIMITS, corrective_modes, expression_modes
+from lineament.heads.builtin.half import HalfMesh, mirror_half
+from lineament.heads.builtin.identity import identity_modes
+from lineament.heads.builtin.landmarks import place_landmarks
+from lineament.heads.builtin.lids import lid_guard
+from lineament.heads.builtin.regions import Regions
+from lineament.heads.builtin.styles import STYLES, hair_modes
+from lineament.heads.builtin.template import EYE_RADIUS
+from lineament.heads.model import Eyes, HeadModel
 
 Array = npt.NDArray[np.float64]
 

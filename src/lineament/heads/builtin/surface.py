@@ -16,7 +16,7 @@ import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import gaussian_filter1d
 
-from lineament.data.synthetic.head.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS
 
 Array = npt.NDArray[np.float64]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.model import Part
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head import contours
-from lineament.data.synthetic.head.regions import Regions
-from lineament.data.synthetic.head.surface import face_depth
-from lineament.data.synthetic.head.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.builtin import contours
+from lineament.heads.builtin.regions import Regions
+from lineament.heads.builtin.surface import face_depth
+from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS
 
 Array = npt.NDArray[np.float64]
 

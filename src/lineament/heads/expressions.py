@@ -7,7 +7,7 @@ import re
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats, HeadModel
+from lineament.heads.model import Floats, HeadModel
 
 # Mood -> (how often, {part of an expression's name: (least, most) activation}). Heads name the same thing differently.
 _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {

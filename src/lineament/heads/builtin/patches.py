@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head import contours
-from lineament.data.synthetic.head.half import HalfMesh, Index, rectangle_chart
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.surface import BOTTOM_LEVEL, THETA_SCALE, TOP_LEVEL, face_depth
-from lineament.data.synthetic.head.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.builtin import contours
+from lineament.heads.builtin.half import HalfMesh, Index, rectangle_chart
+from lineament.heads.builtin.surface import BOTTOM_LEVEL, THETA_SCALE, TOP_LEVEL, face_depth
+from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 

@@ -9,9 +9,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.interpolate import PchipInterpolator
 
-from lineament.data.synthetic.head.half import HalfMesh, Index, rectangle_chart
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.surface import TOP_LEVEL, base_points, face_depth, smooth_step
+from lineament.heads.builtin.half import HalfMesh, Index, rectangle_chart
+from lineament.heads.builtin.surface import TOP_LEVEL, base_points, face_depth, smooth_step
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.hair import FRINGE_REST_DEPTH, FRINGE_THETA, SKULL_CENTRE
-from lineament.data.synthetic.head.regions import Regions
-from lineament.data.synthetic.head.surface import smooth_step
+from lineament.heads.builtin.hair import FRINGE_REST_DEPTH, FRINGE_THETA, SKULL_CENTRE
+from lineament.heads.builtin.regions import Regions
+from lineament.heads.builtin.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 

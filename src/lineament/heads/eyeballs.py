@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats, Ints, Part
-from lineament.data.synthetic.head.template import EYE_RADIUS
+from lineament.heads.builtin.template import EYE_RADIUS
+from lineament.heads.model import Floats, Ints, Part
 
 
 @dataclass

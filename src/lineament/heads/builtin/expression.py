@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.lids import close_lids, slide_lids
-from lineament.data.synthetic.head.regions import JAW_HINGE, Regions
-from lineament.data.synthetic.head.surface import smooth_step
+from lineament.heads.builtin.lids import close_lids, slide_lids
+from lineament.heads.builtin.regions import JAW_HINGE, Regions
+from lineament.heads.builtin.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 

@@ -6,16 +6,16 @@ import numpy as np
 import numpy.typing as npt
 from scipy.spatial import Delaunay, cKDTree
 
-from lineament.data.synthetic.head.half import HalfMesh, Index
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.patches import skin_chart
-from lineament.data.synthetic.head.surface import (
+from lineament.heads.builtin.half import HalfMesh, Index
+from lineament.heads.builtin.patches import skin_chart
+from lineament.heads.builtin.surface import (
     BOTTOM_LEVEL,
     THETA_SCALE,
     TOP_LEVEL,
     frontal_points,
     skin_points,
 )
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 

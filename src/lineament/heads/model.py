@@ -11,8 +11,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.linear import weighted_rows
 from lineament.errors import UsageError, unknown_name
+from lineament.heads.linear import weighted_rows
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.regions import Regions
-from lineament.data.synthetic.head.surface import smooth_step
+from lineament.heads.builtin.regions import Regions
+from lineament.heads.builtin.surface import smooth_step
 
 Array = npt.NDArray[np.float64]
 

@@ -7,9 +7,9 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.half import HalfMesh, Index, rectangle_chart
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.builtin.half import HalfMesh, Index, rectangle_chart
+from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 

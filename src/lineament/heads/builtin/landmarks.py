@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
-from lineament.data.synthetic.head.half import FullMesh, Index
-from lineament.data.synthetic.head.model import Part
-from lineament.data.synthetic.head.template import LANDMARKS68
+from lineament.heads.builtin.half import FullMesh, Index
+from lineament.heads.builtin.template import LANDMARKS68
+from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 

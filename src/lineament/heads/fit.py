@@ -9,10 +9,10 @@ import torch
 from scipy.optimize import lsq_linear
 from torch import Tensor
 
-from lineament.data.synthetic.head.model import HeadModel
 from lineament.errors import DataError
 from lineament.geometry.affine_fit import fit_affine
 from lineament.geometry.rotation import pose_from_matrix
+from lineament.heads.model import HeadModel
 
 ROUNDS = 6
 # Landmark error in shares of the inter-ocular distance at which a coefficient of one standard deviation is worth it.

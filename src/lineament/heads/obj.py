@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lineament.data.synthetic.head.model import Floats, Ints
 from lineament.errors import DataError
+from lineament.heads.model import Floats, Ints
 
 
 @dataclass(frozen=True)

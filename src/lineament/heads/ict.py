@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from scipy.interpolate import RBFInterpolator
 
-from lineament.data.synthetic.eyeballs import Eyeballs, sphere_centre, with_eyeballs
-from lineament.data.synthetic.head.model import Eyes, Floats, HeadModel, Ints, Part
-from lineament.data.synthetic.head.template import EYE_CENTRES, EYE_RADIUS, LANDMARKS68
-from lineament.data.synthetic.obj import ObjMesh, read_obj, read_obj_vertices
 from lineament.errors import DataError
+from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS, LANDMARKS68
+from lineament.heads.eyeballs import Eyeballs, sphere_centre, with_eyeballs
+from lineament.heads.model import Eyes, Floats, HeadModel, Ints, Part
+from lineament.heads.obj import ObjMesh, read_obj, read_obj_vertices
 
 PACK_FOLDER = "ict_facekit"
 PACK_FILES = ("ict_head.npz", "ict_face_small.npz")

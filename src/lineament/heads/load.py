@@ -1,0 +1,42 @@
+"""Head models by name."""
+
+from __future__ import annotations
+
+import functools
+import os
+from pathlib import Path
+
+from lineament.errors import unknown_name
+from lineament.heads.model import HeadModel
+
+HEADS = ("builtin", "ict")
+
+
+def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadModel:
+    """Return a head model by name.
+
+    Args:
+        head: ``"builtin"``, ``"ict"``, or a model, which is returned as it is.
+        packs: Where the ICT head lies (see :func:`lineament.heads.ict.read_ict`); default: the folder named
+            by ``LINEAMENT_PACKS``, else ``../shared/realdata``.
+
+    Raises:
+        UsageError: On an unknown name.
+        DataError: When the ICT head is not there.
+    """
+    if isinstance(head, HeadModel):
+        return head
+    if head == "builtin":
+        return _builtin()
+    if head == "ict":
+        from lineament.heads.ict import read_ict
+
+        return read_ict(packs or os.environ.get("LINEAMENT_PACKS") or Path("..") / "shared" / "realdata")
+    raise unknown_name("head", head, HEADS)
+
+
+@functools.lru_cache(maxsize=1)
+def _builtin() -> HeadModel:
+    from lineament.heads.builtin import builtin_head
+
+    return builtin_head()
