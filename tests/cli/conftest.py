@@ -10,8 +10,8 @@ import pytest
 @pytest.fixture(scope="session")
 def descriptor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Descriptors after three steps: good for nothing but exercising the verbs."""
-    from lineament.data.synthetic.source import SyntheticFaces
     from lineament.methods.dve.recipe import DveConfig
+    from lineament.synthetic.source import SyntheticFaces
     from lineament.training.loop import LoopOptions, train
     from lineament.training.registry import get_recipe
 
@@ -26,8 +26,8 @@ def descriptor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def landmark_run(descriptor_run: Path) -> Path:
     """Landmarks on those descriptors."""
-    from lineament.data.synthetic.source import SyntheticFaces
     from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
+    from lineament.synthetic.source import SyntheticFaces
     from lineament.training.loop import LoopOptions, train
 
     folder = descriptor_run.with_name("landmarks")

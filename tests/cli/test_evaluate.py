@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from lineament.cli.main import main
-from lineament.data.synthetic.source import SyntheticFaces
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
+from lineament.synthetic.source import SyntheticFaces
 
 DATA = "synthetic?count=4&size=64"
 

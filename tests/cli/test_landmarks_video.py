@@ -203,9 +203,9 @@ def test_a_video_gives_tables_and_an_overlay(clip: Path, tmp_path: Path, landmar
 
 
 def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path):
-    from lineament.data.synthetic.source import SyntheticFaces
     from lineament.methods.fabrec.landmark_config import LandmarkConfig
     from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
+    from lineament.synthetic.source import SyntheticFaces
     from lineament.training.loop import LoopOptions, train
 
     config = LandmarkConfig(base="random", size=64, width=4, code=8, scheme="5", steps=1, batch_size=2)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from lineament.data.synthetic.source import SyntheticFaces
+from lineament.synthetic.source import SyntheticFaces
 
 
 @pytest.fixture(scope="session")

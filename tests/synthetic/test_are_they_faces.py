@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from lineament.data.synthetic.source import SyntheticFaces
 from lineament.faces.detection import detect_faces
+from lineament.synthetic.source import SyntheticFaces
 
 FRONTAL = math.radians(30.0)
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from lineament.data.sample import FaceSample
-from lineament.data.synthetic.correspondence import correspondences
-from lineament.data.synthetic.source import SyntheticFaces
 from lineament.errors import UsageError
+from lineament.synthetic.correspondence import correspondences
+from lineament.synthetic.source import SyntheticFaces
 
 
 def world_points(sample: FaceSample, pixels: torch.Tensor) -> torch.Tensor:

@@ -18,10 +18,10 @@ import torch
 
 from lineament.cli.main import main
 from lineament.data.sample import FaceSource
-from lineament.data.synthetic import dataset
-from lineament.data.synthetic.dataset import INDEX, TRUTHS, World, write_faces
-from lineament.data.synthetic.folder import SyntheticFolder
 from lineament.errors import DataError, UsageError
+from lineament.synthetic import dataset
+from lineament.synthetic.dataset import INDEX, TRUTHS, World, write_faces
+from lineament.synthetic.folder import SyntheticFolder
 
 WORLD = World(seed=5, size=32, truth=TRUTHS)
 
@@ -118,7 +118,7 @@ def test_damaged_truth_is_named(folder: Path, tmp_path: Path) -> None:
 def test_goes_on_after_sigkill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     out, count = tmp_path / "faces", 60
     script = (
-        "from pathlib import Path; from lineament.data.synthetic import dataset as d; d.CHUNK = 5;"
+        "from pathlib import Path; from lineament.synthetic import dataset as d; d.CHUNK = 5;"
         f"d.write_faces(Path({str(out)!r}), d.World(seed=9, size=16), {count}, workers=1)"
     )
     process = subprocess.Popen([sys.executable, "-c", script], env={**os.environ, "OMP_NUM_THREADS": "1"})

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from lineament.data.sample import FaceSample, FaceSource
-from lineament.data.synthetic.source import SyntheticFaces, five_points
 from lineament.errors import DataError, UsageError
 from lineament.geometry.rotation import pose_from_matrix
 from lineament.heads.load import load_head
+from lineament.synthetic.source import SyntheticFaces, five_points
 
 
 def same(first: FaceSample, second: FaceSample) -> bool:

@@ -8,12 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from lineament.data.synthetic import fields
-from lineament.data.synthetic.albedo import albedo, hair_height
-from lineament.data.synthetic.appearance import draw_appearance
-from lineament.data.synthetic.background import draw_background
-from lineament.data.synthetic.fields import feature_maps
-from lineament.data.synthetic.light import (
+from lineament.heads.builtin.template import LANDMARKS68
+from lineament.heads.expressions import draw_expression
+from lineament.heads.linear import weighted_rows
+from lineament.heads.model import Part
+from lineament.synthetic import fields
+from lineament.synthetic.albedo import albedo, hair_height
+from lineament.synthetic.appearance import draw_appearance
+from lineament.synthetic.background import draw_background
+from lineament.synthetic.fields import feature_maps
+from lineament.synthetic.light import (
     Light,
     add_lobe,
     draw_light,
@@ -21,17 +25,13 @@ from lineament.data.synthetic.light import (
     irradiance_coefficients,
     rotate_light,
 )
-from lineament.data.synthetic.mesh import ambient_occlusion, front_faces, vertex_normals
-from lineament.data.synthetic.noise import noise, noise_volume
-from lineament.data.synthetic.packing import as_record
-from lineament.data.synthetic.scene import SceneOptions, draw_view, head_rotation
-from lineament.data.synthetic.sensor import through_camera
-from lineament.data.synthetic.shading import TONE_STEPS, TONE_TOP, tone_table
-from lineament.data.synthetic.source import SyntheticFaces
-from lineament.heads.builtin.template import LANDMARKS68
-from lineament.heads.expressions import draw_expression
-from lineament.heads.linear import weighted_rows
-from lineament.heads.model import Part
+from lineament.synthetic.mesh import ambient_occlusion, front_faces, vertex_normals
+from lineament.synthetic.noise import noise, noise_volume
+from lineament.synthetic.packing import as_record
+from lineament.synthetic.scene import SceneOptions, draw_view, head_rotation
+from lineament.synthetic.sensor import through_camera
+from lineament.synthetic.shading import TONE_STEPS, TONE_TOP, tone_table
+from lineament.synthetic.source import SyntheticFaces
 
 
 def rng(seed: int = 0) -> np.random.Generator:

@@ -52,9 +52,9 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "data synth", arguments)
-    from lineament.data.synthetic.dataset import World, write_faces
     from lineament.errors import UsageError
     from lineament.pipeline.progress import progress
+    from lineament.synthetic.dataset import World, write_faces
 
     if not 0 <= command.grey <= 1 or not all(
         0 <= angle <= 90 for angle in (command.max_yaw, command.max_pitch, command.max_roll)
@@ -84,8 +84,8 @@ def main(arguments: list[str]) -> int:
         )
     print(f"{command.out / 'index.parquet'}: {command.count} faces ({drawn} drawn now).")
     if command.sheet:
-        from lineament.data.synthetic.folder import SyntheticFolder
         from lineament.report.contact_sheet import contact_sheet, write_sheet
+        from lineament.synthetic.folder import SyntheticFolder
 
         faces = SyntheticFolder(command.out)
         sheet = contact_sheet([faces[index].image for index in range(min(64, len(faces)))])

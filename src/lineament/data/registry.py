@@ -1,12 +1,18 @@
-"""Data sets by name. A reader is one file in ``data/readers`` with one registered function."""
+"""Data sets by name. A reader is one file in ``data/readers`` with one registered function.
+
+Readers that need rooms above this one, or come with another package, are found by their module's name: those of this
+package stand in :data:`MODULES`, those of others in the entry-point group ``lineament.readers``.
+"""
 
 from __future__ import annotations
 
+import functools
 import importlib
 import inspect
 import pkgutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +50,11 @@ class Reader:
         )
 
 
+# Modules that register readers and draw on rooms above this one.
+MODULES = ("lineament.synthetic.reader", "lineament.synthetic.reader_keypoints")
+# Entry points of other packages: each names a module that registers readers.
+GROUP = "lineament.readers"
+
 _READERS: dict[str, Reader] = {}
 
 
@@ -63,12 +74,19 @@ def register_reader(
     return register
 
 
-def readers() -> dict[str, Reader]:
-    """Return all readers by name, in alphabetical order."""
+@functools.cache
+def _register_all() -> None:
+    """Import every module that registers a reader, once."""
     import lineament.data.readers as package
 
-    for module in pkgutil.iter_modules(package.__path__):
-        importlib.import_module(f"{package.__name__}.{module.name}")
+    here = [f"{package.__name__}.{module.name}" for module in pkgutil.iter_modules(package.__path__)]
+    for module in (*here, *MODULES, *(point.value for point in entry_points(group=GROUP))):
+        importlib.import_module(module)
+
+
+def readers() -> dict[str, Reader]:
+    """Return all readers by name, in alphabetical order."""
+    _register_all()
     return dict(sorted(_READERS.items()))
 
 

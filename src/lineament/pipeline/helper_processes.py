@@ -15,9 +15,9 @@ from typing import Any, TypeVar
 
 import torch
 
-from lineament.data.synthetic.dataset import single_threaded_children
 from lineament.errors import LineamentError
 from lineament.pipeline.processes import end_with_parent
+from lineament.synthetic.dataset import single_threaded_children
 from lineament.training.stopping import TrainingInterrupted
 
 R = TypeVar("R")

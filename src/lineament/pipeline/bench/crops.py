@@ -17,7 +17,6 @@ from lineament.data.images import write_image
 from lineament.data.order import sample_generator
 from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
-from lineament.data.synthetic.source import SyntheticFaces
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import scheme
@@ -26,6 +25,7 @@ from lineament.methods.fabrec.augment import draw_move, level
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.bench.timing import Timing, measure, report
 from lineament.pipeline.prepare import PrepareOptions, prepare
+from lineament.synthetic.source import SyntheticFaces
 
 # Photographs that are prepared, those of them that are read in a timed call, and sides in pixels.
 PHOTOS, READ = 64, 16

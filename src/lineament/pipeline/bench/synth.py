@@ -7,9 +7,9 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
-from lineament.data.synthetic.dataset import single_threaded_children
-from lineament.data.synthetic.source import SyntheticFaces
 from lineament.pipeline.bench.timing import measure, report
+from lineament.synthetic.dataset import single_threaded_children
+from lineament.synthetic.source import SyntheticFaces
 
 SIZE, BATCH, WARM_UP = 128, 10, 10
 

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from lineament.data.sample import FaceSample
-from lineament.data.synthetic.render import Renderer, Rendering
-from lineament.data.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
 from lineament.errors import UsageError, unknown_name
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
+from lineament.synthetic.render import Renderer, Rendering
+from lineament.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
 
 WORLD_VERSION = 3
 """Raised whenever a change of the code changes the pictures; part of every fingerprint."""

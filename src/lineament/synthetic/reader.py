@@ -57,7 +57,7 @@ def open_synthetic(
         if given:
             raise UsageError(f"{root} is drawn already: leave {', '.join(given)} out.")
         return _folder(root, split, count, rejects)
-    from lineament.data.synthetic.source import SyntheticFaces
+    from lineament.synthetic.source import SyntheticFaces
 
     count = 1000 if count is None else count
     seed = (seed or 0) + SEEDS_APART[split]
@@ -67,7 +67,7 @@ def open_synthetic(
 def _folder(root: Path, split: str, count: int | None, rejects: str | None) -> FaceSource:
     import pyarrow.parquet as pq
 
-    from lineament.data.synthetic.folder import SyntheticFolder
+    from lineament.synthetic.folder import SyntheticFolder
 
     faces = SyntheticFolder(root)
     rows = pq.read_table(root / "index.parquet", columns=["file", "person"]).to_pylist()

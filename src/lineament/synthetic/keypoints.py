@@ -1,6 +1,6 @@
 """Landmarks of the synthetic world without its pictures: thousands a minute where drawing gives tens a second.
 
-Face ``i`` of seed ``s`` has the landmarks that picture ``i`` of seed ``s`` has (data/synthetic/source.py).
+Face ``i`` of seed ``s`` has the landmarks that picture ``i`` of seed ``s`` has (synthetic/source.py).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import numpy as np
 import torch
 
 from lineament.data.keypoint_depth import ORIENTATIONS, SCHEME, KeypointSet, depth_in_pixels
-from lineament.data.synthetic.scene import SceneOptions, Shape, camera_for, draw_shape
 from lineament.errors import DataError
 from lineament.faces.schemes import convert_points
 from lineament.heads.model import Eyes, Floats, HeadModel
+from lineament.synthetic.scene import SceneOptions, Shape, camera_for, draw_shape
 
 TURNED = math.radians(15.0)
 """A face turned further than this to the image left or right counts as left or right."""

@@ -7,26 +7,26 @@ from dataclasses import dataclass
 import numba
 import numpy as np
 
-from lineament.data.synthetic.albedo import GLASSES_PART, hair_height, look_up
-from lineament.data.synthetic.appearance import Appearance
-from lineament.data.synthetic.background import draw_background
-from lineament.data.synthetic.extras import Extras, build_extras
-from lineament.data.synthetic.fields import HAIRLINE_Y, feature_maps
-from lineament.data.synthetic.light import irradiance_coefficients
-from lineament.data.synthetic.mesh import (
+from lineament.geometry.camera import Camera
+from lineament.heads.model import Floats, HeadModel, Ints, Part
+from lineament.synthetic.albedo import GLASSES_PART, hair_height, look_up
+from lineament.synthetic.appearance import Appearance
+from lineament.synthetic.background import draw_background
+from lineament.synthetic.extras import Extras, build_extras
+from lineament.synthetic.fields import HAIRLINE_Y, feature_maps
+from lineament.synthetic.light import irradiance_coefficients
+from lineament.synthetic.mesh import (
     ambient_occlusion,
     depth_buffer,
     front_faces,
     sun_view,
     vertex_normals,
 )
-from lineament.data.synthetic.noise import noise_volume, smooth
-from lineament.data.synthetic.packing import as_record
-from lineament.data.synthetic.scene import Scene, camera_for, face_box
-from lineament.data.synthetic.sensor import through_camera
-from lineament.data.synthetic.shading import shade, tone_table, vertex_attributes
-from lineament.geometry.camera import Camera
-from lineament.heads.model import Floats, HeadModel, Ints, Part
+from lineament.synthetic.noise import noise_volume, smooth
+from lineament.synthetic.packing import as_record
+from lineament.synthetic.scene import Scene, camera_for, face_box
+from lineament.synthetic.sensor import through_camera
+from lineament.synthetic.shading import shade, tone_table, vertex_attributes
 
 SHADOW_SIZE = 128
 VISIBLE_WITHIN = 5.0
@@ -42,7 +42,7 @@ class Rendering:
         camera: Its world is the head frame.
         landmarks: ``[68, 3]`` x and y in pixels, camera depth in millimetres.
         visible: ``[68]`` True where the landmark is neither hidden nor outside of the picture.
-        box: ``[4]`` the face box (see :func:`lineament.data.synthetic.scene.face_box`).
+        box: ``[4]`` the face box (see :func:`lineament.synthetic.scene.face_box`).
         depth: ``[H, W]`` camera depth, 0 where empty.
         normals: ``[H, W, 3]`` unit normals in the camera frame, 0 where empty.
         mask: ``[H, W]`` True on the head.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lineament.data.synthetic.albedo import GLASSES_PART
-from lineament.data.synthetic.appearance import Appearance
 from lineament.heads.builtin.template import LANDMARKS68
 from lineament.heads.model import Floats, HeadModel, Ints, Part
+from lineament.synthetic.albedo import GLASSES_PART
+from lineament.synthetic.appearance import Appearance
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from lineament.data.synthetic.appearance import Appearance, draw_appearance
-from lineament.data.synthetic.light import Light, draw_light
 from lineament.geometry.camera import Camera
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.expressions import draw_expression
 from lineament.heads.model import Floats, HeadModel
+from lineament.synthetic.appearance import Appearance, draw_appearance
+from lineament.synthetic.light import Light, draw_light
 
 HEAD_ANCHOR = np.array([0.0, 30.0, 10.0])
 """Point of the head frame (mm) that lies on the optical axis at the drawn distance."""
@@ -187,7 +187,7 @@ def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
 
 def with_view(scene: Scene, view: View) -> Scene:
     """The same scene seen by another camera; the light stays where it is, seen from the head."""
-    from lineament.data.synthetic.light import rotate_light
+    from lineament.synthetic.light import rotate_light
 
     turn = head_rotation(view) @ head_rotation(scene.view).T
     return replace(scene, view=view, light=rotate_light(scene.light, turn))

@@ -21,8 +21,8 @@ from PIL import Image
 
 from lineament.data.files import replacing, write_text
 from lineament.data.sample import FaceSample
-from lineament.data.synthetic.source import WORLD_VERSION, SyntheticFaces
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
 TRUTHS = ("depth", "normals", "mask", "uv")

@@ -17,9 +17,9 @@ from torch import Tensor
 from lineament.data.images import read_image
 from lineament.data.sample import FaceSample
 from lineament.data.subset import digest
-from lineament.data.synthetic.source import five_points
 from lineament.errors import DataError
 from lineament.geometry.camera import Camera
+from lineament.synthetic.source import five_points
 
 
 class SyntheticFolder:

@@ -7,11 +7,11 @@ import math
 import numba
 import numpy as np
 
-from lineament.data.synthetic.albedo import albedo
-from lineament.data.synthetic.appearance import Appearance
-from lineament.data.synthetic.compiled import per_pixel
-from lineament.data.synthetic.light import Light
 from lineament.heads.model import Floats, Part
+from lineament.synthetic.albedo import albedo
+from lineament.synthetic.appearance import Appearance
+from lineament.synthetic.compiled import per_pixel
+from lineament.synthetic.light import Light
 
 _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (
     int(Part.EYE_LEFT),

@@ -6,8 +6,8 @@ import functools
 
 import numpy as np
 
-from lineament.data.synthetic.compiled import per_pixel
 from lineament.heads.model import Floats
+from lineament.synthetic.compiled import per_pixel
 
 CELLS = 32
 """Cells along one side of the tileable noise volume."""

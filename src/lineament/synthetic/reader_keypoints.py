@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from lineament.data.keypoint_depth import KeypointFaces
-from lineament.data.readers.synthetic import SEEDS_APART
 from lineament.data.registry import register_reader
 from lineament.errors import UsageError
+from lineament.synthetic.reader import SEEDS_APART
 
 # Faces of a split where no count is given; 3DFAW has 13,671, 4,500 and 225.
 COUNTS = {"train": 4000, "valid": 500, "test": 225}
@@ -47,8 +47,8 @@ def open_synthetic_keypoints(
         UsageError: On an impossible number.
         DataError: If the head is not there.
     """
-    from lineament.data.synthetic.keypoints import draw_keypoints
     from lineament.heads.load import load_head
+    from lineament.synthetic.keypoints import draw_keypoints
 
     count = COUNTS[split] if count is None else count
     if count < 1 or size < 8 or seed < 0 or not 0 <= noise < 1 or (split == "test" and count % 3):

@@ -2,7 +2,7 @@
 
 Everything is evaluated at the point itself (there is no texture image), so it is as sharp as the picture needs. All
 functions are compiled, work in the template frame (head/template.py) and return linear RGB reflectance and a gloss;
-``a`` is an :class:`~lineament.data.synthetic.appearance.Appearance` packed into a record.
+``a`` is an :class:`~lineament.synthetic.appearance.Appearance` packed into a record.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import math
 
 import numpy as np
 
-from lineament.data.synthetic import fields
-from lineament.data.synthetic.appearance import MOLES, Appearance
-from lineament.data.synthetic.compiled import per_pixel
-from lineament.data.synthetic.noise import noise, smooth
 from lineament.heads.builtin.template import NOSTRILS
 from lineament.heads.model import Part
+from lineament.synthetic import fields
+from lineament.synthetic.appearance import MOLES, Appearance
+from lineament.synthetic.compiled import per_pixel
+from lineament.synthetic.noise import noise, smooth
 
 _SKIN, _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (int(part) for part in list(Part)[:5])
 _HAIR, _LASHES, _EAR, _CLOTH = (int(part) for part in list(Part)[5:9])
