@@ -10,7 +10,7 @@ import pytest
 
 from lineament.cli.main import main
 from lineament.data.images import read_image
-from lineament.pipeline.few_shot import _Study
+from lineament.pipeline.evaluate.few_shot import _Study
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.dve.evaluate import matching_errors
 from lineament.methods.dve.evaluate_landmarks import published_landmark_errors
 from lineament.methods.dve.protocol import published_faces
-from lineament.pipeline.evaluate import EvaluateOptions, evaluate, evaluate_seeds
-from lineament.pipeline.features import checked_map
-from lineament.pipeline.load import load
+from lineament.pipeline.evaluate.features import checked_map
+from lineament.pipeline.evaluate.score import EvaluateOptions, evaluate, evaluate_seeds
+from lineament.pipeline.predict.load import load
 
 DATA = "synthetic?count=5&size=64"
 MATCHING = EvaluateOptions(protocol="matching")

@@ -17,7 +17,7 @@ import lineament
 from lineament.cli.main import main
 from lineament.errors import DataError, UsageError
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
-from lineament.pipeline.models import LandmarkModel
+from lineament.pipeline.predict.models import LandmarkModel
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
 BOX = torch.tensor([60.0, 40.0, 150.0, 150.0])
@@ -176,9 +176,9 @@ def resident() -> float:
 
 
 def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
-    from lineament.pipeline.landmarks import LandmarkOptions, mark_photos
-    from lineament.pipeline.load import load_landmarks
-    from lineament.pipeline.photos import LANDMARKS, Photo
+    from lineament.pipeline.predict.landmarks import LandmarkOptions, mark_photos
+    from lineament.pipeline.predict.load import load_landmarks
+    from lineament.pipeline.predict.photos import LANDMARKS, Photo
 
     picture = tmp_path / "p.jpg"
     FACE.resize((120, 120)).save(picture)
@@ -221,7 +221,7 @@ def test_a_thousand_pictures_grow_memory_by_less_than_50_mb(tmp_path: Path, land
 
 @pytest.mark.filterwarnings("error")
 def test_a_read_only_array_is_a_picture_too():
-    from lineament.pipeline.models import as_picture
+    from lineament.pipeline.predict.models import as_picture
 
     array = np.full((4, 6, 3), 255, np.uint8)
     array.setflags(write=False)

@@ -24,8 +24,8 @@ from lineament.faces.boxes import centre
 from lineament.faces.detection import Detection
 from lineament.faces.keypoints import read_keypoints
 from lineament.faces.schemes import scheme
-from lineament.pipeline.follow import FollowOptions, follow_faces
-from lineament.pipeline.models import Face
+from lineament.pipeline.predict.models import Face
+from lineament.pipeline.video.track_faces import FollowOptions, follow_faces
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220)).resize((120, 120))
 # Marks of a made-up face about its middle, one level of blue each.
@@ -270,7 +270,7 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 def test_an_interruption_leaves_nothing_half_written(
     clip: Path, tmp_path: Path, landmark_run: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    from lineament.pipeline import video_landmarks
+    from lineament.pipeline.video import landmarks as video_landmarks
 
     drawn = []
 

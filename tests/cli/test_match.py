@@ -95,8 +95,8 @@ def test_a_folder_gives_tables_and_a_contact_sheet(
 
 def test_many_faces_go_on_several_sheets(tmp_path: Path):
     from lineament.geometry.similarity import Similarity
-    from lineament.pipeline.match import FaceMatch, FaceView
-    from lineament.pipeline.match_many import FACES, write_matches
+    from lineament.pipeline.predict.match import FaceMatch, FaceView
+    from lineament.pipeline.predict.match_many import FACES, write_matches
 
     shown = torch.zeros(3, 20, 20, dtype=torch.uint8)
     features = torch.randn(3, 6, 6)

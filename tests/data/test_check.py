@@ -9,7 +9,7 @@ import trees
 
 from lineament.data.registry import open_source, parse_data
 from lineament.errors import LineamentError
-from lineament.pipeline.check import check, open_unfiltered, write_report
+from lineament.pipeline.prepare.check import check, open_unfiltered, write_report
 
 
 @pytest.fixture

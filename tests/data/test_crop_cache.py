@@ -33,8 +33,8 @@ from lineament.errors import DataError, LineamentError
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.similarity import Similarity
-from lineament.pipeline import prepare as module
-from lineament.pipeline.prepare import PrepareOptions, prepare
+from lineament.pipeline.prepare import run as module
+from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
 MARKS = torch.tensor([[12.0, 14], [26, 13], [19, 20], [13, 28], [25, 27]])
 OPTIONS = PrepareOptions(crop="fabrec", size=16, by="box", min_face=5)
@@ -344,7 +344,7 @@ def test_another_crop_rule_or_size_is_refused(photos: Path, tmp_path: Path) -> N
 
 
 def test_two_runs_at_once_are_refused(photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from lineament.pipeline import prepare_files
+    from lineament.pipeline.prepare import files as prepare_files
 
     monkeypatch.setattr(prepare_files, "_PATIENCE_S", 0.2)
     with (

@@ -21,7 +21,7 @@ from lineament.faces.detection import Detection, register_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.similarity import Similarity
-from lineament.pipeline.prepare import PrepareOptions, prepare
+from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
 FIVE = torch.tensor([[-10.0, -8], [10, -8], [0, 3], [-8, 13], [8, 13]])
 

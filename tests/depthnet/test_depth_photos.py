@@ -13,7 +13,7 @@ from tests.depthnet.turning import KEYPOINTS, astronaut, keypoints, seen_head
 from lineament.cli.main import main
 from lineament.errors import DataError
 from lineament.faces.schemes import convert_points
-from lineament.pipeline.depth_photos import PhotoFaces, draw_sheet, plausibility_card, plausible
+from lineament.pipeline.evaluate.depth_photos import PhotoFaces, draw_sheet, plausibility_card, plausible
 
 
 def depth_of(yaw: float, seed: int) -> torch.Tensor:

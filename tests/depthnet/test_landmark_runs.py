@@ -15,7 +15,7 @@ from lineament.faces.detection import Detection
 from lineament.faces.schemes import convert_points
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.pipeline.models_fabrec import FabrecModel
+from lineament.pipeline.predict.models_fabrec import FabrecModel
 from lineament.pipeline.turn import points as points_module
 from lineament.pipeline.turn.run import make_request
 from lineament.training.run import create_run

@@ -17,7 +17,7 @@ from lineament.methods import register_all
 from lineament.methods.depthnet.aign import Aign, SpectralCritic
 from lineament.methods.depthnet.legacy import read_legacy
 from lineament.methods.depthnet.model import Critic, DepthNet, LearntAffineDepthNet
-from lineament.pipeline.load_depth import load_depth
+from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.imported import write_imported_run
 
 register_all()

@@ -15,7 +15,7 @@ from lineament.data.keypoint_depth import KeypointFaces, collect
 from lineament.data.registry import open_data
 from lineament.methods import register_all
 from lineament.methods.depthnet.evaluate import PairScores, score_pairs
-from lineament.pipeline.load_depth import load_depth
+from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 

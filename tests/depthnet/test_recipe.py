@@ -14,7 +14,7 @@ from lineament.methods import register_all
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import Critic, build_network, predict_depth
 from lineament.methods.depthnet.recipe import DepthNetConfig
-from lineament.pipeline.load_depth import load_depth
+from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe, recipes
 from lineament.training.stopping import TrainingInterrupted

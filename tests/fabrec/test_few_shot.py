@@ -12,9 +12,9 @@ from tests.fabrec.faces import Marks
 from lineament.errors import DataError, UsageError
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe import AutoencoderRecipe
-from lineament.pipeline import few_shot
-from lineament.pipeline.few_shot import Cell, FewShotPlan, Judge, Way, draw_labels, run_few_shot
-from lineament.pipeline.few_shot_report import few_shot_table, write_few_shot
+from lineament.pipeline.evaluate import few_shot
+from lineament.pipeline.evaluate.few_shot import Cell, FewShotPlan, Judge, Way, draw_labels, run_few_shot
+from lineament.pipeline.evaluate.few_shot_report import few_shot_table, write_few_shot
 from lineament.training.loop import LoopOptions, train
 
 TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "mirrored_look": False}

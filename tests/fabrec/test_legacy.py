@@ -13,7 +13,7 @@ from lineament.cli.main import main
 from lineament.errors import CheckpointError, UsageError
 from lineament.methods.fabrec.model import Fabrec, Layout
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.pipeline.load import load, load_landmarks
+from lineament.pipeline.predict.load import load, load_landmarks
 
 META = {"epoch": 191, "total_iter": 2595984, "total_time": 639421, "best_score": 999}
 

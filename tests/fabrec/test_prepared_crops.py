@@ -18,7 +18,7 @@ from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.augment import Move
 from lineament.methods.fabrec.crop import View, region_side
-from lineament.pipeline.prepare import PrepareOptions, prepare
+from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
 # Turns that bring the corners of the region into the picture, the last one also what lies outside it.
 TURNED, MIRRORED = Move(angle=math.radians(40)), Move(mirror=True)

@@ -12,7 +12,7 @@ from tests.parity.depthnet_goldens import golden_files, golden_folder, read_npz,
 from lineament.data.readers.threedfaw import SPLITS
 from lineament.data.registry import open_source
 from lineament.faces.schemes import convert_points
-from lineament.pipeline.prepare_keypoints import prepare_keypoints
+from lineament.pipeline.prepare.keypoints import prepare_keypoints
 
 
 @pytest.mark.parametrize("split", SPLITS)

@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "data check", arguments)
     from lineament.data.registry import parse_data, request
     from lineament.errors import UsageError
-    from lineament.pipeline.check import check, check_shards, open_unfiltered, write_report
+    from lineament.pipeline.prepare.check import check, check_shards, open_unfiltered, write_report
     from lineament.pipeline.progress import progress
 
     if command.workers < 1:

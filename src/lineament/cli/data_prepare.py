@@ -68,7 +68,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "data prepare", arguments)
     from lineament.data.registry import open_source
     from lineament.errors import UsageError
-    from lineament.pipeline.prepare import PrepareOptions, prepare
+    from lineament.pipeline.prepare.run import PrepareOptions, prepare
     from lineament.pipeline.progress import progress
 
     if command.workers < 1 or (command.size is not None and command.size < 1) or command.min_face <= 0:
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
             "a folder outside."
         )
     if command.name == "3dfaw":
-        from lineament.pipeline.prepare_keypoints import prepare_keypoints
+        from lineament.pipeline.prepare.keypoints import prepare_keypoints
 
         print(prepare_keypoints(command.root, command.out, command.overwrite, progress))
         return 0

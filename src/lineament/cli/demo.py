@@ -33,7 +33,7 @@ def main(arguments: list[str]) -> int:
     from lineament.methods import register_all
 
     register_all()
-    from lineament.pipeline.demo import find_packs, plan_named, run_demo
+    from lineament.pipeline.demo.run import find_packs, plan_named, run_demo
     from lineament.pipeline.progress import progress
 
     plan = plan_named(real=command.real, tiny=command.tiny)

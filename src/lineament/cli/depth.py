@@ -46,8 +46,8 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "depth", arguments)
     from lineament.errors import LineamentError, UsageError
-    from lineament.pipeline.depth import measure_depth, write_depth
-    from lineament.pipeline.photos import plan
+    from lineament.pipeline.predict.depth import measure_depth, write_depth
+    from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.turn.run import make_request
 
     if not command.photos:

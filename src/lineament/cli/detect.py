@@ -11,8 +11,8 @@ from tyro.conf import Positional
 from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
-    from lineament.pipeline.detect import DetectOptions, DetectReport
-    from lineament.pipeline.photos import Photo
+    from lineament.pipeline.predict.detect import DetectOptions, DetectReport
+    from lineament.pipeline.predict.photos import Photo
 
 
 @dataclass
@@ -43,8 +43,8 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "detect", arguments)
     from lineament.errors import UsageError
     from lineament.faces.detection import make_detector
-    from lineament.pipeline.detect import DetectOptions
-    from lineament.pipeline.photos import plan
+    from lineament.pipeline.predict.detect import DetectOptions
+    from lineament.pipeline.predict.photos import plan
 
     if not command.photos:
         raise UsageError("give at least one photograph or folder: lineament detect PHOTO|FOLDER...")
@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
 
 def _one(photo: Photo, options: DetectOptions) -> int:
     from lineament.errors import DataError
-    from lineament.pipeline.detect import detect_photos, no_face
+    from lineament.pipeline.predict.detect import detect_photos, no_face
 
     report = detect_photos([photo], options, keep_empty=False)
     for reason in report.unreadable.values():
@@ -80,7 +80,7 @@ def _one(photo: Photo, options: DetectOptions) -> int:
 
 def _many(photos: list[Photo], options: DetectOptions, command: Command) -> int:
     from lineament.errors import DataError
-    from lineament.pipeline.detect import detect_photos, write_tables
+    from lineament.pipeline.predict.detect import detect_photos, write_tables
     from lineament.pipeline.progress import progress
 
     with progress("detecting", len(photos), "pictures") as advance:

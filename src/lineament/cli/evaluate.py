@@ -67,7 +67,7 @@ def main(arguments: list[str]) -> int:
     from lineament.data.registry import open_data
     from lineament.errors import UsageError
     from lineament.metrics.card import write_cards
-    from lineament.pipeline.evaluate import (
+    from lineament.pipeline.evaluate.score import (
         EvaluateOptions,
         default_card_path,
         evaluate,

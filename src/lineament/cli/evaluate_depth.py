@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> int:
 def _on_data(command: Command) -> int:
     from lineament.data.registry import open_data
     from lineament.metrics.card import write_cards
-    from lineament.pipeline.evaluate_depth import draw_figures, grid_text, score_subject, table_over_seeds
+    from lineament.pipeline.evaluate.depth import draw_figures, grid_text, score_subject, table_over_seeds
 
     source = open_data(command.data)
     scored = []
@@ -104,15 +104,15 @@ def _card_path(subject: Path, data: str) -> Path:
 def _on_photos(command: Command) -> int:
     from lineament.errors import UsageError
     from lineament.metrics.card import write_cards
-    from lineament.pipeline.depth_photos import (
+    from lineament.pipeline.evaluate.depth_photos import (
         draw_sheet,
         find_faces,
         plausibility_card,
         predict_depth,
         summary,
     )
-    from lineament.pipeline.load_depth import load_depth
-    from lineament.pipeline.photos import plan
+    from lineament.pipeline.predict.load_depth import load_depth
+    from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.progress import progress
     from lineament.pipeline.turn.run import make_request
 

@@ -54,9 +54,9 @@ def main(arguments: list[str]) -> int:
     from lineament.data.cache import WITHOUT_MAPS, CachedSource
     from lineament.data.registry import open_data
     from lineament.errors import UsageError
-    from lineament.pipeline.few_shot import WAYS, FewShotPlan, Judge, run_few_shot
-    from lineament.pipeline.few_shot_report import write_few_shot
-    from lineament.pipeline.portraits import judged_portraits
+    from lineament.pipeline.evaluate.few_shot import WAYS, FewShotPlan, Judge, run_few_shot
+    from lineament.pipeline.evaluate.few_shot_report import write_few_shot
+    from lineament.pipeline.evaluate.portraits import judged_portraits
     from lineament.pipeline.progress import progress
     from lineament.training.sources import open_joined
 

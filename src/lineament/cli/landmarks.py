@@ -12,10 +12,10 @@ from tyro.conf import Positional
 from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
-    from lineament.pipeline.landmarks import LandmarkOptions, LandmarkReport
-    from lineament.pipeline.models import LandmarkModel
-    from lineament.pipeline.photos import Photo
-    from lineament.pipeline.video_landmarks import VideoOptions, VideoReport
+    from lineament.pipeline.predict.landmarks import LandmarkOptions, LandmarkReport
+    from lineament.pipeline.predict.models import LandmarkModel
+    from lineament.pipeline.predict.photos import Photo
+    from lineament.pipeline.video.landmarks import VideoOptions, VideoReport
 
 
 @dataclass
@@ -57,12 +57,12 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "landmarks", arguments)
     from lineament.errors import UsageError
-    from lineament.pipeline.follow import FollowOptions
-    from lineament.pipeline.landmarks import FORMATS, LandmarkOptions, read_boxes
-    from lineament.pipeline.load import load_landmarks
-    from lineament.pipeline.photos import LANDMARKS, plan
-    from lineament.pipeline.video_landmarks import FORMATS as VIDEO_FORMATS
-    from lineament.pipeline.video_landmarks import VideoOptions
+    from lineament.pipeline.predict.landmarks import FORMATS, LandmarkOptions, read_boxes
+    from lineament.pipeline.predict.load import load_landmarks
+    from lineament.pipeline.predict.photos import LANDMARKS, plan
+    from lineament.pipeline.video.landmarks import FORMATS as VIDEO_FORMATS
+    from lineament.pipeline.video.landmarks import VideoOptions
+    from lineament.pipeline.video.track_faces import FollowOptions
 
     if not command.photos:
         raise UsageError(
@@ -90,7 +90,7 @@ def main(arguments: list[str]) -> int:
 
 def _one(model: LandmarkModel, photo: Photo, options: LandmarkOptions) -> int:
     from lineament.errors import DataError
-    from lineament.pipeline.landmarks import mark_photos
+    from lineament.pipeline.predict.landmarks import mark_photos
 
     report = mark_photos(model, [photo], options)
     for reason in report.unreadable.values():
@@ -106,7 +106,7 @@ def _one(model: LandmarkModel, photo: Photo, options: LandmarkOptions) -> int:
 
 
 def _many(model: LandmarkModel, photos: list[Photo], options: LandmarkOptions) -> int:
-    from lineament.pipeline.landmarks import mark_photos, write_tables
+    from lineament.pipeline.predict.landmarks import mark_photos, write_tables
     from lineament.pipeline.progress import progress
 
     with progress("landmarks", len(photos), "pictures") as advance:
@@ -124,7 +124,7 @@ def _many(model: LandmarkModel, photos: list[Photo], options: LandmarkOptions) -
 
 def _one_video(model: LandmarkModel, video: Photo, options: VideoOptions) -> int:
     from lineament.pipeline.progress import progress
-    from lineament.pipeline.video_landmarks import mark_video
+    from lineament.pipeline.video.landmarks import mark_video
 
     _tell(video, mark_video(model, video, options, progress))
     return 0
@@ -133,7 +133,7 @@ def _one_video(model: LandmarkModel, video: Photo, options: VideoOptions) -> int
 def _many_videos(model: LandmarkModel, videos: list[Photo], options: VideoOptions) -> int:
     from lineament.errors import DataError
     from lineament.pipeline.progress import progress
-    from lineament.pipeline.video_landmarks import mark_video
+    from lineament.pipeline.video.landmarks import mark_video
 
     done = 0
     for video in videos:

@@ -44,8 +44,8 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "match", arguments)
     from lineament.data.images import list_images, read_image
     from lineament.errors import DataError
-    from lineament.pipeline.load import load
-    from lineament.pipeline.match import (
+    from lineament.pipeline.predict.load import load
+    from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
         points_to_match,
@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         view_face,
         write_match,
     )
-    from lineament.pipeline.match_many import write_matches
+    from lineament.pipeline.predict.match_many import write_matches
 
     targets = list_images(command.b)
     stems = [result_stem(command.a, target, command.out) for target in targets]

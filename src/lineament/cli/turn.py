@@ -12,7 +12,7 @@ from tyro.conf import Positional
 from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
-    from lineament.pipeline.photos import Photo
+    from lineament.pipeline.predict.photos import Photo
     from lineament.pipeline.turn.run import FaceRequest, Written
 
 ANGLES = ("--yaw", "--pitch", "--roll")
@@ -81,7 +81,7 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "turn", join_angles(arguments))
     from lineament.errors import LineamentError, UsageError
-    from lineament.pipeline.photos import plan
+    from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.turn.angles import frame_count, parse_angles
     from lineament.pipeline.turn.frames import TurnOptions
     from lineament.pipeline.turn.run import check_size, make_request, put_onto, turn_photo

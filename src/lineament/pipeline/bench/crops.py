@@ -24,7 +24,7 @@ from lineament.geometry.similarity import Similarity
 from lineament.methods.fabrec.augment import draw_move, level
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.bench.timing import Timing, measure, report
-from lineament.pipeline.prepare import PrepareOptions, prepare
+from lineament.pipeline.prepare.run import PrepareOptions, prepare
 from lineament.synthetic.source import SyntheticFaces
 
 # Photographs that are prepared, those of them that are read in a timed call, and sides in pixels.

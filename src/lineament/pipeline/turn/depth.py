@@ -13,7 +13,7 @@ from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.fit import HeadFit, fit_head
 from lineament.heads.model import HeadModel
 from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.pipeline.load_depth import load_depth
+from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.run import Run, open_run
 
 # The network has seen faces that fill their picture: side of the picture in outer eye distances.

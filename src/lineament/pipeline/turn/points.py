@@ -17,7 +17,7 @@ from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.model import HeadModel
-from lineament.pipeline.models import LandmarkModel
+from lineament.pipeline.predict.models import LandmarkModel
 
 # Radians of pitch and yaw that are taken for one standard deviation where five points hardly tell.
 EXPECTED_YAW, EXPECTED_PITCH = 0.5, 0.12

@@ -13,8 +13,8 @@ from lineament.data.images import read_image
 from lineament.errors import UsageError
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
-from lineament.pipeline.load import load_landmarks
-from lineament.pipeline.models import LandmarkModel
+from lineament.pipeline.predict.load import load_landmarks
+from lineament.pipeline.predict.models import LandmarkModel
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures

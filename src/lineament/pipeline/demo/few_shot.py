@@ -15,8 +15,8 @@ from typing import Any
 
 from lineament.data.subset import Subset
 from lineament.methods import register_all
-from lineament.pipeline.demo_data import DemoFaces
-from lineament.pipeline.few_shot import WAYS, Cell, FewShotPlan, Judge, run_few_shot
+from lineament.pipeline.demo.data import DemoFaces
+from lineament.pipeline.evaluate.few_shot import WAYS, Cell, FewShotPlan, Judge, run_few_shot
 from lineament.pipeline.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe

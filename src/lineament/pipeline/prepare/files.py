@@ -35,7 +35,7 @@ from lineament.data.cache_format import (
 from lineament.data.files import write_text
 from lineament.data.shards import ShardFiles, Slot, file_crc, shard_name
 from lineament.errors import DataError, LineamentError
-from lineament.pipeline.prepare_faces import Cut
+from lineament.pipeline.prepare.faces import Cut
 from lineament.pipeline.progress import Progress
 
 LEFT_OUT = "left_out.csv"

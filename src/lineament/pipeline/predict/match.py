@@ -23,7 +23,7 @@ from lineament.geometry.similarity import Similarity
 from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
 from lineament.methods.dve.frame import cut
 from lineament.metrics.correspondence import match_points_softly
-from lineament.pipeline.models import DescriptorModel, LandmarkModel
+from lineament.pipeline.predict.models import DescriptorModel, LandmarkModel
 
 # Side of a face in the overlay, in pixels.
 PANEL = 320

@@ -27,7 +27,7 @@ from lineament.methods import register_all
 from lineament.methods.fabrec.base import RANDOM_BASE
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
-from lineament.pipeline.load import load_landmarks
+from lineament.pipeline.predict.load import load_landmarks
 from lineament.pipeline.progress import Progress, silent
 from lineament.report.landmark_scores import score_landmarks
 from lineament.training.loop import LoopOptions, train

@@ -17,7 +17,7 @@ from lineament.errors import DataError
 from lineament.faces.detection import Detection, detect_faces, make_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
-from lineament.pipeline.photos import Photo
+from lineament.pipeline.predict.photos import Photo
 
 # What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).
 _BATCH_PICTURES, _BATCH_PIXELS = 16, 8_000_000
@@ -93,7 +93,7 @@ def detect_photos(
     Unreadable photographs are noted in the report and left out.
 
     Args:
-        photos: From :func:`lineament.pipeline.photos.plan`.
+        photos: From :func:`lineament.pipeline.predict.photos.plan`.
         options: How to look.
         advance: Called after each photograph.
         keep_empty: Write the JSON and CSV of a photograph without a face, so that it is not looked at again.

@@ -18,7 +18,7 @@ from torch import Tensor
 from lineament.data.files import replacing
 from lineament.data.images import read_image
 from lineament.heads.fit import HeadFit
-from lineament.pipeline.photos import Photo
+from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.pipeline.turn.surface import FaceSurface, build_surface, grid_faces

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lineament.data.files import replacing, write_text
 from lineament.methods.dve.figures import descriptor_colours, warp_onto
-from lineament.pipeline.match import FaceMatch, FaceView, as_image, point_colours
+from lineament.pipeline.predict.match import FaceMatch, FaceView, as_image, point_colours
 
 # Side of a face on the sheet, faces side by side, and faces on one sheet.
 TILE = 160

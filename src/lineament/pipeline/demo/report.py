@@ -20,10 +20,10 @@ from lineament.methods.dve.frame import cut, sample_box
 from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard, write_cards
-from lineament.pipeline.demo_training import DemoPlan, DemoResult
-from lineament.pipeline.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
-from lineament.pipeline.load import load
-from lineament.pipeline.match import match_faces, points_to_match, view_face, write_match
+from lineament.pipeline.demo.training import DemoPlan, DemoResult
+from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
+from lineament.pipeline.predict.load import load
+from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
 from lineament.report.figures import draw_grid, plot_curves
 from lineament.report.html import Report
 from lineament.report.tables import Table

@@ -11,7 +11,7 @@ from lineament.errors import UsageError
 from lineament.faces.detection import Detection, make_detector
 from lineament.methods.fabrec.figures import five_tiles_of, tile_pictures
 from lineament.methods.fabrec.landmarks import LandmarkPredictor
-from lineament.pipeline.models import Face, LandmarkModel
+from lineament.pipeline.predict.models import Face, LandmarkModel
 from lineament.training.run import Run
 
 

@@ -28,11 +28,11 @@ from lineament.faces.keypoints import (
     write_keypoints,
 )
 from lineament.faces.schemes import LandmarkScheme
-from lineament.pipeline.follow import Followed, FollowOptions, follow_faces
-from lineament.pipeline.landmarks import draw_landmarks, result_path
-from lineament.pipeline.models import LandmarkModel
-from lineament.pipeline.photos import Photo
+from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
+from lineament.pipeline.predict.models import LandmarkModel
+from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.progress import Progress, silent
+from lineament.pipeline.video.track_faces import Followed, FollowOptions, follow_faces
 
 # What is written of a video besides the overlay unless it is said.
 FORMATS = ("json", "csv")

@@ -18,8 +18,8 @@ from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.detection import Detection
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
-from lineament.pipeline.models import Face, LandmarkModel
-from lineament.pipeline.photos import Photo
+from lineament.pipeline.predict.models import Face, LandmarkModel
+from lineament.pipeline.predict.photos import Photo
 
 FORMATS = ("json", "csv", "pts")
 # Longest side of an overlay in pixels; the numbers always refer to the photograph itself.

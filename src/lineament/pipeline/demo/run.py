@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from lineament.errors import DataError, LineamentError
-from lineament.pipeline.demo_report import write_demo_report
-from lineament.pipeline.demo_training import PLANS, DemoPlan, train_demo
+from lineament.pipeline.demo.report import write_demo_report
+from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
 from lineament.pipeline.progress import Progress
 
 DEFAULT_PACKS = Path("..") / "shared" / "realdata"

@@ -25,7 +25,7 @@ from lineament.methods.depthnet.evaluate import (
 from lineament.methods.depthnet.evaluate_single import read_mofa, single_depth_corr
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.metrics.card import MetricCard, over_seeds
-from lineament.pipeline.load_depth import load_depth
+from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.run import open_run
 
 PAIRS = "all ordered pairs of different faces, the first as source"

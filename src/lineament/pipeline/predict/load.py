@@ -7,8 +7,8 @@ from pathlib import Path
 import torch
 
 from lineament.errors import CheckpointError, UsageError
-from lineament.pipeline.models import DescriptorModel, LandmarkModel
-from lineament.pipeline.models_fabrec import FabrecModel
+from lineament.pipeline.predict.models import DescriptorModel, LandmarkModel
+from lineament.pipeline.predict.models_fabrec import FabrecModel
 from lineament.training.run import open_run
 
 

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from lineament.data.files import write_text
 from lineament.metrics.card import MetricCard, over_seeds, write_cards
-from lineament.pipeline.few_shot import WAYS, Cell, FewShotPlan, Judge, over_seeds_of
+from lineament.pipeline.evaluate.few_shot import WAYS, Cell, FewShotPlan, Judge, over_seeds_of
 from lineament.report.figures import COLOURS, save_figure
 from lineament.report.tables import Table
 

@@ -28,7 +28,7 @@ from lineament.methods.dve.protocol import get_protocol, protocol_for
 from lineament.methods.fabrec.evaluate import reconstruction_cards
 from lineament.metrics.card import MetricCard, over_seeds
 from lineament.metrics.landmark import AreaRule
-from lineament.pipeline.features import (
+from lineament.pipeline.evaluate.features import (
     FileFeatures,
     checked_function,
     import_function,
@@ -36,8 +36,8 @@ from lineament.pipeline.features import (
     write_features,
     write_pictures,
 )
-from lineament.pipeline.load import load, load_landmarks
-from lineament.pipeline.models import DescriptorModel, LandmarkModel
+from lineament.pipeline.predict.load import load, load_landmarks
+from lineament.pipeline.predict.models import DescriptorModel, LandmarkModel
 from lineament.report.landmark_cards import cards_of
 from lineament.report.landmark_scores import (
     Predictor,

@@ -1,0 +1,1 @@
+"""The demo: what is drawn, trained, measured and shown."""

@@ -1,0 +1,1 @@
+"""Detection, landmarks, matches and depth on images and folders."""

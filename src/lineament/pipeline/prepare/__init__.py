@@ -1,0 +1,1 @@
+"""Preparation and checking of data sets: faces found, cut out, accounted for."""

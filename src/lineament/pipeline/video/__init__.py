@@ -1,0 +1,1 @@
+"""Landmarks on videos: faces tracked, points smoothed, tables and overlays written."""
