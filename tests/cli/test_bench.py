@@ -21,6 +21,7 @@ def test_rasterize_prints_one_json_line(capsys):
     assert figures["name"] == "rasterize" and figures["device"] == "cpu" and figures["threads"] == 1
     assert 0 < figures["min_ms"] <= figures["median_ms"] <= figures["max_ms"]
     assert figures["ratio"] == pytest.approx(figures["reference_ms"] / figures["median_ms"], rel=0.01)
+    assert figures["flush_to_zero"] is True and "family" in figures["processor"]
     assert figures["ratio"] > 2, "the kernels are hardly faster than plain torch"
     assert "11400 triangles" in figures["work"]
     assert 0.55 < float(figures["work"].rsplit(", ", 1)[1].split("%")[0]) / 100 < 0.65

@@ -68,7 +68,7 @@ def test_runs_and_resumed_runs_of_several_processes_are_equal(tmp_path: Path, th
 
 def test_another_number_of_threads_is_one_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     run = train_toy(tmp_path / "run", toy(), stop_after=2)
-    assert run.read_checkpoint().state["rounding"] == {"device": "cpu", "threads": 1}
+    assert run.read_checkpoint().state["rounding"] == {"device": "cpu", "threads": 1, "flush_to_zero": True}
     before = torch.get_num_threads()
     torch.set_num_threads(2)
     try:
@@ -77,7 +77,22 @@ def test_another_number_of_threads_is_one_warning(tmp_path: Path, capsys: pytest
         torch.set_num_threads(before)
     warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
     assert len(warnings) == 1
-    assert "trained with 1 CPU thread and now goes on with 2 CPU threads" in warnings[0]
+    assert "trained with 1 CPU thread and" in warnings[0]
+    assert "now goes on with 2 CPU threads and" in warnings[0]
+
+
+def test_a_run_that_kept_subnormal_numbers_resumes_with_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    run = train_toy(tmp_path / "run", toy(), stop_after=2)
+    checkpoint = run.read_checkpoint()
+    checkpoint.state["rounding"]["flush_to_zero"] = False
+    save_checkpoint(run.checkpoints, checkpoint)
+    train_toy(run.folder, toy(), resumed=True, stop_after=3)
+    warnings = [line for line in capsys.readouterr().err.splitlines() if "warning" in line]
+    assert len(warnings) == 1
+    assert "subnormal numbers kept and now" in warnings[0]
+    assert "subnormal numbers taken for zero: the batches stay the same" in warnings[0]
 
 
 def test_gradients_of_repeated_indices_are_added_in_one_order(two_threads: None):

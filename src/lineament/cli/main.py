@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from lineament.denormals import denormals_restored
 from lineament.errors import LineamentError, UsageError, unknown_name
 
 # Verb -> (module that holds its `Command` dataclass and `run`, one line of help).
@@ -92,7 +93,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in given
     given = [word for word in given if word != "--debug"]
     try:
-        code = _run(given)
+        # Verbs have the processor take subnormal numbers for zero; a Python caller of this function gets its own back.
+        with denormals_restored():
+            code = _run(given)
         # What is still buffered may meet a reader that has gone, which is to be answered below and not at exit.
         sys.stdout.flush()
         return code

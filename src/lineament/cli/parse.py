@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -16,4 +17,15 @@ def parse(command: type[T], verb: str, arguments: Sequence[str]) -> T:
     """
     import tyro
 
-    return tyro.cli(command, args=list(arguments), prog=f"lineament {verb}", description=command.__doc__)
+    parsed = tyro.cli(command, args=list(arguments), prog=f"lineament {verb}", description=command.__doc__)
+    begin_work()
+    return parsed
+
+
+def begin_work() -> None:
+    """Set up this process for computing, once the words of the command line are understood (it imports torch)."""
+    from lineament.denormals import set_flush_denormals
+
+    # Some versions of numpy tell about it on every start of every package that asks for its limits.
+    warnings.filterwarnings("ignore", message="The value of the smallest subnormal")
+    set_flush_denormals()

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
+from lineament.cli.parse import begin_work
+
 HELP = """usage: lineament train RECIPE [--data DATA ...] [--preset NAME] [--field value ...]
 
 Train a recipe into a run directory. `lineament recipes` lists what can be trained;
@@ -57,6 +59,7 @@ def main(arguments: list[str]) -> int:
     start = config_from_dict(cls.config_class, preset_fields(cls, _given_preset(rest)))
     command, config = _parse(name, cls.config_class, start, rest)
 
+    begin_work()
     # Imported after the words are understood: Lightning Fabric takes seconds, a typing error should not.
     from lineament.training.loop import LoopOptions, train
 

@@ -18,6 +18,7 @@ from lineament.data.alignment import aligned
 from lineament.data.order import Place, SampleOrder, replacement, sample_generator
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.denormals import flush_denormals, set_flush_denormals
 from lineament.errors import DataError, LineamentError
 
 Item = Callable[[FaceSample, torch.Generator], Any]
@@ -162,7 +163,7 @@ class BatchStream:
 
     def _here(self) -> Iterator[_Loaded]:
         for places in self._parts():
-            with one_thread():
+            with one_thread(), flush_denormals():
                 loaded = self._reader[places]
             yield loaded
 
@@ -173,7 +174,7 @@ class BatchStream:
             sampler=_Endless(self._parts),
             num_workers=self.workers,
             multiprocessing_context=worker_context(),
-            worker_init_fn=_leave_interrupts_to_the_parent,
+            worker_init_fn=_begin_worker,
             # Its own generator: the loader would otherwise take a number from the global one, and a run with workers
             # would not equal a run without.
             generator=torch.Generator(),
@@ -199,8 +200,9 @@ class _Endless(torch.utils.data.Sampler):
         return self.parts()
 
 
-def _leave_interrupts_to_the_parent(worker: int) -> None:
-    """Let Ctrl-C, which a terminal sends to every process, be answered by the training process alone."""
+def _begin_worker(worker: int) -> None:
+    """Compute as the process of origin does, and leave Ctrl-C, which a terminal sends to every process, to it."""
+    set_flush_denormals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
 

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lineament.denormals import flushes_denormals
+
 # Pixels or triangles per thread below which waking another one costs more than it saves (about 0.1 ms of work).
 GRAIN = 8192
 # Pixels in one part of a scattering kernel, and the most parts of a view.
@@ -56,8 +58,11 @@ def run_tasks(
     if threads <= 1:
         return sum(kernel(*arguments, *task) for task in tasks)
     waiting = deque(tasks)
+    flush = flushes_denormals()
 
     def share() -> int:
+        # The pool's threads may have begun under another setting than the caller's; a result must not depend on it.
+        torch.set_flush_denormal(flush)
         total = 0
         while True:
             try:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 
 import torch
 
+from lineament.denormals import set_flush_denormals
 from lineament.errors import LineamentError
 from lineament.pipeline.processes import end_with_parent
 from lineament.synthetic.dataset import single_threaded_children
@@ -85,6 +86,7 @@ def leaving_a_core() -> Iterator[None]:
 
 def _begin(watched: connection.Connection) -> None:
     torch.set_num_threads(1)
+    set_flush_denormals()
     # Blocked and not ignored: training sets handlers of its own.
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     signal.signal(signal.SIGTERM, _leave)

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch
 
 from lineament.data.loader import one_thread, worker_context
+from lineament.denormals import flush_denormals, set_flush_denormals
 from lineament.errors import LineamentError
 
 T = TypeVar("T")
@@ -59,7 +60,7 @@ def ordered_map(
 
 def _here(work: Callable[[T], R], things: Iterable[T]) -> Iterator[R]:
     for thing in things:
-        with one_thread():
+        with one_thread(), flush_denormals():
             result = work(thing)
         yield result
 
@@ -78,6 +79,7 @@ def _begin(work: Callable[[Any], Any]) -> None:
     global _work
     _work = work
     torch.set_num_threads(1)
+    set_flush_denormals()
     # A terminal sends Ctrl-C to every process: the first one alone answers it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)

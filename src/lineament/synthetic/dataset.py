@@ -21,6 +21,7 @@ from PIL import Image
 
 from lineament.data.files import replacing, write_text
 from lineament.data.sample import FaceSample
+from lineament.denormals import flush_denormals
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
 
@@ -247,7 +248,14 @@ def single_threaded_children() -> Iterator[None]:
 def _draw_chunk(
     out: Path, world: World, count: int, packs: str | None, start: int, stop: int, rows: Path
 ) -> tuple[int, int]:
-    source = world.source(count, packs)
+    # In a process of its own or in the caller's: the pictures are the same.
+    with flush_denormals():
+        return _draw_pictures(out, world, world.source(count, packs), start, stop, rows)
+
+
+def _draw_pictures(
+    out: Path, world: World, source: SyntheticFaces, start: int, stop: int, rows: Path
+) -> tuple[int, int]:
     table = []
     for index in range(start, stop):
         sample = source[index]

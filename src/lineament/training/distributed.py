@@ -12,6 +12,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
+from lineament.denormals import flushes_denormals
 from lineament.errors import UsageError
 from lineament.nn.sync_batch_norm import synchronise_batch_norm
 
@@ -131,9 +132,14 @@ def gather(value: Any, world: int) -> list[Any]:
 
 
 def rounding_facts(device: torch.device) -> dict[str, Any]:
-    """Return what decides in which order this process adds numbers up: the device, and on a CPU its threads."""
-    threads = torch.get_num_threads() if device.type == "cpu" else None
-    return {"device": device.type, "threads": threads}
+    """Return what decides how this process rounds: the device, and on a CPU its threads and its subnormal numbers."""
+    if device.type != "cpu":
+        return {"device": device.type, "threads": None, "flush_to_zero": None}
+    return {
+        "device": device.type,
+        "threads": torch.get_num_threads(),
+        "flush_to_zero": flushes_denormals(),
+    }
 
 
 @contextmanager

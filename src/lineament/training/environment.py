@@ -11,6 +11,7 @@ import torch
 
 import lineament
 from lineament.data.sample import FaceSource
+from lineament.denormals import flushes_denormals
 
 
 def source_commit() -> str | None:
@@ -56,6 +57,7 @@ def session_facts(
         "torch": torch.__version__,
         "device": f"{device.type} ({name})",
         "threads": torch.get_num_threads(),
+        "flush_to_zero": flushes_denormals(),
         "processes": world,
         "workers": workers,
         "data_name": source.name,

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lineament.data.loader import BatchStream
 from lineament.data.sample import FaceSource
+from lineament.denormals import flush_denormals
 from lineament.errors import LineamentError
 from lineament.training.checkpoint import (
     checkpoint_steps,
@@ -117,7 +118,7 @@ def train(
         )
     # Only the first process makes the folder; the others learn from it what was made.
     run = cast(Run, fabric.broadcast(made))
-    with reproducible(fabric.device):
+    with reproducible(fabric.device), flush_denormals():
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
         _Loop(run, recipe, state, fabric, source, validation, options).run_to_end()
     return run
@@ -153,7 +154,7 @@ def resume(
     source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
     keep_freed_memory()
-    with reproducible(fabric.device):
+    with reproducible(fabric.device), flush_denormals():
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
         checkpoint = newest_checkpoint(run.checkpoints)
         if checkpoint is not None:

@@ -128,7 +128,7 @@ class TrainingState:
             return []
         return [
             f"the run was trained with {_describe(before)} and now goes on with {_describe(now)}: the batches stay the "
-            "same, but sums are rounded in another order, so its bits will not be those of a run that never stopped."
+            "same, but results are rounded otherwise, so its bits will not be those of a run that never stopped."
         ]
 
     def _check_same(self, state: dict[str, Any]) -> None:
@@ -147,7 +147,11 @@ class TrainingState:
 
 def _describe(facts: dict[str, Any]) -> str:
     threads = facts["threads"]
-    return facts["device"] if threads is None else f"{threads} CPU thread{'s' * (threads != 1)}"
+    if threads is None:
+        return str(facts["device"])
+    # Runs of before this was noted kept subnormal numbers.
+    zeroed = "taken for zero" if facts.get("flush_to_zero") else "kept"
+    return f"{threads} CPU thread{'s' * (threads != 1)} and subnormal numbers {zeroed}"
 
 
 def _weights(networks: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -11,6 +11,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
+from lineament.denormals import flush_denormals
 from lineament.errors import UsageError, unknown_name
 
 # Name -> (module in this folder, one line of help). Modules are imported only when their bench runs.
@@ -45,7 +46,9 @@ def run_bench(
         packs: Folder of the data packs, for benches that use real data.
 
     Returns:
-        The bench's figures and ``name``, ``device``, ``threads``; everything JSON can hold.
+        The bench's figures and ``name``, ``device``, ``threads``, ``processor`` (its model) and ``flush_to_zero``
+        (whether ours and the twin were both measured with subnormal numbers taken for zero, as the command line
+        computes; False where the processor cannot); everything JSON can hold.
 
     Raises:
         UsageError: If the name is unknown, a number too small, or the device absent.
@@ -61,13 +64,23 @@ def run_bench(
     except (RuntimeError, AssertionError) as error:
         reason = str(error).splitlines()[0].rstrip(".")
         raise UsageError(f"device {device!r} cannot be used ({reason}): choose --device cpu.") from error
+    from lineament.pipeline.bench.timing import processor_name
+
     run = importlib.import_module(f"lineament.pipeline.bench.{BENCHES[name][0]}").run
     options: dict[str, Any] = {"device": device, "repeats": repeats, "packs": packs}
     known = inspect.signature(run).parameters
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:
-        figures = run(**{key: value for key, value in options.items() if key in known})
-        return {"name": name, **figures, "device": device, "threads": torch.get_num_threads()}
+        with flush_denormals() as flushed:
+            figures = run(**{key: value for key, value in options.items() if key in known})
+        return {
+            "name": name,
+            **figures,
+            "device": device,
+            "threads": torch.get_num_threads(),
+            "processor": processor_name(),
+            "flush_to_zero": flushed,
+        }
     finally:
         torch.set_num_threads(before)

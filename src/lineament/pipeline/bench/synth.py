@@ -7,6 +7,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
+from lineament.denormals import set_flush_denormals
 from lineament.pipeline.bench.timing import measure, report
 from lineament.synthetic.dataset import single_threaded_children
 from lineament.synthetic.source import SyntheticFaces
@@ -49,6 +50,7 @@ def run(*, repeats: int = 20) -> dict[str, Any]:
 
 def _draw(seed: int, count: int) -> tuple[float, float]:
     """Draw faces after a warm-up; returns when it began and ended on the system's clock."""
+    set_flush_denormals()
     faces = SyntheticFaces(seed=seed, count=count, size=SIZE)
     for index in range(min(WARM_UP, count)):
         faces[index]

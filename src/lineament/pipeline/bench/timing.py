@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,6 +48,19 @@ def measure(function: Callable[[], object], *, repeats: int, warm_up: int = 3, d
         walls.append((time.perf_counter() - wall) * 1e3)
         processes.append((time.process_time() - process) * 1e3)
     return Timing(statistics.median(walls), min(walls), max(walls), statistics.median(processes))
+
+
+def processor_name() -> str:
+    """Model of the processor as the system names it, with the instruction set that torch's kernels use."""
+    model = platform.processor() or platform.machine()
+    with suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        # Virtual machines often hide the model's number; family and model identify the generation.
+        facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+        if "model name" in facts:
+            generation = f"family {facts.get('cpu family', '?')} model {facts.get('model', '?')}"
+            model = f"{facts['model name']} ({generation})"
+    return f"{model}, {torch.backends.cpu.get_cpu_capability()}"
 
 
 def report(work: str, timing: Timing, reference: Timing | None = None, **extra: Any) -> dict[str, Any]:
