@@ -94,13 +94,13 @@ def test_a_folder_gives_tables_and_a_contact_sheet(
 
 
 def test_many_faces_go_on_several_sheets(tmp_path: Path):
-    from lineament.geometry.similarity import Similarity
+    from lineament.geometry.affine2d import Affine2D
     from lineament.pipeline.predict.match import FaceMatch, FaceView
     from lineament.pipeline.predict.match_many import FACES, write_matches
 
     shown = torch.zeros(3, 20, 20, dtype=torch.uint8)
     features = torch.randn(3, 6, 6)
-    view = FaceView("a", torch.rand(3, 12, 12), shown, torch.zeros(4), features, Similarity.identity())
+    view = FaceView("a", torch.rand(3, 12, 12), shown, torch.zeros(4), features, Affine2D.identity())
     points = torch.tensor([[3.0, 4.0]])
     match = FaceMatch(view, view, points, points, torch.ones(1), torch.zeros(1), ("nose",))
     written = write_matches([match] * (FACES + 1), tmp_path / "many")

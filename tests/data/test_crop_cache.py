@@ -32,7 +32,8 @@ from lineament.data.sample import FaceSample
 from lineament.errors import DataError, LineamentError
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
+from lineament.pipeline import prepare as module
 from lineament.pipeline.prepare import run as module
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
@@ -89,7 +90,7 @@ def test_what_a_cache_gives(photos: Path, tmp_path: Path) -> None:
         original = source[originals[sample.id]]
         # sqrt(2) times 16 pixels: what the networks see after random moves.
         assert sample.image.shape == (3, 23, 23)
-        to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"]))
+        to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"]))
         assert torch.allclose(to_photo.apply(sample.landmarks), original.landmarks, atol=1e-4)
         assert torch.allclose(to_photo.apply_box(sample.box), original.box, atol=1e-4)
         assert sample.scheme == "5" and sample.meta["photo"] == str(original.path)
@@ -403,7 +404,7 @@ def test_round_trip_of_any_shapes(
         assert prepare(source, folder / "out", options).crops == len(sizes)
         cache = open_data(folder / "out")
         for sample, original in zip(cache, source, strict=True):
-            to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"]))
+            to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"]))
             assert sample.id == original.id
             assert torch.allclose(to_photo.apply_box(sample.box), original.box, atol=1e-3)
             assert (sample.landmarks is not None) == labelled

@@ -20,7 +20,7 @@ from lineament.faces.crops import named_crop
 from lineament.faces.detection import Detection, register_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
 FIVE = torch.tensor([[-10.0, -8], [10, -8], [0, 3], [-8, 13], [8, 13]])
@@ -89,7 +89,7 @@ def test_transforms_lead_back_to_the_photograph(photos: Path, tmp_path: Path) ->
     crops = open_data(out)
     assert isinstance(crops, FaceSource) and len(crops) == 3
     sample = crops[0]
-    to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"]))
+    to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"]))
     # The box of the detector, in pixels of the crop, moves back to where the detector saw it.
     assert torch.allclose(to_photo.apply_box(sample.box), torch.tensor([40.0, 30, 80, 70]), atol=1e-4)
     points = to_photo.apply(torch.tensor(sample.meta["detected_points"]))
@@ -124,7 +124,7 @@ def test_labels_are_used_instead_of_the_detector(photos: Path, tmp_path: Path) -
     crops = open_source("crops", out)
     assert [s.meta["photo"] for s in crops] == [str(photos / "none.png"), str(photos / "two.png")]
     for sample, points in zip(crops, (marks, marks + 1), strict=True):
-        to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"]))
+        to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"]))
         assert sample.scheme == "5"
         assert torch.allclose(to_photo.apply(sample.landmarks), points, atol=1e-4)
     detected = tmp_path / "detected"
@@ -179,7 +179,7 @@ def test_a_second_run_does_nothing_and_what_is_new_or_changed_is_done(photos: Pa
     assert (report.skipped, report.crops) == (3, 3)
     crops = open_data(out)
     assert [sample.id for sample in crops] == ["one.png", "sub/one.png", "zoe.png"]
-    to_photo = Similarity(torch.tensor(crops[0].meta["crop_to_photo"]))
+    to_photo = Affine2D(torch.tensor(crops[0].meta["crop_to_photo"]))
     assert torch.allclose(to_photo.apply_box(crops[0].box), torch.tensor([42.0, 30, 82, 70]), atol=1e-4)
     # What was there before has not moved; the changed and the new photograph are in a shard of their own.
     assert {name: data for name, data in files(out).items() if name.startswith("shards/shard-00000")} == {

@@ -8,7 +8,7 @@ import torch
 from lineament.errors import DataError, UsageError
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.model import SmallNet, build_backbone, describe, describe_frozen, normalise_images
-from lineament.methods.dve.regressor import LandmarkRegressor, soft_argmax, to_pixels, to_unit
+from lineament.methods.dve.regressor import LandmarkRegressor, to_pixels, to_unit
 from lineament.methods.dve.unet import UNet
 
 
@@ -91,13 +91,6 @@ def test_every_parameter_of_the_hourglass_gets_a_gradient():
     missing = [name for name, p in network.named_parameters() if p.grad is None or not p.grad.abs().sum() > 0]
     # A bias right before batch normalisation has no effect and so no gradient beyond rounding.
     assert not [name for name in missing if not name.endswith(("conv1.bias", "conv2.bias", "0.1.bias"))]
-
-
-def test_soft_argmax_of_a_peak_is_its_place():
-    logits = torch.zeros(1, 1, 5, 9)
-    logits[0, 0, 1, 6] = 100
-    torch.testing.assert_close(soft_argmax(logits)[0, 0], torch.tensor([2 * 6 / 8 - 1, 2 * 1 / 4 - 1]))
-    assert float(soft_argmax(torch.zeros(1, 1, 4, 4)).abs().max()) < 1e-6
 
 
 def test_unit_coordinates_round_trip():

@@ -14,7 +14,7 @@ from lineament.data.loader import BatchStream
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.augment import draw_move, level
-from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, soft_places, taught_places
+from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, taught_places
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
 from lineament.methods.fabrec.loss import consistency_loss, place_loss
@@ -23,6 +23,7 @@ from lineament.methods.fabrec.recipe_modern import (
     ModernLandmarkRecipe,
     SupervisedConfig,
 )
+from lineament.nn.soft_argmax import edge_aligned, soft_moments
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
@@ -53,11 +54,11 @@ def test_labelled_and_unlabelled_faces_take_turns():
 def test_the_soft_place_of_a_gaussian_is_its_centre():
     points = torch.tensor([[[20.3, 30.6], [40.0, 33.2]]])
     scores = draw_heatmaps(points, 64, 32, 1.5).clamp(min=1e-30).log() + 7.0
-    means, variances = soft_places(scores)
+    means, variances = soft_moments(scores, edge_aligned)
     torch.testing.assert_close(means * 64 - 0.5, points, atol=1e-3, rtol=0)
     torch.testing.assert_close(variances, torch.full((1, 2), 2 * (1.5 / 32) ** 2), atol=1e-5, rtol=0)
     # A map that knows nothing is as wide as the picture, which the teacher's weights must notice.
-    assert float(soft_places(torch.zeros(1, 1, 32, 32))[1]) == pytest.approx(1 / 6, rel=0.01)
+    assert float(soft_moments(torch.zeros(1, 1, 32, 32), edge_aligned)[1]) == pytest.approx(1 / 6, rel=0.01)
 
 
 @pytest.mark.parametrize("seed", range(8))

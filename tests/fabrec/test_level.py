@@ -11,7 +11,7 @@ from torch import Tensor
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.level import level_eyes, levelling
@@ -34,8 +34,8 @@ def face(which: str, between_eyes: float = 30.0) -> Tensor:
 
 
 def leaning(points: Tensor, degrees: float) -> Tensor:
-    about = Similarity.from_parameters(translation=(-60.0, -60.0))
-    turn = about.then(Similarity.from_parameters(rotation=math.radians(degrees))).then(about.inverse())
+    about = Affine2D.from_similarity(translation=(-60.0, -60.0))
+    turn = about.then(Affine2D.from_similarity(rotation=math.radians(degrees))).then(about.inverse())
     return turn.apply(points)
 
 

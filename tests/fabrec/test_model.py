@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lineament.errors import UsageError
 from lineament.faces.schemes import scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import LEVELS, draw_move
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps
@@ -128,7 +128,7 @@ def test_views_come_back():
     crop = view.inner(view.region_of_box(torch.tensor([10.0, 20.0, 60.0, 80.0]), (100, 100)))
     points = torch.rand(9, 2) * 100
     torch.testing.assert_close(crop.inverse().apply(crop.apply(points)), points, atol=1e-4, rtol=0)
-    assert isinstance(crop, Similarity)
+    assert isinstance(crop, Affine2D)
 
 
 def test_codes_between_two_codes():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from lineament.errors import DataError, UsageError
 from lineament.faces.crops import crop_names, crop_size, named_crop, published_points
 from lineament.faces.schemes import convert_points
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 # Eyes, nose and mouth of an upright face of unit eye distance about the middle of the eyes.
 UPRIGHT = torch.tensor(
@@ -20,10 +20,10 @@ every_crop = pytest.mark.parametrize("name", crop_names())
 def five(
     scale: float = 60.0, angle: float = 0.0, shift: tuple[float, float] = (200.0, 150.0)
 ) -> torch.Tensor:
-    return Similarity.from_parameters(scale, angle, shift).apply(UPRIGHT)
+    return Affine2D.from_similarity(scale, angle, shift).apply(UPRIGHT)
 
 
-def given_face(name: str, scale: float, angle: float, shift: tuple[float, float]) -> Similarity:
+def given_face(name: str, scale: float, angle: float, shift: tuple[float, float]) -> Affine2D:
     points = five(scale, angle, shift)
     low, high = points.amin(0) - 0.6 * scale, points.amax(0) + 0.6 * scale
     use_points = name in ("ffhq", "gmpi", "dve-celeba", "dve-hourglass")

@@ -23,7 +23,7 @@ from lineament.faces.detection import (
 )
 from lineament.faces.detection.mtcnn import Mtcnn
 from lineament.faces.detection.suppression import suppress
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 # Read off the photograph by eye: eyes, nose tip, mouth corners.
 ASTRONAUT_POINTS = torch.tensor(
@@ -41,7 +41,7 @@ def astronaut() -> torch.Tensor:
     return to_tensor(data.astronaut())
 
 
-def check_astronaut(face: Detection, moved: Similarity | None = None, tolerance: float = 0.12) -> None:
+def check_astronaut(face: Detection, moved: Affine2D | None = None, tolerance: float = 0.12) -> None:
     expected = ASTRONAUT_POINTS if moved is None else moved.apply(ASTRONAUT_POINTS)
     scale = EYES if moved is None else EYES * moved.scale
     assert face.points is not None
@@ -63,17 +63,17 @@ def test_astronaut_has_one_face_with_the_right_points(astronaut: torch.Tensor) -
 @pytest.mark.parametrize("scale", [0.55, 1.0, 2.3, 5.0])
 @pytest.mark.parametrize("angle", [-0.25, 0.0, 0.25])
 def test_other_sizes_and_slants(astronaut: torch.Tensor, scale: float, angle: float) -> None:
-    turn = Similarity.from_parameters(scale, angle)
+    turn = Affine2D.from_similarity(scale, angle)
     middle = turn.apply(ASTRONAUT_POINTS.mean(0, keepdim=True))[0]
     side = int(260 * scale)
-    moved = turn.then(Similarity.from_parameters(translation=tuple((side / 2 - middle).tolist())))
+    moved = turn.then(Affine2D.from_similarity(translation=tuple((side / 2 - middle).tolist())))
     face = main_face(detect_faces(crop_image(astronaut, moved, side, "edge"))[0])
     assert face is not None
     check_astronaut(face, moved, 0.15)
 
 
 def test_several_faces_in_a_batch_of_mixed_sizes(astronaut: torch.Tensor) -> None:
-    small = crop_image(astronaut, Similarity.window((120.0, 20.0, 320.0, 220.0), (200, 200)), 200)
+    small = crop_image(astronaut, Affine2D.window((120.0, 20.0, 320.0, 220.0), (200, 200)), 200)
     pair = torch.cat([small, small.flip(2)], dim=2)
     found = detect_faces([pair, small, torch.zeros(3, 50, 60), pair, small[:, :9, :11]], batch_size=2)
     assert [len(faces) for faces in found] == [2, 1, 0, 2, 0]
@@ -239,7 +239,7 @@ def test_boxes_settle_when_the_window_moves(astronaut: torch.Tensor) -> None:
     detector = Mtcnn()
     boxes = []
     for shift in range(0, 24, 4):
-        moved = Similarity.from_parameters(translation=(float(shift), float(shift) / 2))
+        moved = Affine2D.from_similarity(translation=(float(shift), float(shift) / 2))
         (faces,) = detector(crop_image(astronaut, moved, 512, "edge")[None])
         boxes.append(moved.inverse().apply_box(faces[0].box))
     assert torch.stack(boxes).std(0).max() < 0.06 * EYES

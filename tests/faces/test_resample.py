@@ -6,7 +6,7 @@ from torch.nn import functional as F
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.crops import crop_image
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 
 def picture(channels: int = 3, height: int = 90, width: int = 70) -> torch.Tensor:
@@ -25,7 +25,7 @@ def ramps(height: int, width: int) -> torch.Tensor:
 def test_whole_picture_is_the_anti_aliased_resize(target: tuple[int, int], fill: float | str) -> None:
     image = picture()
     height, width = target
-    crop = crop_image(image, Similarity.resize((70, 90), (width, height)), target, fill)
+    crop = crop_image(image, Affine2D.resize((70, 90), (width, height)), target, fill)
     expected = F.interpolate(image[None], size=target, mode="bilinear", align_corners=False, antialias=True)[
         0
     ]
@@ -36,8 +36,8 @@ def test_whole_picture_is_the_anti_aliased_resize(target: tuple[int, int], fill:
 
 def test_identity_and_whole_shifts_copy_pixels() -> None:
     image = picture()
-    assert torch.allclose(crop_image(image, Similarity.identity(), (90, 70)), image, atol=1e-12)
-    shifted = crop_image(image, Similarity.from_parameters(translation=(-5.0, 3.0)), (90, 70), fill=0.25)
+    assert torch.allclose(crop_image(image, Affine2D.identity(), (90, 70)), image, atol=1e-12)
+    shifted = crop_image(image, Affine2D.from_similarity(translation=(-5.0, 3.0)), (90, 70), fill=0.25)
     assert torch.allclose(shifted[:, 3:, :65], image[:, :87, 5:], atol=1e-12)
     assert (shifted[:, :3] == 0.25).all()
 
@@ -46,9 +46,9 @@ def test_identity_and_whole_shifts_copy_pixels() -> None:
 @pytest.mark.parametrize("scale", [0.11, 0.45, 1.0, 2.3])
 def test_every_crop_pixel_comes_from_where_the_inverse_says(scale: float, angle: float) -> None:
     image = ramps(500, 600)
-    turn = Similarity.from_parameters(scale, angle)
+    turn = Affine2D.from_similarity(scale, angle)
     middle = turn.apply(torch.tensor([[300.0, 250.0]], dtype=torch.float64))[0]
-    crop = turn.then(Similarity.from_parameters(translation=tuple((24.5 - middle).tolist())))
+    crop = turn.then(Affine2D.from_similarity(translation=tuple((24.5 - middle).tolist())))
     seen = crop_image(image, crop, 50)
     source = crop.inverse().apply(ramps(50, 50).permute(1, 2, 0)).permute(2, 0, 1)
     margin = 3.0 / min(scale, 1.0)
@@ -65,7 +65,7 @@ def test_shrinking_does_not_alias(angle: float) -> None:
     checks = torch.zeros(1, 400, 400, dtype=torch.float64)
     checks[:, ::2, ::2] = 1.0
     checks[:, 1::2, 1::2] = 1.0
-    crop = crop_image(checks, Similarity.from_parameters(0.1, angle, (5.0, 5.0)), 24)
+    crop = crop_image(checks, Affine2D.from_similarity(0.1, angle, (5.0, 5.0)), 24)
     middle = crop[:, 12:20, 12:20]
     assert (middle - 0.5).abs().max() < 0.02
 
@@ -74,7 +74,7 @@ def test_shrinking_does_not_alias(angle: float) -> None:
 @pytest.mark.parametrize("shift", [(1e5, -1e5), (-1e5, 40.0), (30.0, 1e5)])
 def test_far_outside_is_fill(angle: float, shift: tuple[float, float]) -> None:
     image = picture()
-    crop = Similarity.from_parameters(0.5, angle, shift)
+    crop = Affine2D.from_similarity(0.5, angle, shift)
     assert torch.allclose(crop_image(image, crop, 8, fill=0.3), torch.tensor(0.3, dtype=torch.float64))
     edge = crop_image(image, crop, 8, fill="edge")
     assert edge.isfinite().all() and edge.min() >= 0 and edge.max() <= 1
@@ -82,30 +82,30 @@ def test_far_outside_is_fill(angle: float, shift: tuple[float, float]) -> None:
 
 def test_edge_repeats_the_border() -> None:
     image = picture()
-    crop = crop_image(image, Similarity.from_parameters(translation=(10.0, 0.0)), (90, 80), fill="edge")
+    crop = crop_image(image, Affine2D.from_similarity(translation=(10.0, 0.0)), (90, 80), fill="edge")
     assert torch.allclose(crop[:, :, :10], image[:, :, :1].expand(-1, -1, 10))
 
 
 def test_gradients_and_types_pass_through() -> None:
     image = picture().float().requires_grad_()
-    crop = crop_image(image, Similarity.from_parameters(0.4, 0.2), 16)
+    crop = crop_image(image, Affine2D.from_similarity(0.4, 0.2), 16)
     assert crop.dtype == torch.float32
     crop.sum().backward()
     assert image.grad is not None and image.grad.abs().sum() > 0
 
 
 def test_one_pixel_pictures_and_crops() -> None:
-    assert crop_image(
-        torch.full((3, 1, 1), 0.6), Similarity.from_parameters(9.0, 0.0, (4.0, 4.0)), 9
-    ).allclose(torch.tensor(0.6))
-    assert crop_image(picture(), Similarity.resize((70, 90), (1, 1)), 1).shape == (3, 1, 1)
+    assert crop_image(torch.full((3, 1, 1), 0.6), Affine2D.from_similarity(9.0, 0.0, (4.0, 4.0)), 9).allclose(
+        torch.tensor(0.6)
+    )
+    assert crop_image(picture(), Affine2D.resize((70, 90), (1, 1)), 1).shape == (3, 1, 1)
 
 
 def test_wrong_pictures_and_fills_are_refused() -> None:
     with pytest.raises(DataError, match="uint8"):
-        crop_image(torch.zeros(3, 4, 4, dtype=torch.uint8), Similarity.identity(), 4)
+        crop_image(torch.zeros(3, 4, 4, dtype=torch.uint8), Affine2D.identity(), 4)
     with pytest.raises(DataError):
-        crop_image(torch.zeros(4, 4), Similarity.identity(), 4)
+        crop_image(torch.zeros(4, 4), Affine2D.identity(), 4)
     with pytest.raises(UsageError, match="mirror"):
-        crop_image(picture(), Similarity.identity(), 4, fill="mirror")
-    assert math.isfinite(float(crop_image(picture(), Similarity.identity(), 4).sum()))
+        crop_image(picture(), Affine2D.identity(), 4, fill="mirror")
+    assert math.isfinite(float(crop_image(picture(), Affine2D.identity(), 4).sum()))

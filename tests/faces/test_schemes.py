@@ -15,7 +15,7 @@ from lineament.faces.schemes import (
     scheme,
     scheme_names,
 )
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 every_scheme = pytest.mark.parametrize("name", builtin_schemes())
 
@@ -137,7 +137,7 @@ def test_normalisers_follow_the_scale(measure: str, name: str, seed: int, scale:
     points = face(name, seed)
     # An upright box turns into another one, so the two box normalisers are promised for scale and shift alone.
     angle = angle if measure.startswith("inter") else 0.0
-    moved = Similarity.from_parameters(scale, angle, (3.0, -8.0)).apply(points)
+    moved = Affine2D.from_similarity(scale, angle, (3.0, -8.0)).apply(points)
     assert torch.allclose(
         normaliser(measure)(moved, name), scale * normaliser(measure)(points, name), rtol=1e-9
     )

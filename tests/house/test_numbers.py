@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from lineament.methods.depthnet.loss import critic_loss, generator_loss, gradient_penalty, keypoint_loss
-from lineament.methods.dve.regressor import landmark_loss, soft_argmax
+from lineament.methods.dve.regressor import landmark_loss
 from lineament.methods.fabrec.loss import heatmap_loss, pixel_loss, reconstruction_loss
+from lineament.nn.soft_argmax import soft_argmax
 from lineament.ops.barycentrics import barycentrics
 from lineament.ops.rasterize import rasterize
 

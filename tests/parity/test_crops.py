@@ -9,7 +9,7 @@ from safetensors.torch import load_file
 
 from lineament.faces.crops import crop_image, crop_size, named_crop, published_points
 from lineament.faces.schemes import builtin_schemes, convert_points, mirror_points
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 
 def recorded(goldens: Path, name: str) -> dict[str, torch.Tensor]:
@@ -28,7 +28,7 @@ def as_image(pixels: torch.Tensor) -> torch.Tensor:
     return pixels.permute(2, 0, 1).double()
 
 
-def region(crop: Similarity, side: int) -> torch.Tensor:
+def region(crop: Affine2D, side: int) -> torch.Tensor:
     """Edges of the crop in the photograph, as the reference counts them: from the corner of the first pixel."""
     edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
     return crop.inverse().apply_box(edges) + 0.5

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import LandmarkScheme, scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
 from lineament.methods.fabrec.crop import View, cut_region, region_offset, region_side
 from lineament.methods.fabrec.level import level_eyes
@@ -34,7 +34,7 @@ def size_of(side: int) -> int:
     return next(size for size in range(side) if region_side(size) == side)
 
 
-def corners(region: Similarity, side: int) -> Tensor:
+def corners(region: Affine2D, side: int) -> Tensor:
     """Corners of a region in the photograph, counted from the corner of its first pixel."""
     edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
     return region.inverse().apply_box(edges) + 0.5

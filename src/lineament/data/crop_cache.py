@@ -26,7 +26,7 @@ from lineament.data.sample import FaceSample
 from lineament.data.shards import ShardFiles, Slot, file_crc, shard_name
 from lineament.data.subset import digest, held_out
 from lineament.errors import DataError
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 # One face in ten is held out by the splits train and val.
 HELD_OUT = 0.1
@@ -146,7 +146,7 @@ class CropCache:
                 raise DataError(f"{path} has {size} bytes instead of {facts['size']}: {REMEDY}.")
 
     def _sample(self, row: Mapping[str, Any], image: Tensor) -> FaceSample:
-        to_photo = Similarity(torch.tensor(row["crop_to_photo"], dtype=torch.float64).reshape(2, 3))
+        to_photo = Affine2D(torch.tensor(row["crop_to_photo"], dtype=torch.float64).reshape(2, 3))
         to_crop = to_photo.inverse()
         settings = self.manifest["settings"]
         rule = {name: settings[name] for name in ("crop", "margins")} | {

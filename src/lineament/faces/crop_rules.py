@@ -12,7 +12,7 @@ from torch import Tensor
 from lineament.errors import DataError, unknown_name
 from lineament.faces import boxes
 from lineament.faces.schemes import LandmarkScheme, convert_points
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class CropRequest:
         raise DataError(f"crop {name!r} needs a box or landmarks.")
 
 
-Rule = Callable[[CropRequest], Similarity]
+Rule = Callable[[CropRequest], Affine2D]
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """Named crops: from a box or landmarks to the plane transform of a published (or our own) crop.
 
-Each rule gives a :class:`~lineament.geometry.similarity.Similarity` from the pixels of the photograph to the pixels of
+Each rule gives a :class:`~lineament.geometry.affine2d.Affine2D` from the pixels of the photograph to the pixels of
 the crop; its exact inverse brings every result back. The rules move picture content exactly (an edge to an edge); where
 a published protocol scales its *labels* about the corner of the first pixel instead, :func:`published_points` gives the
 labels as that protocol has them. Formulas: docs/faces.md.
@@ -19,7 +19,8 @@ from lineament.faces import boxes
 from lineament.faces.crop_rules import CropRequest, crop_entry, crop_names, crop_size, register_crop
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes
-from lineament.geometry.similarity import Similarity, fit_similarity
+from lineament.geometry.affine2d import Affine2D
+from lineament.geometry.umeyama import fit_similarity
 
 __all__ = [
     "CropRequest",
@@ -42,7 +43,7 @@ def named_crop(
     image_size: tuple[int, int] | None = None,
     size: int | None = None,
     **options: Any,
-) -> Similarity:
+) -> Affine2D:
     """Return the transform from the photograph to the crop ``name``.
 
     Where both are given, landmarks win over the box.
@@ -85,7 +86,7 @@ def region_side(name: str, size: int) -> int:
     return math.ceil(size * crop_entry(name).region)
 
 
-def published_points(points: Tensor, crop: Similarity) -> Tensor:
+def published_points(points: Tensor, crop: Affine2D) -> Tensor:
     """Labels of protocols that scale coordinates without the half pixel: ``q = (p - corner) * s``.
 
     CelebA/MAFL in Descriptor Vector Exchange, 3FabRec and DepthNets do. The picture itself moves as
@@ -116,13 +117,13 @@ def _scheme_of(landmarks: Tensor, given: str | LandmarkScheme | None) -> Landmar
 
 # With so much around it the crop also holds what 3FabRec moves at random: 1.15 sqrt(2) times the box.
 @register_crop("box", size=128, options=("factor",), around=0.15)
-def box_crop(request: CropRequest) -> Similarity:
+def box_crop(request: CropRequest) -> Affine2D:
     """Square about the centre of the box, its side ``factor`` (1.3) times the longer side of the box."""
     factor = float(request.options.get("factor", 1.3))
     if factor <= 0.0:
         raise UsageError(f"the factor of a box crop is positive, not {factor}.")
     window = boxes.expand(boxes.square(request.face_box("box")), factor)
-    return Similarity.window(window, (request.size, request.size))
+    return Affine2D.window(window, (request.size, request.size))
 
 
 # Mean five points of CelebA's aligned 178x218 pictures, to the pixel.
@@ -132,7 +133,7 @@ _CELEBA_POINTS = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (72.0, 152.0), (
 _CELEBA_BOX_HEIGHT, _CELEBA_BOX_CENTRE = 2.84 * 39.0, (88.5, 111.0 + 0.30 * 39.0)
 
 
-def _dve(request: CropRequest, resized: int, cut: int) -> Similarity:
+def _dve(request: CropRequest, resized: int, cut: int) -> Affine2D:
     """Rows 30..207 of the aligned picture, resized to ``resized``, ``cut`` pixels taken off every side."""
     if request.landmarks is not None:
         aligned = fit_similarity(request.points("5"), torch.tensor(_CELEBA_POINTS, dtype=torch.float64))
@@ -140,9 +141,9 @@ def _dve(request: CropRequest, resized: int, cut: int) -> Similarity:
         scale = _CELEBA_BOX_HEIGHT / float(boxes.size(request.box).max())
         middle = boxes.centre(request.box) * scale
         shift = (_CELEBA_BOX_CENTRE[0] - float(middle[0]), _CELEBA_BOX_CENTRE[1] - float(middle[1]))
-        aligned = Similarity.from_parameters(scale, 0.0, shift)
+        aligned = Affine2D.from_similarity(scale, 0.0, shift)
     elif request.image_size == (218, 178):
-        aligned = Similarity.identity()
+        aligned = Affine2D.identity()
     else:
         raise DataError(
             f"this crop needs a box, landmarks, or one of CelebA's aligned 178x218 pictures (got {request.image_size})."
@@ -150,23 +151,23 @@ def _dve(request: CropRequest, resized: int, cut: int) -> Similarity:
     inner = resized - 2 * cut if request.options.get("trim", True) else resized
     edge = (resized - inner) / 2 / resized * 178.0
     window = (-0.5 + edge, 29.5 + edge, 177.5 - edge, 207.5 - edge)
-    return aligned.then(Similarity.window(window, (request.size, request.size)))
+    return aligned.then(Affine2D.window(window, (request.size, request.size)))
 
 
 @register_crop("dve-celeba", size=70, options=("trim",))
-def dve_celeba(request: CropRequest) -> Similarity:
+def dve_celeba(request: CropRequest) -> Affine2D:
     """CelebA for the SmallNet of Descriptor Vector Exchange: 178 px to 100, of which the inner 70 are kept."""
     return _dve(request, 100, 15)
 
 
 @register_crop("dve-hourglass", size=96, options=("trim",))
-def dve_hourglass(request: CropRequest) -> Similarity:
+def dve_hourglass(request: CropRequest) -> Affine2D:
     """CelebA for the hourglass of Descriptor Vector Exchange: 178 px to 136, of which the inner 96 are kept."""
     return _dve(request, 136, 20)
 
 
 @register_crop("dve-300w", size=100)
-def dve_300w(request: CropRequest) -> Similarity:
+def dve_300w(request: CropRequest) -> Affine2D:
     """300-W in Descriptor Vector Exchange: the box becomes 52 px wide in a 100 px window, 2 px above its centre.
 
     The published preprocessing rounds the resized picture and the window to whole pixels, so this needs the size of the
@@ -178,19 +179,19 @@ def dve_300w(request: CropRequest) -> Similarity:
     # The protocol counts pixels from 1 and puts the centre at min + (size + 1) / 2, one and a half pixels beyond ours.
     middle = (boxes.centre(box) + 2.0) * factor
     if request.image_size is None:
-        resized = Similarity.from_parameters(factor, 0.0, (0.5 * factor - 0.5, 0.5 * factor - 0.5))
+        resized = Affine2D.from_similarity(factor, 0.0, (0.5 * factor - 0.5, 0.5 * factor - 0.5))
     else:
         height, image_width = request.image_size
         target = (max(1, int(image_width * factor)), max(1, int(height * factor)))
-        resized = Similarity.resize((image_width, height), target)
+        resized = Affine2D.resize((image_width, height), target)
         middle = middle.floor()
     x, y = middle.tolist()
-    window = Similarity.window((x - 50.5, y - 52.5, x + 49.5, y + 47.5), (request.size, request.size))
+    window = Affine2D.window((x - 50.5, y - 52.5, x + 49.5, y + 47.5), (request.size, request.size))
     return resized.then(window)
 
 
 @register_crop("fabrec", size=256, options=("trim", "margins"), region=math.sqrt(2.0), border=0.0)
-def fabrec(request: CropRequest) -> Similarity:
+def fabrec(request: CropRequest) -> Affine2D:
     """3FabRec: a region sqrt(2) larger than the face, resized to ``ceil(S sqrt 2)``, of which the inner S are kept.
 
     From landmarks: the eyes and the chin set the square. From a box: grown by ``margins`` (top, bottom; fractions of
@@ -204,10 +205,10 @@ def fabrec(request: CropRequest) -> Similarity:
     else:
         left, top, right, bottom = _fabrec_box_region(request, region / size)
     window = (left - 0.5, top - 0.5, right - 0.5, bottom - 0.5)
-    whole = Similarity.window(window, (region, region))
+    whole = Affine2D.window(window, (region, region))
     if not request.options.get("trim", True):
         return whole
-    return whole.then(Similarity.from_parameters(translation=(-float(offset), -float(offset))))
+    return whole.then(Affine2D.from_similarity(translation=(-float(offset), -float(offset))))
 
 
 def _fabrec_box_region(request: CropRequest, growth: float) -> tuple[int, int, int, int]:
@@ -242,7 +243,7 @@ def _fabrec_landmark_region(request: CropRequest) -> tuple[int, int, int, int]:
 
 
 @register_crop("ffhq", size=1024)
-def ffhq(request: CropRequest) -> Similarity:
+def ffhq(request: CropRequest) -> Affine2D:
     """FFHQ's alignment (Karras et al. 2019): eye centres and mouth corners set a rotated square.
 
     With e the vector between the eyes, m the one from the eyes to the mouth: the x axis of the square points along
@@ -260,10 +261,10 @@ def ffhq(request: CropRequest) -> Similarity:
     half = max(2.0 * float(across.norm()), 1.8 * float(down.norm()))
     centre = eyes + 0.1 * down
     scale = request.size / (2.0 * half)
-    turn = Similarity.from_parameters(scale, -math.atan2(float(axis[1]), float(axis[0])))
+    turn = Affine2D.from_similarity(scale, -math.atan2(float(axis[1]), float(axis[0])))
     middle = 0.5 * (request.size - 1)
     x, y = (middle - turn.apply(centre)).tolist()
-    return turn.then(Similarity.from_parameters(translation=(x, y)))
+    return turn.then(Affine2D.from_similarity(translation=(x, y)))
 
 
 # Mean 3-D left eye, right eye, nose, left and right mouth corner of Deep3DFaceRecon's alignment; x right, y up, z out
@@ -278,7 +279,7 @@ _DEEP3D_POINTS = (
 
 
 @register_crop("gmpi", size=224)
-def gmpi(request: CropRequest) -> Similarity:
+def gmpi(request: CropRequest) -> Affine2D:
     """The crop from which GMPI's poses were estimated (Deep3DFaceRecon): five points against a mean 3-D face.
 
     A weak-perspective fit gives the scale s and the position t of the mean face; the picture is resized by ``102 / s``
@@ -304,13 +305,13 @@ def gmpi(request: CropRequest) -> Similarity:
     left = int(target[0] / 2 - 112 + (tx - width / 2) * scale)
     up = int(target[1] / 2 - 112 + (height / 2 - ty) * scale)
     window = (left - 0.5, up - 0.5, left + 223.5, up + 223.5)
-    return Similarity.resize((width, height), target).then(
-        Similarity.window(window, (request.size, request.size))
+    return Affine2D.resize((width, height), target).then(
+        Affine2D.window(window, (request.size, request.size))
     )
 
 
 @register_crop("depthnet-80", size=80)
-def depthnet_80(request: CropRequest) -> Similarity:
+def depthnet_80(request: CropRequest) -> Affine2D:
     """DepthNets' 80 px pictures: the tight box of the keypoints in whole pixels, squashed to a square.
 
     From a box or five points: the square of the box's width below its upper edge.
@@ -321,4 +322,4 @@ def depthnet_80(request: CropRequest) -> Similarity:
     else:
         x0, y0, x1, _ = request.face_box("depthnet-80").tolist()
         y1 = y0 + (x1 - x0)
-    return Similarity.window((x0, y0, x1, y1), (request.size, request.size))
+    return Affine2D.window((x0, y0, x1, y1), (request.size, request.size))

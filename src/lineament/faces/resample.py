@@ -9,12 +9,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from lineament.errors import DataError, UsageError
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 
-def crop_image(
-    image: Tensor, crop: Similarity, size: int | tuple[int, int], fill: float | str = 0.0
-) -> Tensor:
+def crop_image(image: Tensor, crop: Affine2D, size: int | tuple[int, int], fill: float | str = 0.0) -> Tensor:
     """Resample ``image`` into the frame of ``crop``.
 
     Axis-aligned crops are resampled in one separable step with a triangle as wide as a crop pixel where the picture
@@ -50,7 +48,7 @@ def crop_image(
     return _bilinear(image, crop, height, width, fill)
 
 
-def _separable(image: Tensor, crop: Similarity, height: int, width: int, fill: float | str) -> Tensor:
+def _separable(image: Tensor, crop: Affine2D, height: int, width: int, fill: float | str) -> Tensor:
     """Resample with one weight matrix per axis."""
     (sx, _, tx), (_, sy, ty) = crop.matrix.tolist()
     rows, row_weights = _axis_weights(image.shape[1], sy, ty, height, fill == "edge")
@@ -97,18 +95,18 @@ def _axis_weights(source: int, scale: float, shift: float, target: int, edge: bo
 
 
 def _shrunk_window(
-    image: Tensor, crop: Similarity, height: int, width: int, shrink: float, fill: float | str
-) -> tuple[Tensor, Similarity]:
+    image: Tensor, crop: Affine2D, height: int, width: int, shrink: float, fill: float | str
+) -> tuple[Tensor, Affine2D]:
     """Shrink the part of the picture that a rotated crop sees, without rotating it yet."""
     corners = torch.tensor([-1.5, -1.5, width + 0.5, height + 0.5], dtype=torch.float64)
     x0, y0, x1, y1 = crop.inverse().apply_box(corners).tolist()
     columns, rows = math.ceil((x1 - x0) * shrink) + 2, math.ceil((y1 - y0) * shrink) + 2
     shift = (-x0 * shrink + 0.5, -y0 * shrink + 0.5)
-    smaller = Similarity.from_parameters(shrink, 0.0, shift)
+    smaller = Affine2D.from_similarity(shrink, 0.0, shift)
     return _separable(image, smaller, rows, columns, fill), smaller
 
 
-def _bilinear(image: Tensor, crop: Similarity, height: int, width: int, fill: float | str) -> Tensor:
+def _bilinear(image: Tensor, crop: Affine2D, height: int, width: int, fill: float | str) -> Tensor:
     """Read ``image`` bilinearly at the source position of every crop pixel."""
     inverse = crop.inverse().matrix
     y, x = torch.meshgrid(

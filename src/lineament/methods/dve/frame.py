@@ -10,7 +10,7 @@ from torch import Tensor
 from lineament.data.face_box import jittered_box, sample_box
 from lineament.faces import boxes
 from lineament.faces.resample import crop_image
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 __all__ = ["Frame", "PreparedFace", "cut", "jittered_box", "sample_box"]
 
@@ -39,14 +39,14 @@ class Frame:
         """Side in pixels of what the network sees."""
         return self.size - 2 * self.crop
 
-    def whole(self, box: Tensor) -> Similarity:
+    def whole(self, box: Tensor) -> Affine2D:
         """Photo pixels -> pixels of the ``size`` picture around a face box ``[4]``."""
         window = boxes.expand(self._square(box), self.view * self.size / self.seen)
-        return Similarity.window(window, (self.size, self.size))
+        return Affine2D.window(window, (self.size, self.size))
 
-    def view_of(self, box: Tensor) -> Similarity:
+    def view_of(self, box: Tensor) -> Affine2D:
         """Photo pixels -> pixels of the picture that the network sees."""
-        return Similarity.window(boxes.expand(self._square(box), self.view), (self.seen, self.seen))
+        return Affine2D.window(boxes.expand(self._square(box), self.view), (self.seen, self.seen))
 
     def _square(self, box: Tensor) -> Tensor:
         square = boxes.square(box)
@@ -69,6 +69,6 @@ class PreparedFace:
     points: Tensor
 
 
-def cut(image: Tensor, transform: Similarity, side: int) -> Tensor:
+def cut(image: Tensor, transform: Affine2D, side: int) -> Tensor:
     """Resample a photo ``[3, H, W]`` into a square picture ``[3, side, side]``."""
     return crop_image(image, transform, side)

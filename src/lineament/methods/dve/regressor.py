@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
+
+from lineament.nn.soft_argmax import soft_argmax
 
 
 class LandmarkRegressor(nn.Module):
@@ -62,22 +63,6 @@ class LandmarkRegressor(nn.Module):
         return landmarks.view(batch, self.landmarks, 2), points.view(
             batch, self.landmarks, self.intermediate, 2
         )
-
-
-def soft_argmax(logits: Tensor) -> Tensor:
-    """Expected position under a softmax over the map.
-
-    Args:
-        logits: ``[B, K, H, W]``.
-
-    Returns:
-        ``[B, K, 2]`` xy in -1..1 on the corner-aligned lattice.
-    """
-    height, width = logits.shape[-2:]
-    mass = logits.flatten(2).softmax(2).view_as(logits)
-    xs = torch.linspace(-1, 1, width, dtype=logits.dtype, device=logits.device)
-    ys = torch.linspace(-1, 1, height, dtype=logits.dtype, device=logits.device)
-    return torch.stack([mass.sum(2) @ xs, mass.sum(3) @ ys], dim=2)
 
 
 def landmark_loss(predicted: Tensor, target: Tensor, alpha: float = 10.0) -> Tensor:

@@ -14,6 +14,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.geometry.umeyama import umeyama
+from lineament.nn.soft_argmax import soft_moments
+
 # Rounds of reweighting.
 ROUNDS = 10
 # Lattice steps between the 3x3 descriptors that a detector looks at.
@@ -119,8 +122,7 @@ class ShapeRegressor(nn.Module):
         if not float(self.shape_count):
             first = shapes[0] - shapes[0].mean(0)
             self.reference.copy_(first / first.norm())
-        ones = torch.ones_like(shapes[..., 0])
-        aligned = similarity(shapes, self.reference.expand_as(shapes), ones)(shapes).flatten(1)
+        aligned = umeyama(shapes, self.reference.expand_as(shapes)).apply(shapes).flatten(1)
         self.shape_sum += aligned.sum(0)
         self.shape_square += aligned.t() @ aligned
         self.shape_count += len(aligned)
@@ -166,14 +168,7 @@ class ShapeRegressor(nn.Module):
         # Their neighbourhoods are never laid out: a detector is a 3x3 convolution.
         kernels = self.detectors.view(self.landmarks, -1, 3, 3)
         scores = F.conv2d(_padded(descriptors.detach()), kernels, dilation=DILATION)
-        height, width = scores.shape[-2:]
-        mass = (self.sharpness * scores).flatten(2).softmax(2).view_as(scores)
-        xs = torch.linspace(-1, 1, width, dtype=mass.dtype, device=mass.device)
-        ys = torch.linspace(-1, 1, height, dtype=mass.dtype, device=mass.device)
-        across, down = mass.sum(2), mass.sum(3)
-        points = torch.stack([across @ xs, down @ ys], dim=2)
-        squares = across @ xs.square() + down @ ys.square()
-        return points, (squares - points.square().sum(2)).clamp(min=0)
+        return soft_moments(self.sharpness * scores)
 
     def forward(self, descriptors: Tensor) -> tuple[Tensor, Tensor]:
         """Landmarks and virtual points, both ``[B, K, 2]`` in -1..1, of maps ``[B, C, h, w]``."""
@@ -183,9 +178,9 @@ class ShapeRegressor(nn.Module):
         weights = trust
         shape = self.mean_shape.expand_as(target)
         for _ in range(ROUNDS):
-            move = similarity(shape, target, weights)
-            shape = self.mean_shape + self._shape_offsets(move.inverse(target), weights, move.scale)
-            fitted = move(shape)
+            fit = umeyama(shape, target, weights)
+            shape = self.mean_shape + self._shape_offsets(fit.apply_inverse(target), weights, fit.scale)
+            fitted = fit.apply(shape)
             distance = (fitted - target).norm(dim=-1)
             weights = trust / (1 + (distance / self.outlier) ** 2)
         return fitted.to(points.dtype), points
@@ -215,43 +210,3 @@ def _padded(descriptors: Tensor) -> Tensor:
 def spread_of(shapes: Tensor) -> Tensor:
     """Root mean square distance ``[...]`` of the points ``[..., K, 2]`` from their centre."""
     return (shapes - shapes.mean(-2, keepdim=True)).square().sum(-1).mean(-1).sqrt()
-
-
-class Move:
-    """Similarities ``q = m + s (p - c)`` of a batch of point sets, with complex s (scale and rotation)."""
-
-    def __init__(self, factor: Tensor, centre: Tensor, middle: Tensor) -> None:
-        self.factor, self.centre, self.middle = factor, centre, middle
-
-    @property
-    def scale(self) -> Tensor:
-        """``[B]`` scale factors."""
-        return self.factor.abs()
-
-    def __call__(self, points: Tensor) -> Tensor:
-        """Move ``[B, K, 2]``."""
-        turned = self.factor[:, None] * torch.view_as_complex((points - self.centre).contiguous())
-        return torch.view_as_real(turned) + self.middle
-
-    def inverse(self, points: Tensor) -> Tensor:
-        """Move back ``[B, K, 2]``."""
-        turned = torch.view_as_complex((points - self.middle).contiguous()) / self.factor[:, None]
-        return torch.view_as_real(turned) + self.centre
-
-
-def similarity(source: Tensor, target: Tensor, weights: Tensor) -> Move:
-    """Weighted least-squares similarities of point sets.
-
-    Args:
-        source: ``[B, K, 2]``.
-        target: ``[B, K, 2]``.
-        weights: ``[B, K]``, not all zero.
-    """
-    share = (weights / weights.sum(1, keepdim=True))[..., None]
-    centre = (share * source).sum(1, keepdim=True)
-    middle = (share * target).sum(1, keepdim=True)
-    a = torch.view_as_complex((source - centre).contiguous())
-    b = torch.view_as_complex((target - middle).contiguous())
-    part = share[..., 0]
-    factor = (part * b * a.conj()).sum(1) / (part * a.abs().square()).sum(1).clamp(min=1e-12)
-    return Move(factor, centre, middle)

@@ -17,6 +17,7 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import digest
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme
+from lineament.nn.soft_argmax import edge_aligned, soft_moments
 
 # Key of ``FaceSample.meta`` that marks a face whose labels, if it has any, are not to be seen.
 UNLABELLED = "unlabelled"
@@ -64,28 +65,6 @@ def labelled_part(source: FaceSource) -> FaceSource:
     return source.labelled if isinstance(source, Accompanied) else source
 
 
-def soft_places(scores: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and spread of the distributions that the softmax makes of heatmaps.
-
-    Args:
-        scores: ``[B, K, h, h]`` raw.
-
-    Returns:
-        Means ``[B, K, 2]`` and variances ``[B, K]`` (of x and y together), both in units of the picture's side with 0
-        at its left and upper edge.
-    """
-    side = scores.shape[-1]
-    share = scores.float().flatten(2).softmax(-1).view(scores.shape)
-    places = (torch.arange(side, device=scores.device, dtype=share.dtype) + 0.5) / side
-    means, spreads = [], []
-    # Columns are x, rows are y.
-    for profile in (share.sum(2), share.sum(3)):
-        mean = profile @ places
-        means.append(mean)
-        spreads.append(profile @ places.square() - mean.square())
-    return torch.stack(means, -1), (spreads[0] + spreads[1]).clamp(min=0)
-
-
 def taught_places(
     scores: Tensor, passage: Tensor, mirrored: Tensor, layout: LandmarkScheme, size: int
 ) -> tuple[Tensor, Tensor]:
@@ -101,7 +80,7 @@ def taught_places(
     Returns:
         Points ``[B, K, 2]`` in pixels of the moved pictures, and weights ``[B, K]`` in 0..1: 0 outside the picture.
     """
-    means, variances = soft_places(scores)
+    means, variances = soft_moments(scores.float(), edge_aligned)
     weights = torch.exp(-0.5 * variances / DOUBT**2)
     points = (means * size - 0.5) @ passage[:, :, :2].transpose(1, 2) + passage[:, None, :, 2]
     order = list(layout.mirror)

@@ -22,7 +22,7 @@ from lineament.errors import DataError
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, as_scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import (
     Move,
     move_image,
@@ -34,6 +34,7 @@ from lineament.methods.fabrec.level import TurnedRegion, levelling, turn_photogr
 
 Style = Literal["published", "exact"]
 Border = Literal["black", "edge", "mirror"]
+Region = Affine2D | TurnedRegion
 
 
 # What a box is grown by above and below on VGGFace2, in shares of its height.
@@ -52,7 +53,7 @@ def region_offset(size: int) -> int:
     return int((region_side(size) - size) / 2)
 
 
-def cut_region(image: Tensor, crop: Similarity, side: int, border: Border = "black") -> Tensor:
+def cut_region(image: Tensor, crop: Affine2D, side: int, border: Border = "black") -> Tensor:
     """Cut an axis-aligned region as published.
 
     Args:
@@ -129,7 +130,7 @@ class View:
     style: Style = "exact"
     align: bool = False
 
-    def region(self, sample: FaceSample) -> Similarity:
+    def region(self, sample: FaceSample) -> Region:
         """Photograph to the region that is moved; of a crop prepared by this rule the region that it was cut around.
 
         Raises:
@@ -140,7 +141,7 @@ class View:
         rule = sample.meta.get("crop_rule")
         if rule is not None and not self.align and self._cut_already(rule, by_landmarks):
             side = region_side(self.size)
-            return Similarity.window(torch.tensor(rule["region"], dtype=torch.float64), (side, side))
+            return Affine2D.window(torch.tensor(rule["region"], dtype=torch.float64), (side, side))
         if by_landmarks:
             assert points is not None
             region = self._region_of_landmarks(points, as_scheme(sample.scheme or str(len(points))))
@@ -157,14 +158,14 @@ class View:
             return False
         return by_landmarks or tuple(rule["margins"] or PUBLISHED_MARGINS) == tuple(self.margins)
 
-    def _check_covered(self, sample: FaceSample, region: Similarity) -> None:
+    def _check_covered(self, sample: FaceSample, region: Region) -> None:
         """Refuse a prepared crop that ends where the photograph goes on and the face is to be seen."""
         height, width = sample.image.shape[-2:]
         edges = torch.tensor([-0.5, -0.5, self.size - 0.5, self.size - 0.5], dtype=torch.float64)
         seen = self.inner(region).inverse().apply_box(edges)
         photo_width, photo_height = sample.meta["photo_size"]
         photo = torch.tensor([-0.5, -0.5, photo_width - 0.5, photo_height - 0.5], dtype=torch.float64)
-        to_photo = Similarity(torch.tensor(sample.meta["crop_to_photo"], dtype=torch.float64))
+        to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"], dtype=torch.float64))
         limits = to_photo.inverse().apply_box(photo)
         before = (torch.maximum(seen[:2], limits[:2]) + 0.5).neg()
         behind = torch.minimum(seen[2:], limits[2:]) + 0.5 - torch.tensor([width, height])
@@ -176,13 +177,13 @@ class View:
                 "the face: prepare the photographs with --crop fabrec."
             )
 
-    def region_of_box(self, box: Tensor, image_size: tuple[int, int]) -> Similarity:
+    def region_of_box(self, box: Tensor, image_size: tuple[int, int]) -> Affine2D:
         """Photograph of height and width ``image_size`` to the region around a box ``[4]``."""
         return named_crop(
             "fabrec", box=box, image_size=image_size, size=self.size, margins=self.margins, trim=False
         )
 
-    def _region_of_landmarks(self, points: Tensor, layout: LandmarkScheme) -> Similarity:
+    def _region_of_landmarks(self, points: Tensor, layout: LandmarkScheme) -> Region:
         if not self.align:
             return named_crop("fabrec", landmarks=points, scheme=layout, size=self.size, trim=False)
         turn = levelling(points, layout, self.style == "published")
@@ -191,12 +192,12 @@ class View:
             turn, named_crop("fabrec", landmarks=upright, scheme=layout, size=self.size, trim=False)
         )
 
-    def inner(self, region: Similarity) -> Similarity:
+    def inner(self, region: Region) -> Affine2D:
         """Photograph to the picture that is seen, from the transform to the region."""
         offset = -float(region_offset(self.size))
-        return region.then(Similarity.from_parameters(translation=(offset, offset)))
+        return region.then(Affine2D.from_similarity(translation=(offset, offset)))
 
-    def picture(self, image: Tensor, region: Similarity, move: Move | None = None) -> Tensor:
+    def picture(self, image: Tensor, region: Region, move: Move | None = None) -> Tensor:
         """Cut the picture ``[3, size, size]`` in 0..1 out of a photograph ``[3, H, W]``."""
         side, offset = region_side(self.size), region_offset(self.size)
         if self.style == "exact":
@@ -212,13 +213,13 @@ class View:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
         return _eight_bits(move_image(cut, move_matrix(move, side), self.size, offset))
 
-    def passage(self, region: Similarity, move: Move) -> Tensor:
+    def passage(self, region: Region, move: Move) -> Tensor:
         """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""
         moved = self.inner(_moved(region, move, region_side(self.size)))
         return self.inner(region).inverse().then(moved).matrix
 
     def points(
-        self, points: Tensor, layout: LandmarkScheme, region: Similarity, move: Move | None = None
+        self, points: Tensor, layout: LandmarkScheme, region: Region, move: Move | None = None
     ) -> Tensor:
         """Landmarks ``[K, 2]`` of the photograph in pixels of the picture."""
         side, offset = region_side(self.size), region_offset(self.size)
@@ -237,10 +238,10 @@ class View:
         return (placed - offset).clamp(min=0)
 
 
-def _moved(region: Similarity, move: Move, side: int) -> Similarity:
+def _moved(region: Region, move: Move, side: int) -> Affine2D:
     matrix = move_matrix(move, side)
     if move.mirror:
         flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
         flip[0, 2] = side - 1
         matrix = matrix @ flip
-    return region.then(Similarity(matrix[:2]))
+    return region.then(Affine2D(matrix[:2]))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lineament.faces import boxes
 from lineament.faces.schemes import LandmarkScheme, scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.crop import region_offset
 from lineament.methods.fabrec.decoder import Decoder
 from lineament.methods.fabrec.encoder import Encoder
@@ -91,11 +91,11 @@ class LandmarkPredictor:
         points, confidence = self.read(picture[None])
         return Landmarks(self.to_photo(points[0], crop), confidence[0])
 
-    def crop(self, image: Tensor, box: Tensor) -> Similarity:
+    def crop(self, image: Tensor, box: Tensor) -> Affine2D:
         """Photograph to the region around a box, from which the picture is cut."""
         return self.view.region_of_box(boxes.check_box(box), (image.shape[-2], image.shape[-1]))
 
-    def to_photo(self, points: Tensor, crop: Similarity) -> Tensor:
+    def to_photo(self, points: Tensor, crop: Affine2D) -> Tensor:
         """Landmarks ``[K, 2]`` of the picture in pixels of the photograph."""
         if self.view.style == "exact":
             return self.view.inner(crop).inverse().apply(points)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import LandmarkScheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import move_image
 
 # By scheme: corners of the left and of the right eye, chin, upper and lower end of the nose.
@@ -21,25 +22,24 @@ PROFILE = 0.2
 PUBLISHED_UPPER_NOSE = 51
 
 
-class TurnedRegion(Similarity):
+@dataclass(frozen=True)
+class TurnedRegion:
     """Photograph to region where the photograph is turned upright first and then cut along its axes.
 
-    Args:
+    Attributes:
         turn: Photograph to turned photograph.
         cut: Turned photograph to region.
     """
 
-    turn: Similarity
-    cut: Similarity
+    turn: Affine2D
+    cut: Affine2D
 
-    def __init__(self, turn: Similarity, cut: Similarity) -> None:
-        super().__init__(turn.then(cut).matrix)
-        # The parent is frozen.
-        object.__setattr__(self, "turn", turn)
-        object.__setattr__(self, "cut", cut)
+    def then(self, following: Affine2D) -> Affine2D:
+        """Return both steps and ``following`` as one transform of the photograph."""
+        return self.turn.then(self.cut).then(following)
 
 
-def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -> Similarity:
+def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -> Affine2D:
     """The turn that makes a face upright, about the point a quarter of the way from its eyes to its chin.
 
     The line through the eyes becomes level. Of a profile the axis of the nose, from its root to the middle below its
@@ -74,12 +74,12 @@ def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -
         angle = -math.atan2(float(across[1]), float(across[0]))
     eyes = 0.5 * (left_eye + right_eye)
     centre = eyes + 0.25 * (exact[chin] - eyes)
-    turn = Similarity.from_parameters(rotation=angle)
+    turn = Affine2D.from_similarity(rotation=angle)
     shift = (centre - turn.apply(centre)).tolist()
-    return turn.then(Similarity.from_parameters(translation=(shift[0], shift[1])))
+    return turn.then(Affine2D.from_similarity(translation=(shift[0], shift[1])))
 
 
-def turn_photograph(image: Tensor, turn: Similarity) -> Tensor:
+def turn_photograph(image: Tensor, turn: Affine2D) -> Tensor:
     """Turn a photograph ``[3, H, W]`` in 0..1 as published: bicubically, to 8 bits, black where nothing was."""
     height, width = image.shape[-2:]
     square = max(height, width)

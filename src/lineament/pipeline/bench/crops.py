@@ -20,7 +20,7 @@ from lineament.data.sample import FaceSource
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import scheme
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import draw_move, level
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.bench.timing import Timing, measure, report
@@ -70,7 +70,7 @@ def run(*, repeats: int = 20) -> dict[str, Any]:
 
 
 def _photographs(folder: Path) -> None:
-    enlarge = Similarity.resize((DRAWN, DRAWN), (SIDE, SIDE))
+    enlarge = Affine2D.resize((DRAWN, DRAWN), (SIDE, SIDE))
     labels = []
     drawn = SyntheticFaces(seed=11, count=PHOTOS, size=DRAWN)
     for number in range(PHOTOS):

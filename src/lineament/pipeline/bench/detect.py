@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lineament.faces.crops import crop_image
 from lineament.faces.detection import detect_faces
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.bench.timing import measure, report
 
 # The face of the photograph, pixels.
@@ -28,7 +28,7 @@ def portraits(count: int, width: int = 200, height: int = 250, seed: int = 0) ->
         scale = (0.35 + 0.25 * share) * height / _FACE_HEIGHT
         x = (0.45 + 0.1 * shift_x) * width - scale * _FACE_CENTRE[0]
         y = (0.45 + 0.1 * shift_y) * height - scale * _FACE_CENTRE[1]
-        crop = Similarity.from_parameters(scale, 0.0, (x, y))
+        crop = Affine2D.from_similarity(scale, 0.0, (x, y))
         pictures.append(crop_image(photograph, crop, (height, width), fill="edge"))
     return torch.stack(pictures)
 

@@ -19,7 +19,7 @@ from lineament.data.files import replacing, write_text
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.keypoints import read_keypoints
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
 from lineament.methods.dve.frame import cut
 from lineament.metrics.correspondence import match_points_softly
@@ -104,7 +104,7 @@ def view_face(model: DescriptorModel, image: Tensor, box: Tensor, name: str = ""
     """Crop and describe the face in ``box`` of a photo ``[3, H, W]``."""
     transform = model.frame.view_of(box.double())
     seen = model.frame.seen
-    enlarged = transform.then(Similarity.resize((seen, seen), (PANEL, PANEL)))
+    enlarged = transform.then(Affine2D.resize((seen, seen), (PANEL, PANEL)))
     shown = (cut(image, enlarged, PANEL).clamp(0, 1) * 255).round().byte()
     return FaceView(name, model.view(image, box), shown, box, model.describe(image, box), transform)
 

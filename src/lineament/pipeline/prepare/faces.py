@@ -17,7 +17,7 @@ from lineament.faces.boxes import box_from_landmarks
 from lineament.faces.crop_rules import crop_entry
 from lineament.faces.crops import crop_image, crop_size, named_crop, region_side
 from lineament.faces.detection import Detection, Detector, detect_faces, main_face, make_detector
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 
 
 @dataclass(frozen=True)
@@ -184,7 +184,7 @@ class Cutter:
             cut.reason = ""
         return cut
 
-    def _transform(self, sample: FaceSample, face: _Face) -> tuple[Similarity, str]:
+    def _transform(self, sample: FaceSample, face: _Face) -> tuple[Affine2D, str]:
         """Photograph to what is stored, and whether box or landmarks set it."""
         options = self.options
         landmarks, scheme = face.landmarks, face.scheme
@@ -206,10 +206,10 @@ class Cutter:
             size=options.crop_side,
             **further,
         )
-        moved = crop.then(Similarity.from_parameters(translation=(float(around), float(around))))
+        moved = crop.then(Affine2D.from_similarity(translation=(float(around), float(around))))
         return moved, "box" if landmarks is None else f"landmarks {scheme}"
 
-    def _encoded(self, sample: FaceSample, transform: Similarity) -> bytes:
+    def _encoded(self, sample: FaceSample, transform: Affine2D) -> bytes:
         region, around = self.options.frame
         border = crop_entry(self.options.crop).border
         picture = crop_image(sample.image, transform, region + 2 * around, border)
@@ -234,7 +234,7 @@ def _known(sample: FaceSample) -> _Face | None:
     return _Face(box, sample.landmarks, sample.scheme)
 
 
-def _row(sample: FaceSample, face: _Face, transform: Similarity, cut_by: str) -> dict[str, Any]:
+def _row(sample: FaceSample, face: _Face, transform: Affine2D, cut_by: str) -> dict[str, Any]:
     """Describe one crop; everything but the transform is in pixels of the photograph."""
     height, width = sample.image.shape[-2:]
     labelled = face.landmarks is not None and sample.visibility is not None

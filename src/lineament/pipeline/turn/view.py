@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lineament.faces.resample import crop_image
-from lineament.geometry.similarity import Similarity
+from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.turn.render import Window
 
 # Side of the shown square (with hair and collar, or the face alone) and width of the margin around it, in outer eye
@@ -31,7 +31,7 @@ class View:
 
     picture: Tensor
     window: Window
-    to_view: Similarity
+    to_view: Affine2D
 
     @property
     def shown(self) -> Tensor:
@@ -64,7 +64,7 @@ def head_view(
     scale = min(size / max(across, down), MOST_ENLARGED)
     shown = round(across * scale), round(down * scale)
     margin = round(MARGIN * unit * scale)
-    to_view = Similarity(
+    to_view = Affine2D(
         torch.tensor(
             [
                 [scale, 0.0, -0.5 - left * scale + margin],

@@ -1,4 +1,4 @@
-"""Plane transforms between the pixels of a photograph and the pixels of a crop (conventions: docs/conventions.md)."""
+"""Affine transforms between the pixels of an image and those of a crop (conventions: docs/conventions.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from lineament.errors import DataError
 
 
 @dataclass(frozen=True)
-class Similarity:
+class Affine2D:
     """An invertible 2x3 transform of the plane: ``q = A p + t``, source pixels to crop pixels, float64 inside.
 
-    The name says what it nearly always is: scale, rotation and shift. A few published crops squash the picture, so
-    any invertible ``A`` is accepted; :attr:`is_similarity` tells. Pixel centres are at integers, x right, y down.
+    Most crops scale, rotate and shift; a few published ones squash the image too. :attr:`is_similarity` tells them
+    apart. Pixel centres are at integers, x right, y down.
 
     Attributes:
         matrix: ``[2, 3]`` float64 on the CPU, ``[A | t]``.
@@ -39,15 +39,15 @@ class Similarity:
         object.__setattr__(self, "matrix", matrix)
 
     @staticmethod
-    def identity() -> Similarity:
+    def identity() -> Affine2D:
         """Return the transform that moves nothing."""
-        return Similarity(torch.eye(2, 3, dtype=torch.float64))
+        return Affine2D(torch.eye(2, 3, dtype=torch.float64))
 
     @staticmethod
-    def from_parameters(
+    def from_similarity(
         scale: float = 1.0, rotation: float = 0.0, translation: tuple[float, float] = (0.0, 0.0)
-    ) -> Similarity:
-        """Build ``q = scale * R(rotation) p + translation``.
+    ) -> Affine2D:
+        """Build the similarity ``q = scale * R(rotation) p + translation``.
 
         Args:
             scale: Crop pixels per source pixel, positive.
@@ -55,12 +55,10 @@ class Similarity:
             translation: Crop pixels, xy.
         """
         c, s = scale * math.cos(rotation), scale * math.sin(rotation)
-        return Similarity(
-            torch.tensor([[c, -s, translation[0]], [s, c, translation[1]]], dtype=torch.float64)
-        )
+        return Affine2D(torch.tensor([[c, -s, translation[0]], [s, c, translation[1]]], dtype=torch.float64))
 
     @staticmethod
-    def resize(source: tuple[float, float], target: tuple[float, float]) -> Similarity:
+    def resize(source: tuple[float, float], target: tuple[float, float]) -> Affine2D:
         """Resize a picture: ``q = (p + 0.5) * s - 0.5`` on each axis, with ``s = target / source``.
 
         Args:
@@ -69,10 +67,10 @@ class Similarity:
         """
         sx, sy = target[0] / source[0], target[1] / source[1]
         shift = [0.5 * sx - 0.5, 0.5 * sy - 0.5]
-        return Similarity(torch.tensor([[sx, 0.0, shift[0]], [0.0, sy, shift[1]]], dtype=torch.float64))
+        return Affine2D(torch.tensor([[sx, 0.0, shift[0]], [0.0, sy, shift[1]]], dtype=torch.float64))
 
     @staticmethod
-    def window(box: tuple[float, float, float, float] | Tensor, size: tuple[float, float]) -> Similarity:
+    def window(box: tuple[float, float, float, float] | Tensor, size: tuple[float, float]) -> Affine2D:
         """Cut the box ``x0, y0, x1, y1`` (pixel edges, an image spans -0.5..W-0.5) and resize it to ``size`` (w, h).
 
         The edges of the box land on the edges of the crop, -0.5 and size - 0.5.
@@ -85,7 +83,7 @@ class Similarity:
             raise DataError(f"a crop needs a box with an area, not {[x0, y0, x1, y1]}.")
         sx, sy = size[0] / (x1 - x0), size[1] / (y1 - y0)
         rows = [[sx, 0.0, -0.5 - x0 * sx], [0.0, sy, -0.5 - y0 * sy]]
-        return Similarity(torch.tensor(rows, dtype=torch.float64))
+        return Affine2D(torch.tensor(rows, dtype=torch.float64))
 
     @property
     def linear(self) -> Tensor:
@@ -144,16 +142,16 @@ class Similarity:
         moved = self.apply(corners)
         return torch.cat([moved.amin(-2), moved.amax(-2)], dim=-1)
 
-    def inverse(self) -> Similarity:
+    def inverse(self) -> Affine2D:
         """Return the exact inverse: crop pixels to source pixels."""
         (a, b, x), (c, d, y) = self.matrix.tolist()
         determinant = a * d - b * c
         a, b, c, d = d / determinant, -b / determinant, -c / determinant, a / determinant
-        return Similarity(
+        return Affine2D(
             torch.tensor([[a, b, -(a * x + b * y)], [c, d, -(c * x + d * y)]], dtype=torch.float64)
         )
 
-    def compose(self, first: Similarity) -> Similarity:
+    def compose(self, first: Affine2D) -> Affine2D:
         """Return "``first``, then this": ``compose(first).apply(p) == self.apply(first.apply(p))``."""
         (a, b, x), (c, d, y) = self.matrix.tolist()
         (e, f, u), (g, h, v) = first.matrix.tolist()
@@ -161,9 +159,9 @@ class Similarity:
             [a * e + b * g, a * f + b * h, a * u + b * v + x],
             [c * e + d * g, c * f + d * h, c * u + d * v + y],
         ]
-        return Similarity(torch.tensor(rows, dtype=torch.float64))
+        return Affine2D(torch.tensor(rows, dtype=torch.float64))
 
-    def then(self, following: Similarity) -> Similarity:
+    def then(self, following: Affine2D) -> Affine2D:
         """Return "this, then ``following``"."""
         return following.compose(self)
 
@@ -172,72 +170,6 @@ class Similarity:
         return torch.cat([self.matrix, self.matrix.new_tensor([[0.0, 0.0, 1.0]])])
 
 
-def fit_similarity(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
-    """Least-squares scale, rotation and shift from ``source`` to ``target`` (Umeyama 1991, eq. 40-43; no mirror).
-
-    Args:
-        source: ``[K, 2]`` points, K >= 2.
-        target: ``[K, 2]`` where they should land.
-        weights: ``[K]`` weights of the squared errors, non-negative; all one where None.
-
-    Raises:
-        DataError: On wrong shapes, points that are not finite, or source points that coincide.
-    """
-    source, target, weights = _check_pairs(source, target, weights, least=2)
-    source_mean, target_mean = weights @ source, weights @ target
-    centred_source, centred_target = source - source_mean, target - target_mean
-    # In the plane the SVD has a closed form: p -> s R(angle) p is multiplication by one complex number.
-    variance = float((weights[:, None] * centred_source**2).sum())
-    along = float((weights[:, None] * centred_source * centred_target).sum())
-    x, y = centred_source.unbind(-1)
-    u, v = centred_target.unbind(-1)
-    across = float((weights * (x * v - y * u)).sum())
-    if variance <= 1e-20 * float(1.0 + source.abs().max() ** 2) or math.hypot(along, across) == 0.0:
-        raise DataError(
-            "cannot fit a similarity to points that coincide: give at least two different points."
-        )
-    c, s = along / variance, across / variance
-    linear = torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
-    return Similarity(torch.cat([linear, (target_mean - linear @ source_mean)[:, None]], dim=1))
-
-
-def fit_affine(source: Tensor, target: Tensor, weights: Tensor | None = None) -> Similarity:
-    """Least-squares affine transform from ``source`` to ``target``; arguments as :func:`fit_similarity`, K >= 3.
-
-    Raises:
-        DataError: On wrong shapes, points that are not finite, or source points on one line.
-    """
-    source, target, weights = _check_pairs(source, target, weights, least=3)
-    source_mean, target_mean = weights @ source, weights @ target
-    root = weights.sqrt()[:, None]
-    design, moved = root * (source - source_mean), root * (target - target_mean)
-    spread = torch.linalg.svdvals(design)
-    if float(spread[-1]) <= 1e-10 * float(spread[0]) or float(spread[0]) == 0.0:
-        raise DataError("cannot fit an affine transform to points on one line: give three that span an area.")
-    linear = torch.linalg.lstsq(design, moved, driver="gelsd").solution.T
-    return Similarity(torch.cat([linear, (target_mean - linear @ source_mean)[:, None]], dim=1))
-
-
 def _determinant(matrix: Tensor) -> float:
     (a, b), (c, d) = matrix[:, :2].tolist()
     return a * d - b * c
-
-
-def _check_pairs(
-    source: Tensor, target: Tensor, weights: Tensor | None, least: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Return both point sets in float64 on the CPU and weights that sum to one."""
-    source, target = (points.detach().to("cpu", torch.float64) for points in (source, target))
-    if source.shape != target.shape or source.ndim != 2 or source.shape[-1] != 2 or len(source) < least:
-        raise DataError(
-            f"a fit needs two sets of at least {least} matching xy points, "
-            f"not shapes {tuple(source.shape)} and {tuple(target.shape)}."
-        )
-    if not bool(torch.isfinite(source).all() and torch.isfinite(target).all()):
-        raise DataError("a fit needs finite points: leave out those that are NaN or infinite.")
-    if weights is None:
-        weights = torch.ones(len(source))
-    weights = weights.detach().to("cpu", torch.float64)
-    if weights.shape != (len(source),) or bool((weights < 0).any()) or not float(weights.sum()) > 0.0:
-        raise DataError(f"a fit needs {len(source)} non-negative weights, not {weights.tolist()}.")
-    return source, target, weights / weights.sum()
