@@ -33,7 +33,6 @@ from lineament.errors import DataError, LineamentError
 from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.pipeline import prepare as module
 from lineament.pipeline.prepare import run as module
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
 

@@ -194,7 +194,7 @@ def test_a_kill_at_every_single_operation_leaves_a_whole_checkpoint(
 ):
     """Enumerates the crash points that the random kills of test_kill.py only sample."""
     killed_at = 0
-    write = module._write_file
+    write = module.write_new
     for crash in range(1, 60):
         folder = tmp_path / str(crash)
         for step in (1, 2):
@@ -214,8 +214,8 @@ def test_a_kill_at_every_single_operation_leaves_a_whole_checkpoint(
             return operation
 
         with monkeypatch.context() as patch:
-            patch.setattr(module, "_write_file", counted(write))
-            patch.setattr(module, "_flush_folder", counted(module._flush_folder))
+            patch.setattr(module, "write_new", counted(write))
+            patch.setattr(module, "flush", counted(module.flush))
             patch.setattr(Path, "replace", counted(Path.replace))
             patch.setattr(Path, "mkdir", counted(Path.mkdir))
             patch.setattr(module.shutil, "rmtree", counted(shutil.rmtree))

@@ -16,8 +16,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from lineament.data.files import replacing, write_text
 from lineament.errors import DataError
+from lineament.files import replacing, write_text
 
 MANIFEST, INDEX, SHARDS = "cache.json", "index.parquet", "shards"
 FORMAT = 1

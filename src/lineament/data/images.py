@@ -20,8 +20,8 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.errors import DataError
+from lineament.files import write_bytes
 
 # Files with these endings (in any case) are taken for pictures.
 IMAGE_SUFFIXES = frozenset(
@@ -188,8 +188,7 @@ def write_image(path: str | Path, image: Tensor, *, quality: int = 95) -> Path:
     if kind not in ("png", "jpg", "jpeg"):
         raise DataError(f"cannot write {path}: the name must end in .png or .jpg, not {path.suffix!r}.")
     data = encode_image(image, kind, str(path), quality=quality)
-    with replacing(path) as temporary:
-        temporary.write_bytes(data)
+    write_bytes(path, data)
     return path
 
 

@@ -14,11 +14,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset, digest
 from lineament.errors import DataError
 from lineament.faces.schemes import convert_points
+from lineament.files import replacing
 
 SCHEME = "66"
 ORIENTATIONS = ("left", "center", "right")

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import torch
 
-from lineament.data.files import write_text
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
+from lineament.files import write_text
 
 log = logging.getLogger(__name__)
 

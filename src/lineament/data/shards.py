@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from lineament.data.files import replacing
 from lineament.errors import DataError
+from lineament.files import replacing
 
 _BLOCK = tarfile.BLOCKSIZE
 _PIECE = 1 << 20
@@ -56,10 +56,8 @@ class ShardWriter:
         return slot
 
     def finish(self) -> None:
-        """Write the end of a tar file, and wait until the disk has it."""
+        """Write the end of a tar file."""
         self._write(b"\0" * 2 * _BLOCK)
-        self._file.flush()
-        os.fsync(self._file.fileno())
 
     def _write(self, data: bytes) -> None:
         self._file.write(data)

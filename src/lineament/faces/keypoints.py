@@ -10,7 +10,6 @@ import csv
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +20,7 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, scheme, scheme_names
+from lineament.files import write_bytes
 
 # The "format" of JSON label files.
 FORMAT = "lineament-faces"
@@ -99,8 +99,13 @@ def read_keypoints(
     return labels
 
 
-def write_keypoints(path: str | Path, labels: LabelFile) -> Path:
+def write_keypoints(path: str | Path, labels: LabelFile, *, durable: bool = True) -> Path:
     """Write a label file; the ending tells the format. The file is complete or absent.
+
+    Args:
+        path: The file.
+        labels: What to write.
+        durable: Wait until the disk has it.
 
     Returns:
         The path.
@@ -121,13 +126,7 @@ def write_keypoints(path: str | Path, labels: LabelFile) -> Path:
                 raise DataError(f"{path}: landmarks without a scheme cannot be written: name theirs.")
             labels.scheme.check(face.landmarks)
     text = writers[path.suffix.lower()](labels)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".writing-{os.getpid()}-{path.name}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_bytes(path, text.encode("utf-8"), durable=durable)
     return path
 
 

@@ -9,6 +9,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lineament.files import write_text
+
 
 @dataclass(frozen=True)
 class MetricCard:
@@ -74,11 +76,8 @@ def _plain(value: Any) -> Any:
 
 
 def write_cards(cards: Sequence[MetricCard], path: Path) -> None:
-    """Write cards as one JSON list, through a temporary file so that no half-written one can be seen."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(json.dumps([card.to_json() for card in cards], indent=2, ensure_ascii=False) + "\n")
-    temporary.replace(path)
+    """Write cards as one JSON list."""
+    write_text(path, json.dumps([card.to_json() for card in cards], indent=2, ensure_ascii=False) + "\n")
 
 
 def over_seeds(cards: Iterable[MetricCard]) -> MetricCard:

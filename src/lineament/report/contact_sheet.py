@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.errors import UsageError
+from lineament.files import replacing
 
 
 def contact_sheet(

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
 
-from lineament.data.files import write_text
+from lineament.files import write_text
 from lineament.report.tables import Table
 
 # The page may load nothing: pictures are inside it, and there are no scripts.

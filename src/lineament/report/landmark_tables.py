@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from lineament.data.files import write_text
+from lineament.files import write_text
 from lineament.metrics.landmark import AreaRule, cumulative_curve
 from lineament.report.figures import jsonable, plot_curves, save_figure
 from lineament.report.landmark_scores import LandmarkScores

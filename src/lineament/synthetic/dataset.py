@@ -19,10 +19,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from lineament.data.files import replacing, write_text
 from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.files import replacing, write_bytes, write_text
 from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
@@ -264,7 +264,7 @@ def _draw_pictures(
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, format="PNG", compress_level=2)
         file = f"images/{name}.png"
-        _write_bytes(out / file, buffer.getvalue())
+        write_bytes(out / file, buffer.getvalue(), durable=False)
         truth = None
         if world.truth:
             truth = f"truth/{name}.npz"
@@ -273,11 +273,6 @@ def _draw_pictures(
     with replacing(rows) as temporary:
         pq.write_table(pa.Table.from_pylist(table, schema=SCHEMA), temporary)
     return start, stop
-
-
-def _write_bytes(path: Path, content: bytes) -> None:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
 
 
 def _write_truth(path: Path, sample: FaceSample, kinds: tuple[str, ...]) -> None:
@@ -293,7 +288,7 @@ def _write_truth(path: Path, sample: FaceSample, kinds: tuple[str, ...]) -> None
         maps["mask"] = sample.mask.numpy()
     if "uv" in kinds:
         maps["uv"] = sample.correspondence.numpy()
-    with replacing(path) as temporary:
+    with replacing(path, durable=False) as temporary:
         np.savez_compressed(temporary, **maps)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,6 @@ import errno
 import hashlib
 import json
 import logging
-import os
 import shutil
 import uuid
 from collections.abc import Iterable
@@ -24,6 +23,7 @@ import safetensors.torch
 from torch import Tensor
 
 from lineament.errors import CheckpointError
+from lineament.files import flush, write_new
 from lineament.training.tree import flatten, unflatten
 
 FORMAT = 1
@@ -75,12 +75,12 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> Path:
         folder.mkdir(parents=True, exist_ok=True)
         temporary.mkdir()
         for name, data in contents.items():
-            _write_file(temporary / name, data)
-        _flush_folder(temporary)
+            write_new(temporary / name, data)
+        flush(temporary)
         if final.exists():
             _discard(final)
         temporary.replace(final)
-        _flush_folder(folder)
+        flush(folder)
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise CheckpointError(f"cannot write the checkpoint {final}: {_reason(error)}.") from error
@@ -207,21 +207,6 @@ def _read_file(path: Path, name: str) -> bytes:
             f"the checkpoint {path} is damaged: {name} cannot be read ({error.strerror}); "
             "resume from the one before it."
         ) from error
-
-
-def _write_file(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _flush_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _discard(path: Path) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from importlib.metadata import version
@@ -13,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from lineament.errors import CheckpointError, LineamentError
+from lineament.files import replacing_folder
 from lineament.training.checkpoint import Checkpoint, save_checkpoint
 from lineament.training.config import config_from_dict, config_hash, config_to_dict
 from lineament.training.recipe import Recipe
@@ -73,18 +72,13 @@ def write_imported_run(
         run = create_run(folder, recipe, "32-true", overwrite=overwrite)
         _fill(run, checkpoint, facts)
         return run
-    temporary = folder.with_name(f".{folder.name}.{uuid.uuid4().hex[:8]}.tmp")
     try:
-        _fill(create_run(temporary, recipe, "32-true"), checkpoint, facts)
-        if folder.exists():
-            folder.rmdir()
-        temporary.replace(folder)
+        with replacing_folder(folder) as temporary:
+            _fill(create_run(temporary, recipe, "32-true"), checkpoint, facts)
     except OSError as error:
         raise LineamentError(
             f"cannot make the run directory {folder}: {error.strerror or error}; choose another with --run."
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
     return open_run(folder)
 
 

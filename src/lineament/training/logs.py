@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from lineament.data.files import write_text
+from lineament.files import write_text
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

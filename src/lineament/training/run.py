@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 from torch import nn
 
-from lineament.data.files import write_text
 from lineament.errors import CheckpointError, LineamentError
+from lineament.files import write_text
 from lineament.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder
 from lineament.training.config import config_from_dict, config_to_dict
 from lineament.training.logs import read_lines

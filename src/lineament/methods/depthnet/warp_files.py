@@ -15,9 +15,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lineament.data.files import replacing, write_text
 from lineament.data.images import read_image
 from lineament.errors import DataError
+from lineament.files import replacing, write_text
 from lineament.methods.depthnet.warp import face_warp
 
 IDENTITY = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0))

@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lineament.data.files import write_text
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample
+from lineament.files import write_text
 from lineament.methods.dve.evaluate import PreparedFace
 from lineament.methods.dve.frame import Frame, sample_box
 from lineament.methods.dve.landmarks import LandmarkPredictor

@@ -15,10 +15,10 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lineament.data.face_box import sample_box
-from lineament.data.files import write_text
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.faces.schemes import LandmarkScheme
+from lineament.files import write_text
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.evaluate import prepare_pictures, reconstruct_pictures
 from lineament.methods.fabrec.loss import WINDOW, contrast_structure

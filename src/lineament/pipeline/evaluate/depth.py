@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.data.keypoint_depth import KeypointSet, collect
 from lineament.data.sample import FaceSource
 from lineament.data.subset import digest
 from lineament.errors import DataError, UsageError
+from lineament.files import replacing
 from lineament.methods.depthnet.evaluate import (
     PairScores,
     given_depths,

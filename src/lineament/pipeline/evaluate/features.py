@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lineament.data.files import replacing, write_text
 from lineament.data.images import write_image
 from lineament.errors import DataError, UsageError
+from lineament.files import replacing, write_text
 from lineament.methods.dve.evaluate import Describe, MatchingPair, PairFeatures
 
 ENDINGS = (".npz", ".safetensors")

@@ -19,10 +19,10 @@ from typing import Any
 
 import torch
 
-from lineament.data.files import write_text
 from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.files import write_text
 from lineament.methods import register_all
 from lineament.methods.fabrec.base import RANDOM_BASE
 from lineament.methods.fabrec.landmark_config import LandmarkConfig

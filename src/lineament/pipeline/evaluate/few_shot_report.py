@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from lineament.data.files import write_text
+from lineament.files import write_text
 from lineament.metrics.card import MetricCard, over_seeds, write_cards
 from lineament.pipeline.evaluate.few_shot import WAYS, Cell, FewShotPlan, Judge, over_seeds_of
 from lineament.report.figures import COLOURS, save_figure

@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from scipy import ndimage
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.data.images import read_image
+from lineament.files import replacing
 from lineament.heads.fit import HeadFit
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth

@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lineament.data.files import replacing
 from lineament.data.images import image_size, read_image
 from lineament.errors import DataError
 from lineament.faces.detection import Detection, detect_faces, make_detector
 from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
+from lineament.files import replacing
 from lineament.pipeline.predict.photos import Photo
 
 # What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).

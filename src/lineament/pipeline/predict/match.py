@@ -15,10 +15,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lineament.data.files import replacing, write_text
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.keypoints import read_keypoints
+from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
 from lineament.methods.dve.frame import cut

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lineament.data.files import replacing, write_text
+from lineament.files import replacing, write_text
 from lineament.methods.dve.figures import descriptor_colours, warp_onto
 from lineament.pipeline.predict.match import FaceMatch, FaceView, as_image, point_colours
 

@@ -32,9 +32,9 @@ from lineament.data.cache_format import (
     write_manifest,
     write_table,
 )
-from lineament.data.files import write_text
 from lineament.data.shards import ShardFiles, Slot, file_crc, shard_name
 from lineament.errors import DataError, LineamentError
+from lineament.files import write_text
 from lineament.pipeline.prepare.faces import Cut
 from lineament.pipeline.progress import Progress
 

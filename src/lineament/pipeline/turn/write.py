@@ -12,9 +12,9 @@ import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
-from lineament.data.files import replacing, write_text
 from lineament.data.video import video_writer
 from lineament.errors import UsageError
+from lineament.files import replacing, write_text
 
 KINDS = {".png": "strip", ".mp4": "video", ".gif": "animation"}
 FRAMES_PER_SECOND = 24

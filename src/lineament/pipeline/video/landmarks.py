@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
-import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +13,6 @@ from typing import IO, Any
 
 import numpy as np
 
-from lineament.data.files import replacing
 from lineament.data.video import Frame, VideoReader, video_writer
 from lineament.errors import DataError
 from lineament.faces.keypoints import (
@@ -28,6 +25,7 @@ from lineament.faces.keypoints import (
     write_keypoints,
 )
 from lineament.faces.schemes import LandmarkScheme
+from lineament.files import replacing, replacing_folder
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.models import LandmarkModel
 from lineament.pipeline.predict.photos import Photo
@@ -161,7 +159,7 @@ def _label(video: Photo, frame: Frame, followed: Followed) -> FaceLabel:
 def _table(video: Photo, ending: str, layout: LandmarkScheme) -> Iterator[_Table]:
     path = result_path(video, ending)
     if ending == "pts":
-        with _replacing_folder(path) as folder:
+        with replacing_folder(path) as folder:
             yield _PointFiles(video, layout, folder)
         return
     kind: type[_JsonTable] | type[_CsvTable] = _JsonTable if ending == "json" else _CsvTable
@@ -230,19 +228,4 @@ class _PointFiles(_Table):
         for each in found:
             name = f"{frame.index:06}-{each.person}.pts"
             label = FaceLabel("", each.face.landmarks)
-            write_keypoints(self.folder / name, LabelFile(self.layout, [label]))
-
-
-@contextmanager
-def _replacing_folder(path: Path) -> Iterator[Path]:
-    """As :func:`lineament.data.files.replacing`, for a folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=".writing-", dir=path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if path.is_dir():
-            shutil.rmtree(path)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            write_keypoints(self.folder / name, LabelFile(self.layout, [label]), durable=False)
