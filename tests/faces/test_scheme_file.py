@@ -1,13 +1,24 @@
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.normalisers import normaliser
-from lineament.faces.scheme_file import load_scheme, parse_scheme
-from lineament.faces.schemes import convert_points, mirror_points, scheme
+from lineament.faces.scheme_file import load_scheme, parse_scheme, scheme_text
+from lineament.faces.schemes import (
+    builtin_schemes,
+    convert_points,
+    mirror_points,
+    mirror_values,
+    scheme,
+    scheme_of_names,
+    scheme_word,
+)
 
 CAT = """
 name: cat-9
@@ -53,8 +64,11 @@ def test_points_without_a_pair_mirror_to_themselves() -> None:
     [
         ({"points": ["nose", "nose"], "mirror": []}, "'nose' is listed twice"),
         ({"points": []}, "must list the names"),
-        ({"points": [1, 2]}, "must start with a letter"),
+        ({"points": [1, 2]}, "not a bare number"),
+        ({"points": ["a\nb"]}, "on one line"),
         ({"name": 68}, "'name' must be a word"),
+        ({"name": "68"}, "'68' is that of a built-in scheme"),
+        ({"name": "points-3"}, "'points-3' is that of a built-in scheme"),
         ({"mirror": [[0, 1], [1, 2]]}, "'right_eye' is in two pairs"),
         ({"mirror": [1, 2, 0]}, "does not undo itself"),
         ({"mirror": [0, 1]}, "each index of 0-2"),
@@ -102,3 +116,86 @@ def test_missing_file_and_unknown_name(tmp_path: Path) -> None:
         load_scheme(tmp_path / "absent.yaml")
     with pytest.raises(UsageError, match="unknown landmark scheme"):
         scheme("cat")
+
+
+def test_the_text_of_a_scheme_is_all_of_it(tmp_path: Path) -> None:
+    path = tmp_path / "cat.yaml"
+    path.write_text(CAT)
+    cat = load_scheme(path)
+    word = scheme_word(cat)
+    path.unlink()
+    assert scheme(word) == cat and scheme_word(scheme(word)) == word
+    assert [scheme_word(name) for name in (*builtin_schemes(), "points-7")] == [
+        *builtin_schemes(),
+        "points-7",
+    ]
+    # A name says nothing: other content is another scheme.
+    other = scheme(word.replace("nose", "snout"))
+    assert other.name == cat.name and scheme_word(other) != word
+    with pytest.raises(DataError, match=r"not a landmark scheme|mapping"):
+        scheme("{name")
+
+
+def test_a_scheme_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    path = tmp_path / "cat.yaml"
+    path.write_text(CAT)
+    assert scheme(str(path)).names[6] == "nose"
+    path.write_text(CAT.replace("nose", "snout"))
+    assert scheme(str(path)).names[6] == "snout"
+
+
+@pytest.mark.parametrize(
+    ("names", "mirror"),
+    [
+        (("mouth_left", "nose", "mouth_right"), (2, 1, 0)),
+        (("LeftEye", "rightEye"), (1, 0)),
+        (("eye.l", "eye.r", "tip of the nose"), (1, 0, 2)),
+        (("l eye", "r eye"), (1, 0)),
+        (("nose",), (0,)),
+        (("left_eye", "nose"), None),
+        (("tear", "ear"), None),
+    ],
+)
+def test_names_tell_how_points_mirror(names: tuple[str, ...], mirror: tuple[int, ...] | None) -> None:
+    made = scheme_of_names(names)
+    assert made.names == names and made.mirror_known == (mirror is not None)
+    if mirror is not None:
+        assert made.mirror == mirror
+        return
+    with pytest.raises(UsageError, match="--mirror 0"):
+        mirror_points(torch.zeros(len(names), 2), made, 9)
+    with pytest.raises(UsageError, match="mirrored picture"):
+        mirror_values(torch.zeros(len(names)), made)
+
+
+def test_names_of_known_schemes_and_counts_are_recognised() -> None:
+    for name in builtin_schemes():
+        assert scheme_of_names(scheme(name).names) == scheme(name)
+    assert scheme_of_names([f"{index:02d}" for index in range(68)]) == scheme("68")
+    assert scheme_of_names([str(index) for index in range(1, 8)]) == scheme("points-7")
+    assert scheme_of_names(["2", "1", "0"]).names == ("2", "1", "0")
+
+
+NAMES = st.lists(
+    st.text(st.characters(exclude_categories=["C", "Zl", "Zp", "Zs"]), min_size=1, max_size=9),
+    min_size=1,
+    max_size=9,
+)
+
+
+@given(NAMES)
+def test_any_names_make_a_scheme_that_its_text_gives_back(names: list[str]) -> None:
+    names = [name.replace("[", "(").replace("]", ")") for name in dict.fromkeys(names)]
+    made = scheme_of_names(list(dict.fromkeys(names)))
+    assert scheme(scheme_word(made)) == made
+    assert parse_scheme(json.loads(scheme_text(made)), builtin=True) == made
+
+
+def test_points_without_a_meaning_take_one() -> None:
+    points = torch.rand(5, 2)
+    assert torch.equal(convert_points(points, "points-5", "5"), points)
+    with pytest.raises(UsageError, match="no rule turns"):
+        convert_points(points, "points-5", "68")
+    mine = parse_scheme(minimal())
+    renamed = parse_scheme(minimal(name="yours", mirror=[]))
+    assert torch.equal(convert_points(points[:3], mine, renamed), points[:3])

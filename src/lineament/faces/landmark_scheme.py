@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-from lineament.errors import DataError, unknown_name
+from lineament.errors import DataError, UsageError, unknown_name
 
 
 def builtin_schemes() -> tuple[str, ...]:
@@ -43,6 +43,7 @@ class LandmarkScheme:
         inter_ocular: The two points whose distance normalises errors: the outer eye corners where there are any.
         conversions: For a target scheme, the points to average for each of its points.
         description: One line for lists.
+        mirror_known: Whether ``mirror`` says how the points swap; where it does not, it leaves all where they are.
     """
 
     name: str
@@ -54,6 +55,7 @@ class LandmarkScheme:
     inter_ocular: tuple[int, int] | None = None
     conversions: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     description: str = ""
+    mirror_known: bool = True
 
     def __len__(self) -> int:
         return len(self.names)
@@ -63,6 +65,14 @@ class LandmarkScheme:
         if name not in self.names:
             raise unknown_name(f"point of scheme {self.name}", name, self.names)
         return self.names.index(name)
+
+    def require_mirror(self) -> None:
+        """Raise ``UsageError`` where it is not known which points swap when a picture is flipped."""
+        if not self.mirror_known:
+            raise UsageError(
+                f"scheme {self.name} does not say which of its {len(self)} points swap in a mirrored picture: give a "
+                "scheme file with 'mirror' (an empty list where none do) by --scheme, or train with --mirror 0."
+            )
 
     def check(self, points: Tensor) -> None:
         """Raise ``DataError`` unless ``points`` is ``[..., K, 2]`` (or more than two columns)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,14 @@ from lineament.faces.landmark_scheme import Contour, LandmarkScheme, builtin_sch
 _KEYS = {"name", "description", "points", "mirror", "parts", "contours", "eyes", "inter_ocular", "convert"}
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _NUMBERED = re.compile(r"([A-Za-z][\w.-]*)\[(\d+)\]")
-_NAME = re.compile(r"[A-Za-z][\w.-]*")
+# Tools that people label with allow anything as a name; what would break a line or a table does not belong in one.
+_NAME = re.compile(r"\S(?:[^\x00-\x1f\x7f\u2028\u2029]{0,98}\S)?")
+# Names of built-in schemes, and of schemes of so many points of unknown meaning.
+_TAKEN = re.compile(r"points-\d+")
 
 
-def load_scheme(path: str | Path) -> LandmarkScheme:
-    """Read a scheme from a YAML file.
+def load_scheme(path: str | Path, builtin: bool = False) -> LandmarkScheme:
+    """Read a scheme from a YAML file; ``builtin`` for those that come with the package.
 
     Raises:
         DataError: If the file cannot be read or is inconsistent; the message names the file and the fault.
@@ -28,26 +32,84 @@ def load_scheme(path: str | Path) -> LandmarkScheme:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot read the landmark scheme ({error.strerror}).") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a YAML file ({str(error).splitlines()[0]}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: a landmark scheme is a mapping with at least 'name' and 'points'.")
     try:
-        return parse_scheme(content)
+        return parse_scheme(content, builtin)
     except DataError as error:
         raise DataError(f"{path}: {error}") from error
 
 
-def parse_scheme(content: dict[str, Any]) -> LandmarkScheme:
-    """Build a scheme from the mapping of a YAML file; raises ``DataError`` on any fault."""
+def parse_scheme_text(text: str) -> LandmarkScheme:
+    """Build a scheme from the text of a YAML or JSON mapping; raises ``DataError`` on any fault."""
+    try:
+        content = _plain(text)
+    except (yaml.YAMLError, RecursionError) as error:
+        raise DataError(f"not a landmark scheme ({str(error).splitlines()[0]}).") from error
+    if not isinstance(content, dict):
+        raise DataError("a landmark scheme is a mapping with at least 'name' and 'points'.")
+    return parse_scheme(content)
+
+
+def _plain(text: str) -> object:
+    # Every JSON text that matters is YAML too, but for the characters that YAML refuses.
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def scheme_content(layout: LandmarkScheme) -> dict[str, Any]:
+    """The mapping that :func:`parse_scheme` builds an equal scheme from: plain values, ready for JSON or YAML."""
+    content: dict[str, Any] = {"name": layout.name}
+    if layout.description:
+        content["description"] = layout.description
+    content["points"] = list(layout.names)
+    content["mirror"] = list(layout.mirror) if layout.mirror_known else None
+    if layout.parts:
+        content["parts"] = {name: list(part) for name, part in layout.parts.items()}
+    if layout.contours:
+        content["contours"] = {
+            line.name: {"points": list(line.indices), "closed": line.closed} for line in layout.contours
+        }
+    if layout.eyes is not None:
+        content["eyes"] = {"left": list(layout.eyes[0]), "right": list(layout.eyes[1])}
+    if layout.inter_ocular is not None:
+        content["inter_ocular"] = list(layout.inter_ocular)
+    if layout.conversions:
+        content["convert"] = {
+            name: [list(group) for group in table] for name, table in layout.conversions.items()
+        }
+    return content
+
+
+def scheme_text(layout: LandmarkScheme) -> str:
+    """:func:`scheme_content` on one line; equal schemes have equal texts."""
+    return json.dumps(scheme_content(layout), ensure_ascii=False)
+
+
+def parse_scheme(content: dict[str, Any], builtin: bool = False) -> LandmarkScheme:
+    """Build a scheme from the mapping of a YAML file.
+
+    Args:
+        content: The mapping (docs/faces.md).
+        builtin: Whether it is one that comes with the package, whose name others may not take.
+
+    Raises:
+        DataError: On any fault.
+    """
     unknown = sorted(set(map(str, content)) - _KEYS)
     if unknown:
         raise DataError(f"unknown key {unknown[0]!r}: the keys are {', '.join(sorted(_KEYS))}.")
     name = content.get("name")
     if not isinstance(name, str) or not name:
         raise DataError(f"'name' must be a word in quotes, not {name!r}.")
+    if not builtin and (name in builtin_schemes() or _TAKEN.fullmatch(name)):
+        raise DataError(f"the name {name!r} is that of a built-in scheme: give yours another one.")
     names = _names(content.get("points"))
-    mirror = _mirror(content.get("mirror", []), names)
+    mirror = mirror_of_names(names) if content.get("mirror") is None else _mirror(content["mirror"], names)
     parts = {
         str(part): _indices(items, names, f"part {part!r}")
         for part, items in _mapping(content, "parts").items()
@@ -64,7 +126,32 @@ def parse_scheme(content: dict[str, Any]) -> LandmarkScheme:
     }
     pair = None if corners is None else (corners[0], corners[1])
     text = str(content.get("description", ""))
-    return LandmarkScheme(name, names, mirror, parts, contours, eyes, pair, conversions, text)
+    known = mirror is not None
+    swaps = tuple(range(len(names))) if mirror is None else mirror
+    return LandmarkScheme(name, names, swaps, parts, contours, eyes, pair, conversions, text, known)
+
+
+# Left and right as words, or as single letters that stand apart.
+_SIDES = re.compile(r"left|right|(?<![A-Za-z])[lr](?![A-Za-z])", re.IGNORECASE)
+_OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
+
+
+def mirror_of_names(names: tuple[str, ...]) -> tuple[int, ...] | None:
+    """Find which points swap in a flipped picture by "left" and "right", or "l" and "r", in their names.
+
+    Returns:
+        The permutation; None where no name, or not every such name, has its other side. One point stays in its place.
+    """
+    places = {name.lower(): index for index, name in enumerate(names)}
+    mirror = list(range(len(names)))
+    for index, name in enumerate(names):
+        other = _SIDES.sub(lambda side: _OTHER_SIDE[side[0].lower()], name.lower())
+        if other not in places:
+            return None
+        mirror[index] = places[other]
+    sided = any(index != place for index, place in enumerate(mirror))
+    consistent = all(mirror[place] == index for index, place in enumerate(mirror))
+    return tuple(mirror) if (sided or len(names) == 1) and consistent else None
 
 
 def _mapping(content: dict[str, Any], key: str) -> dict[Any, Any]:
@@ -88,7 +175,7 @@ def _names(items: object) -> tuple[str, ...]:
             names.append(item)
         else:
             raise DataError(
-                f"point name {item!r} must start with a letter and hold letters, digits, '_', '-' or '.'."
+                f"point name {item!r} must be a text on one line of at most 100 characters, not a bare number."
             )
     repeated = [name for i, name in enumerate(names) if name in names[:i]]
     if repeated:
@@ -100,14 +187,14 @@ def _indices(items: object, names: tuple[str, ...], where: str, ordered_once: bo
     """Expand indices, names and ranges such as ``0-16`` or ``16-9`` (both ends included)."""
     found: list[int] = []
     for item in items if isinstance(items, list) else [items]:
-        if isinstance(item, str) and (ends := _RANGE.fullmatch(item)):
+        if isinstance(item, str) and item in names:
+            found.append(names.index(item))
+        elif isinstance(item, str) and (ends := _RANGE.fullmatch(item)):
             first, last = int(ends[1]), int(ends[2])
             step = 1 if last >= first else -1
             found.extend(range(first, last + step, step))
         elif isinstance(item, int) and not isinstance(item, bool):
             found.append(item)
-        elif isinstance(item, str) and item in names:
-            found.append(names.index(item))
         else:
             raise DataError(f"{where}: {item!r} is no point name, index or range such as '0-16'.")
     outside = [index for index in found if not 0 <= index < len(names)]
