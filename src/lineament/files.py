@@ -61,9 +61,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(old, ignore_errors=True)
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that the file is complete or absent."""
-    write_bytes(path, text.encode("utf-8"))
+def write_text(path: Path, text: str, *, durable: bool = True) -> None:
+    """Write UTF-8 text so that the file is complete or absent; ``durable`` as in :func:`replacing`."""
+    write_bytes(path, text.encode("utf-8"), durable=durable)
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:

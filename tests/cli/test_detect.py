@@ -9,7 +9,7 @@ from PIL import Image
 from skimage import data
 
 from lineament.cli.main import main
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 from lineament.pipeline.bench import detect as bench
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from lineament.cli.main import main
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.synthetic.source import SyntheticFaces
 

@@ -16,7 +16,7 @@ from skimage import data
 import lineament
 from lineament.cli.main import main
 from lineament.errors import DataError, UsageError
-from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.pipeline.predict.models import LandmarkModel
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))

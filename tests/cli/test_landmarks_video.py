@@ -22,7 +22,7 @@ from lineament.data.video import Frame, VideoReader, video_writer
 from lineament.errors import UsageError
 from lineament.faces.boxes import centre
 from lineament.faces.detection import Detection
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 from lineament.faces.schemes import scheme
 from lineament.pipeline.predict.models import Face
 from lineament.pipeline.video.track_faces import FollowOptions, follow_faces

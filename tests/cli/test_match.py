@@ -12,7 +12,7 @@ from PIL import Image
 from skimage import data
 
 from lineament.cli.main import main
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))

@@ -16,7 +16,7 @@ from tests.depthnet.turning import KEYPOINTS, keypoints
 
 from lineament.cli.main import main
 from lineament.cli.turn import join_angles
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 
 SMALL = ["--size", "96"]

@@ -30,7 +30,7 @@ from lineament.data.records import Record, RecordSource
 from lineament.data.registry import open_data, open_source, recognise
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, LineamentError
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.prepare import run as module

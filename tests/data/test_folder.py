@@ -14,7 +14,7 @@ import trees
 
 from lineament.data.registry import open_source
 from lineament.errors import DataError, UsageError
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 
 

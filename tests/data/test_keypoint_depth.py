@@ -21,7 +21,7 @@ from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSample
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
-from lineament.faces.point_rows import read_point_rows
+from lineament.faces.labels.point_rows import read_point_rows
 from lineament.heads.load import load_head
 from lineament.synthetic.keypoints import landmark_head
 

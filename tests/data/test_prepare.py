@@ -18,7 +18,7 @@ from lineament.data.sample import FaceSource
 from lineament.errors import DataError, LineamentError, UsageError
 from lineament.faces.crops import named_crop
 from lineament.faces.detection import Detection, register_detector
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.prepare.run import PrepareOptions, prepare

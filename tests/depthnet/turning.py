@@ -10,7 +10,7 @@ import torch
 from skimage import data
 from torch import Tensor
 
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel

@@ -9,7 +9,7 @@ from tests.fabrec.faces import Marks
 
 from lineament.cli.main import main
 from lineament.data.images import write_image
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.methods.dve.recipe import DveConfig
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe

@@ -14,7 +14,7 @@ from lineament.data.images import write_image
 from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.augment import Move
 from lineament.methods.fabrec.crop import View, region_side

@@ -16,7 +16,7 @@ from lineament.cli.main import main
 from lineament.data.readers.w300 import FABREC_FOLDERS, FOLDERS
 from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 
 # Distance of every predicted landmark from the true one, in pixels.

@@ -14,7 +14,7 @@ from lineament.cli.main import main
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.landmarks import Landmarks

@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "data check": ("data_check", "find unreadable pictures and labels before training"),
     "data prepare": ("data_prepare", "find and crop the faces of a folder or data set"),
     "data synth": ("data_synth", "draw synthetic faces with exact ground truth"),
+    "labels convert": ("labels_convert", "turn the labels of one tool into those of another"),
     "recipes": ("recipes", "list what can be trained"),
     "train": ("train", "train a recipe"),
     "resume": ("resume", "go on with an interrupted run"),

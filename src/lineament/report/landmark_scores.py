@@ -16,7 +16,7 @@ from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.faces import boxes
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.metrics.landmark import AreaRule, area_under_curve, failure_rate, point_distances

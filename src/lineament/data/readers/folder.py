@@ -13,7 +13,7 @@ from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.data.subset import held_out
 from lineament.errors import DataError, unknown_name
-from lineament.faces.keypoints import FaceLabel, read_keypoints
+from lineament.faces.labels import FaceLabel, read_keypoints
 from lineament.faces.schemes import LandmarkScheme
 
 LABEL_NAMES = ("labels.json", "labels.csv")

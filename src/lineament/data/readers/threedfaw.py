@@ -24,7 +24,7 @@ from lineament.data.records import Record, RecordSource, read_lines, require
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError
-from lineament.faces.point_rows import read_point_rows
+from lineament.faces.labels.point_rows import read_point_rows
 
 WHERE = "3DFAW is no longer given out; synthetic-keypoints gives the same records"
 SPLITS = ("train", "valid", "test")

@@ -13,7 +13,7 @@ from lineament.data.records import Record, RecordSource, check_count, require
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError, unknown_name
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 
 WHERE = (
     "https://ibug.doc.ic.ac.uk/resources/300-W/, or packed from "

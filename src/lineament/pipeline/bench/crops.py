@@ -17,7 +17,7 @@ from lineament.data.images import write_image
 from lineament.data.order import sample_generator
 from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
-from lineament.faces.keypoints import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D

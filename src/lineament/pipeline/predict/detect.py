@@ -14,7 +14,7 @@ from torch import Tensor
 from lineament.data.images import image_size, read_image
 from lineament.errors import DataError
 from lineament.faces.detection import Detection, detect_faces, make_detector
-from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.files import replacing
 from lineament.pipeline.predict.photos import Photo

@@ -15,7 +15,7 @@ from torch import Tensor
 from lineament.data.images import read_image, write_image
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.detection import Detection
-from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
 from lineament.pipeline.predict.models import Face, LandmarkModel

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels import read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
-from lineament.faces.keypoints import FaceLabel, LabelFile, read_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.model import HeadModel

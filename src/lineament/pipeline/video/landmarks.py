@@ -15,15 +15,9 @@ import numpy as np
 
 from lineament.data.video import Frame, VideoReader, video_writer
 from lineament.errors import DataError
-from lineament.faces.keypoints import (
-    FORMAT,
-    FaceLabel,
-    LabelFile,
-    face_item,
-    table_header,
-    table_row,
-    write_keypoints,
-)
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels.own_json import FORMAT, face_item, scheme_item
+from lineament.faces.labels.table import table_header, table_row
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing, replacing_folder
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
@@ -188,7 +182,7 @@ class _JsonTable(_Table):
         super().__init__(video, layout)
         self.file = file
         self.begun = False
-        head = json.dumps({"format": FORMAT, "scheme": layout.name}, ensure_ascii=False)
+        head = json.dumps({"format": FORMAT, "scheme": scheme_item(layout)}, ensure_ascii=False)
         file.write(head[:-1] + ', "faces": [')
 
     def add(self, frame: Frame, found: list[Followed]) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError
-from lineament.faces.keypoints import read_keypoints
+from lineament.faces.labels.reading import read_keypoints
 
 _SEPARATORS = re.compile(r"[,;\s]+")
 
