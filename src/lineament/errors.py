@@ -26,6 +26,10 @@ class CheckpointError(LineamentError):
     """A checkpoint is damaged, foreign, or belongs to another method or configuration."""
 
 
+class Interrupted(LineamentError):  # noqa: N818 - it is a wish fulfilled, not an error
+    """Work stopped on request; the message says what is kept and how to go on."""
+
+
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """Build the error for a word that is not known, naming the nearest known one.
 

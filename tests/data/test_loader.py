@@ -136,8 +136,9 @@ def test_a_killed_worker_is_one_sentence() -> None:
 AFTER_NUMBA = """
 import itertools, numba, torch
 from torch.utils.data import default_collate
-from lineament.data.loader import BatchStream, worker_context
+from lineament.data.loader import BatchStream
 from lineament.data.registry import open_data
+from lineament.parallel import worker_context
 
 def item(sample, generator):
     return {"image": sample.image + torch.rand(1, generator=generator)}

@@ -15,8 +15,7 @@ from lineament.data.loader import BatchStream
 from lineament.data.sample import FaceSample
 from lineament.denormals import denormals_restored, flush_denormals, flushes_denormals, set_flush_denormals
 from lineament.ops.threads import run_tasks
-from lineament.pipeline.helper_processes import helpers
-from lineament.pipeline.processes import ordered_map
+from lineament.parallel import helpers, ordered_map
 
 # Numbers enough that torch splits them over all threads.
 MANY = 1 << 20

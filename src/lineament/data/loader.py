@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import signal
-import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from multiprocessing.context import BaseContext
 from typing import Any
 
 import torch
@@ -20,6 +16,7 @@ from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.denormals import flush_denormals, set_flush_denormals
 from lineament.errors import DataError, LineamentError
+from lineament.parallel import one_thread, worker_context
 
 Item = Callable[[FaceSample, torch.Generator], Any]
 Collate = Callable[[list[Any]], Any]
@@ -34,20 +31,6 @@ class _Loaded:
     bad: dict[int, str] = field(default_factory=dict)
     failure: str = ""
     trace: str = ""
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Compute with one thread, as worker processes do: sums split over threads round differently."""
-    before = torch.get_num_threads()
-    if before == 1:
-        yield
-        return
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 class _PartReader(torch.utils.data.Dataset):
@@ -205,23 +188,3 @@ def _begin_worker(worker: int) -> None:
     set_flush_denormals()
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
-
-
-def worker_context() -> BaseContext | None:
-    """Choose how workers start: fork is quick, but a numba kernel on GNU OpenMP ends a process forked after it ran."""
-    if "fork" not in multiprocessing.get_all_start_methods():
-        return None
-    if "numba" in sys.modules:
-        import numba
-
-        try:
-            layer = numba.threading_layer()
-        # Numba says with this error that no parallel kernel has run yet.
-        except ValueError:
-            layer = None
-        if layer == "omp":
-            context = multiprocessing.get_context("forkserver")
-            # Imported once by the server and not by each worker: these take seconds.
-            context.set_forkserver_preload(["torch", "numba"])
-            return context
-    return multiprocessing.get_context("fork")

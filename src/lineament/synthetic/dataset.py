@@ -6,10 +6,8 @@ import io
 import json
 import math
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.files import replacing, write_bytes, write_text
+from lineament.parallel import single_threaded_children
 from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
@@ -227,22 +226,6 @@ def _in_processes(
     finally:
         for future in waiting:
             future.cancel()
-
-
-@contextmanager
-def single_threaded_children() -> Iterator[None]:
-    """Processes started inside inherit one thread each: the pictures are drawn side by side already."""
-    names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
-    before = {name: os.environ.get(name) for name in names}
-    os.environ.update(dict.fromkeys(names, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
 
 
 def _draw_chunk(

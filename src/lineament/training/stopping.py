@@ -8,10 +8,10 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from lineament.errors import LineamentError
+from lineament.errors import Interrupted
 
 
-class TrainingInterrupted(LineamentError):  # noqa: N818 - it is a wish fulfilled, not an error
+class TrainingInterrupted(Interrupted):
     """Training stopped on request with its checkpoint saved; the message says how to go on."""
 
 

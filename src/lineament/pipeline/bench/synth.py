@@ -8,8 +8,8 @@ from concurrent.futures import ProcessPoolExecutor
 from typing import Any
 
 from lineament.denormals import set_flush_denormals
+from lineament.parallel import single_threaded_children
 from lineament.pipeline.bench.timing import measure, report
-from lineament.synthetic.dataset import single_threaded_children
 from lineament.synthetic.source import SyntheticFaces
 
 SIZE, BATCH, WARM_UP = 128, 10, 10

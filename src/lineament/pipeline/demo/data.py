@@ -9,8 +9,8 @@ from lineament.data.cache import WITHOUT_MAPS, CachedSource
 from lineament.data.registry import open_data
 from lineament.data.sample import FaceSource
 from lineament.data.subset import Concat
+from lineament.parallel import Helpers
 from lineament.pipeline.evaluate.portraits import portrait_pack, portraits_to_learn_from
-from lineament.pipeline.helper_processes import Helpers
 from lineament.pipeline.progress import Progress, silent
 from lineament.synthetic.dataset import World, write_faces
 

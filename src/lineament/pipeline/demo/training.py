@@ -14,11 +14,11 @@ from lineament.methods.dve.evaluate import matching_cards, prepare_faces
 from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
 from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard
+from lineament.parallel import helpers, leaving_a_core
 from lineament.pipeline.demo.data import DemoFaces, draw_faces
 from lineament.pipeline.demo.few_shot import DemoFewShot, DemoFewShotPlan, FewShotWork
 from lineament.pipeline.evaluate.few_shot import FewShotPlan
 from lineament.pipeline.evaluate.portraits import Portraits, portrait_pack, read_portraits
-from lineament.pipeline.helper_processes import helpers, leaving_a_core
 from lineament.pipeline.progress import Progress
 from lineament.report.landmark_cards import landmark_cards
 from lineament.training.loop import LoopOptions, train

@@ -19,9 +19,9 @@ from lineament.data.sample import FaceSource
 from lineament.data.shards import shard_name, writing_shard
 from lineament.data.subset import sample_digest, sample_id
 from lineament.errors import DataError, LineamentError
+from lineament.parallel import ordered_map
 from lineament.pipeline.prepare.faces import Cut, Cutter, PrepareOptions
 from lineament.pipeline.prepare.files import LEFT_OUT, Group, Known, claimed, finish, take_stock, write_part
-from lineament.pipeline.processes import ordered_map
 from lineament.pipeline.progress import Progress, silent
 
 __all__ = ["PrepareOptions", "PrepareReport", "prepare"]

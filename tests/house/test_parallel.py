@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lineament.errors import DataError, LineamentError
-from lineament.pipeline.helper_processes import Helpers, helpers, leaving_a_core
+from lineament.parallel import Helpers, helpers, leaving_a_core
 
 
 def answer(number: int) -> tuple[int, int, int]:
