@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numba
 import numpy as np
 
+from lineament.errors import UsageError
 from lineament.geometry.camera import Camera
 from lineament.heads.model import Floats, HeadModel, Ints, Part
 from lineament.synthetic.albedo import GLASSES_PART, hair_height, look_up
@@ -14,7 +16,7 @@ from lineament.synthetic.appearance import Appearance
 from lineament.synthetic.background import draw_background
 from lineament.synthetic.extras import Extras, build_extras
 from lineament.synthetic.fields import HAIRLINE_Y, feature_maps
-from lineament.synthetic.light import irradiance_coefficients
+from lineament.synthetic.light import Light, irradiance_coefficients, rotate_light
 from lineament.synthetic.mesh import (
     ambient_occlusion,
     depth_buffer,
@@ -24,7 +26,7 @@ from lineament.synthetic.mesh import (
 )
 from lineament.synthetic.noise import noise_volume, smooth
 from lineament.synthetic.packing import as_record
-from lineament.synthetic.scene import Scene, camera_for, face_box
+from lineament.synthetic.scene import Scene, camera_for, face_box, head_rotation
 from lineament.synthetic.sensor import through_camera
 from lineament.synthetic.shading import shade, tone_table, vertex_attributes
 
@@ -62,6 +64,49 @@ class Rendering:
     vertices: Floats
 
 
+@dataclass(frozen=True)
+class Mesh:
+    """The head and what it wears, as one mesh."""
+
+    vertices: Floats
+    faces: Ints
+    part: np.ndarray
+    canonical: Floats
+    openness: Floats
+    uv: Floats
+    faces_uv: Ints
+    two_sided: np.ndarray
+    casts: np.ndarray
+
+
+@dataclass(frozen=True)
+class SceneGeometry:
+    """The head of a scene, shaped and dressed, before any camera looks at it.
+
+    Attributes:
+        scene: The scene.
+        appearance: Skin and hair as this head shows them.
+        vertices: ``[V, 3]`` the head's vertices in its own frame, millimetres.
+        landmarks: ``[68, 3]`` its landmarks in the same frame.
+        mesh: The head and what it wears.
+    """
+
+    scene: Scene
+    appearance: Appearance
+    vertices: Floats
+    landmarks: Floats
+    mesh: Mesh
+
+
+def _light_seen_by(scene: Scene, rotation: Floats) -> Light:
+    """The light of a scene in the frame of a camera with the given rotation from the head frame."""
+    own = head_rotation(scene.view)
+    # Turning by nothing would still round the harmonics.
+    if np.array_equal(own.astype(np.float32), rotation):
+        return scene.light
+    return rotate_light(scene.light, rotation.astype(np.float64) @ own.T)
+
+
 class Renderer:
     """Draws scenes of one head model; keeps what does not change from picture to picture.
 
@@ -85,18 +130,9 @@ class Renderer:
         if not self._has_hair:
             self._scalp[np.unique(head.faces[head.part == Part.SKIN])] = True
 
-    def render(self, scene: Scene, size: int) -> Rendering:
-        """Draw one scene.
-
-        Args:
-            scene: What to draw.
-            size: Side of the square picture in pixels.
-
-        Returns:
-            The picture and its truth; a pure function of the arguments and the head.
-        """
-        head = self.head
-        person = scene.appearance
+    def build(self, scene: Scene) -> SceneGeometry:
+        """Shape and dress the head of a scene: all that does not depend on a camera."""
+        head, person = self.head, scene.appearance
         if self._has_hair:
             # The head's own hair covers the skull; none is painted on the skin beneath.
             person = person._replace(hair_density=0.0)
@@ -104,16 +140,54 @@ class Renderer:
         landmarks = head.landmarks(vertices[None])[0]
         if self._scalp.any() and person.hair_volume > 0 and person.hair_density > 0.5:
             _raise_hair(vertices, self._rest_normals, head.canonical, self._scalp, feature_maps(), person)
-        camera = camera_for(scene.view, landmarks, size)
-        rotation = camera.world_to_camera[:3, :3].numpy()
-        translation = camera.world_to_camera[:3, 3].numpy()
         extras = build_extras(
             person, head, landmarks, cloth=not self._has_cloth, hair=bool(self._scalp.any())
         )
-        mesh = _join(head, vertices, self._openness, extras)
+        return SceneGeometry(
+            scene, person, vertices, landmarks, _join(head, vertices, self._openness, extras)
+        )
+
+    def render_view(self, scene: Scene, size: int) -> Rendering:
+        """Draw a scene as the camera of its own view sees it.
+
+        Args:
+            scene: What to draw.
+            size: Side of the square picture in pixels.
+        """
+        geometry = self.build(scene)
+        return self.render(geometry, [camera_for(scene.view, geometry.landmarks, size)])[0]
+
+    def render(self, scene: Scene | SceneGeometry, cameras: Sequence[Camera]) -> list[Rendering]:
+        """Draw one scene as several cameras see it at the same moment.
+
+        The light stays where it is: its frame is that of the scene's own view. Each camera has a background and a
+        sensor noise of its own; those of the first are the ones of the scene's own view.
+
+        Args:
+            scene: What to draw, or its geometry where :meth:`build` made it already.
+            cameras: Pinhole cameras whose world is the head frame; any size, no skew.
+
+        Returns:
+            A picture and its truth for each camera; a pure function of the arguments and the head.
+
+        Raises:
+            UsageError: If a camera has skew.
+        """
+        geometry = scene if isinstance(scene, SceneGeometry) else self.build(scene)
+        return [self._seen_by(camera, number, geometry) for number, camera in enumerate(cameras)]
+
+    def _seen_by(self, camera: Camera, number: int, geometry: SceneGeometry) -> Rendering:
+        scene, mesh, landmarks = geometry.scene, geometry.mesh, geometry.landmarks
+        intrinsics = camera.intrinsics.float().numpy()
+        if intrinsics[0, 1] or intrinsics[1, 0]:
+            raise UsageError(
+                f"camera {number} has the skew {intrinsics[0, 1]:g}: faces are drawn without skew."
+            )
+        rotation = camera.world_to_camera[:3, :3].float().numpy()
+        translation = camera.world_to_camera[:3, 3].float().numpy()
+        width, height = camera.width, camera.height
         points = mesh.vertices @ rotation.T + translation
         normals = vertex_normals(points, mesh.faces)
-        intrinsics = camera.intrinsics.numpy()
         pixels = _project(points, intrinsics)
 
         # The samples of a pixel lie evenly around its centre: sample X of the fine grid is at (X + 0.5) / S - 0.5.
@@ -121,15 +195,17 @@ class Renderer:
         fine[:, :2] = (pixels[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
         kept = front_faces(fine, mesh.faces, mesh.two_sided, np.ones(len(mesh.faces), bool))
         faces, part = np.take(mesh.faces, kept, axis=0), np.take(mesh.part, kept)
-        index, fine_depth = depth_buffer(fine, faces, size * self.samples, size * self.samples)
+        index, fine_depth = depth_buffer(fine, faces, height * self.samples, width * self.samples)
         image, coverage = self._shade(
-            scene, person, mesh, points, normals, fine, faces, part, index, size, float(intrinsics[0, 0])
-        )
-        rng = np.random.Generator(np.random.PCG64(list(scene.picture_seed)))
-        background = draw_background(rng, size, size)
+            _light_seen_by(scene, rotation), geometry, points, normals, fine, faces, part, index,
+            (height, width), float(intrinsics[0, 0]),
+        )  # fmt: skip
+        seed = [*scene.picture_seed, number] if number else list(scene.picture_seed)
+        rng = np.random.Generator(np.random.PCG64(seed))
+        background = draw_background(rng, height, width)
         image += background * (1 - coverage)[..., None]
 
-        centre_index, depth = depth_buffer(pixels, faces, size, size)
+        centre_index, depth = depth_buffer(pixels, faces, height, width)
         truth_normals, uv = _truth(
             centre_index, pixels, faces, normals, mesh.uv, np.take(mesh.faces_uv, kept, axis=0)
         )
@@ -144,44 +220,30 @@ class Renderer:
             normals=truth_normals,
             mask=centre_index >= 0,
             uv=uv,
-            vertices=vertices,
+            vertices=geometry.vertices,
         )
 
     def _shade(
-        self, scene: Scene, person: Appearance, mesh: _Mesh, points: Floats, normals: Floats, fine: Floats,
-        faces: Ints, part: np.ndarray, index: Ints, size: int, focal: float,
+        self, light: Light, geometry: SceneGeometry, points: Floats, normals: Floats, fine: Floats,
+        faces: Ints, part: np.ndarray, index: Ints, shape: tuple[int, int], focal: float,
     ) -> tuple[Floats, Floats]:  # fmt: skip
-        image = np.empty((size, size, 3), np.float32)
-        coverage = np.empty((size, size), np.float32)
+        mesh = geometry.mesh
+        image = np.empty((*shape, 3), np.float32)
+        coverage = np.empty(shape, np.float32)
         middle = points[: len(self.head.neutral)].mean(axis=0)
         reach = 190.0
-        in_sun = sun_view(points - middle, scene.light.sun.astype(np.float64), SHADOW_SIZE, reach)
+        in_sun = sun_view(points - middle, light.sun.astype(np.float64), SHADOW_SIZE, reach)
         # Closed surfaces: what turns its outside to the sun casts all of the shadow.
         casting = np.take(mesh.faces, front_faces(in_sun, mesh.faces, mesh.two_sided, mesh.casts), axis=0)
         _, shadow = depth_buffer(in_sun, casting, SHADOW_SIZE, SHADOW_SIZE)
         shade(
             index, self.samples, focal, fine, faces, part,
             vertex_attributes(normals, mesh.canonical, points, in_sun, mesh.openness),
-            shadow, 2.2 * 2 * reach / SHADOW_SIZE, as_record(person), as_record(scene.light),
-            irradiance_coefficients(scene.light.harmonics), tone_table(scene.light.contrast), feature_maps(),
+            shadow, 2.2 * 2 * reach / SHADOW_SIZE, as_record(geometry.appearance), as_record(light),
+            irradiance_coefficients(light.harmonics), tone_table(light.contrast), feature_maps(),
             noise_volume(), image, coverage,
         )  # fmt: skip
         return image, coverage
-
-
-@dataclass(frozen=True)
-class _Mesh:
-    """The head and what it wears, as one mesh."""
-
-    vertices: Floats
-    faces: Ints
-    part: np.ndarray
-    canonical: Floats
-    openness: Floats
-    uv: Floats
-    faces_uv: Ints
-    two_sided: np.ndarray
-    casts: np.ndarray
 
 
 _TWO_SIDED = np.zeros(16, bool)
@@ -190,10 +252,10 @@ _CASTS = np.ones(16, bool)
 _CASTS[[Part.MOUTH_INTERIOR, Part.TEETH, Part.EYE_LEFT, Part.EYE_RIGHT, GLASSES_PART]] = False
 
 
-def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -> _Mesh:
+def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -> Mesh:
     part = np.concatenate([head.part, extras.part])
     nowhere = np.full((len(extras.faces), 3), len(head.uv), np.int32)
-    return _Mesh(
+    return Mesh(
         vertices=np.concatenate([vertices, extras.vertices]),
         faces=np.concatenate([head.faces, extras.faces + np.int32(len(vertices))]),
         part=part,

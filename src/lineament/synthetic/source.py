@@ -100,7 +100,7 @@ class SyntheticFaces:
     def __getitem__(self, index: int) -> FaceSample:
         """Draw picture ``index``; raises ``IndexError`` outside of ``0 .. count - 1``."""
         scene = self.scene(index)
-        return to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
+        return to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
 
     def scene(self, index: int) -> Scene:
         """Everything that is drawn at random for picture ``index``."""
@@ -118,8 +118,10 @@ class SyntheticFaces:
         scene = self.scene(index)
         rng = np.random.Generator(np.random.PCG64([self.seed, 5, index]))
         other = with_view(scene, draw_view(rng, self.options))
-        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
-        second = to_sample(f"{self.name}/{index:07d}-view1", other, self.renderer.render(other, self.size))
+        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
+        second = to_sample(
+            f"{self.name}/{index:07d}-view1", other, self.renderer.render_view(other, self.size)
+        )
         return first, second
 
     def two_identities(self, index: int) -> tuple[FaceSample, FaceSample]:
@@ -129,8 +131,10 @@ class SyntheticFaces:
         # Beyond the persons of this source, so that the second is never the first.
         stranger = (self.identities or self.count) + int(rng.integers(2**31))
         other = draw_scene(self.head, self.options, self.seed, 2**32 + index, stranger)
-        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render(scene, self.size))
-        second = to_sample(f"{self.name}/{index:07d}-other", other, self.renderer.render(other, self.size))
+        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
+        second = to_sample(
+            f"{self.name}/{index:07d}-other", other, self.renderer.render_view(other, self.size)
+        )
         return first, second
 
 
