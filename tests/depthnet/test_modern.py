@@ -16,6 +16,7 @@ from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.methods.depthnet.two_view import MIRROR, TwoViewDepthNet, upright
 from lineament.pipeline.bench.depthnet_twin import plain_fit
+from lineament.training.context import StepContext
 
 
 def network(damping: float = 0.05) -> TwoViewDepthNet:
@@ -113,7 +114,7 @@ def test_training_with_and_without_the_keypoint_error_learns_the_depth():
             loss.backward()
             optimiser.step()
 
-        values = [recipe.step(networks, batch, update) for _ in range(120)]  # type: ignore[arg-type]
+        values = [recipe.step(networks, batch, StepContext(update)) for _ in range(120)]  # type: ignore[arg-type]
         assert ("keypoint" in values[0]) == bool(weight)
         assert float(values[-1]["depth"]) < 0.3 * float(values[0]["depth"])
 

@@ -22,6 +22,7 @@ from lineament.methods.dve.protocol import annotation_picks
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.training.config import config_from_dict
+from lineament.training.context import StepContext
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe, recipes
 from lineament.training.run import open_run
@@ -121,7 +122,7 @@ def test_trains_on_its_data_set(name: str, base: Path, trees: dict[str, str]):
     )
     for step in range(3):
         items = [recipe.item(source[i], sample_generator(0, step, i)) for i in range(2)]
-        values = recipe.step(networks, recipe.collate(items), Update(optimisers))
+        values = recipe.step(networks, recipe.collate(items), StepContext(Update(optimisers)))
         assert bool(torch.isfinite(values["loss"]))
     updated = {id(p) for o in optimisers.values() for group in o.param_groups for p in group["params"]}
     for network in networks.values():

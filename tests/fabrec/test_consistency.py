@@ -24,6 +24,8 @@ from lineament.methods.fabrec.recipe_modern import (
     SupervisedConfig,
 )
 from lineament.nn.soft_argmax import edge_aligned, soft_moments
+from lineament.training.context import StepContext
+from lineament.training.ema import MovingAverage
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
@@ -115,14 +117,18 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
             parameter.requires_grad for parameter in network.parameters()
         )
     # Late in training the weight of unlabelled faces is whole.
-    networks["progress"].count.fill_(7)
+    averages = {
+        name: MovingAverage(networks, spec).networks for name, spec in made.averages(networks).items()
+    }
+    assert list(averages) == ["teacher"] and averages["teacher"]["encoder"].training
     seen: list[torch.Tensor] = []
-    values = made.step(networks, made.collate(items), lambda loss, *_: seen.append(loss))  # type: ignore[arg-type]
+    late = StepContext(lambda loss, *_: seen.append(loss), 7, 8, averages=averages)  # type: ignore[arg-type]
+    values = made.step(networks, made.collate(items), late)
     torch.testing.assert_close(seen[0].detach(), values["loss"] + values["consistency"])
     only = made.collate(items[1::2])
-    assert float(made.step(networks, only, lambda loss, *_: None)["loss"]) == 0.0  # type: ignore[arg-type]
+    assert float(made.step(networks, only, late)["loss"]) == 0.0
     labelled = made.collate(items[::2])
-    assert float(made.step(networks, labelled, lambda loss, *_: None)["consistency"]) == 0.0  # type: ignore[arg-type]
+    assert float(made.step(networks, labelled, late)["consistency"]) == 0.0
 
 
 @pytest.mark.parametrize(("heatmaps", "loss"), [("published", "squared"), ("exact", "place")])
@@ -141,7 +147,7 @@ def test_labels_are_learnt_from_labelled_faces_alone(heatmaps: str, loss: str):
 
 def test_the_weight_rises_after_the_first_steps():
     made = recipe(steps=100, consistency=2.0)
-    weights = [made._weight(done) for done in (0, 30, 45, 60, 99)]
+    weights = [made._weight(done / 100) for done in (0, 30, 45, 60, 99)]
     assert weights == pytest.approx([0.0, 0.0, 1.0, 2.0, 2.0])
 
 
@@ -150,16 +156,18 @@ def test_a_run_with_unlabelled_faces_goes_on_exactly(tmp_path: Path):
     with suppress(TrainingInterrupted):
         train(recipe(), Marks(3), tmp_path / "cut", options=replace(QUIET, stop_after=6, workers=1))
     cut = resume(tmp_path / "cut", Marks(3), recipe=recipe(), options=QUIET)
-    one, two = (run.read_checkpoint().groups["networks"] for run in (straight, cut))
-    assert one.keys() == two.keys() and any(key.startswith("teacher_encoder") for key in one)
-    for key, value in one.items():
-        assert torch.equal(value, two[key]), key
+    groups = [run.read_checkpoint().groups for run in (straight, cut)]
+    assert groups[0].keys() == groups[1].keys() == {"networks", "teacher"}
+    for group, weights in groups[0].items():
+        for key, value in weights.items():
+            assert torch.equal(value, groups[1][group][key]), f"{group}: {key}"
+    one, teacher = groups[0]["networks"], groups[0]["teacher"]
     lines = [(run.folder / "metrics.jsonl").read_text() for run in (straight, cut)]
     assert lines[0] == lines[1] and '"consistency"' in lines[0]
     # The teacher follows slowly, and only where there is something to follow.
-    moved = one["transfer/lin.weight"] - one["teacher_transfer/lin.weight"]
+    moved = one["transfer/lin.weight"] - teacher["transfer/lin.weight"]
     assert 0 < float(moved.abs().max()) < 0.1
-    assert torch.equal(one["encoder/bn1.running_mean"], one["teacher_encoder/bn1.running_mean"])
+    assert torch.equal(one["encoder/bn1.running_mean"], teacher["encoder/bn1.running_mean"])
     run = open_run(straight.folder)
     assert run.config["unlabelled"] == ["marks"] and set(run.load_networks()) >= {"encoder", "transfer"}
 

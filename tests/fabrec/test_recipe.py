@@ -19,6 +19,7 @@ from lineament.methods.fabrec.landmarks import LandmarkPredictor
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.report.landmark_scores import score_landmarks
+from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
 from lineament.training.loop import LoopOptions, train
 from lineament.training.run import Run
@@ -63,7 +64,7 @@ def test_every_parameter_that_should_gets_a_gradient(stage: dict[str, Any], idle
     recipe = autoencoder(**stage)
     networks = recipe.networks()
     update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
-    values = recipe.step(networks, batch_of(recipe, Marks()), update)
+    values = recipe.step(networks, batch_of(recipe, Marks()), StepContext(update))
     assert ("structure" in values) == ("structure_from" not in stage)
     assert ("deception" in values) == ("gan_from" not in stage)
     for name, network in networks.items():
@@ -78,7 +79,9 @@ def test_losses_begin_when_they_are_due():
     recipe = autoencoder(gan_from=2, structure_from=1)
     networks = recipe.networks()
     update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
-    seen = [set(recipe.step(networks, batch_of(recipe, Marks(), s), update)) for s in range(3)]
+    seen = [
+        set(recipe.step(networks, batch_of(recipe, Marks(), s), StepContext(update, s))) for s in range(3)
+    ]
     assert [("structure" in s, "deception" in s) for s in seen] == [
         (False, False),
         (True, False),
@@ -107,7 +110,10 @@ def test_landmarks_train_on_a_frozen_autoencoder(base: Run):
     before = {key: value.clone() for key, value in networks["decoder"].state_dict().items()}
     update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
     source = Marks(count=2)  # fewer than a batch
-    losses = [float(recipe.step(networks, batch_of(recipe, source, s), update)["loss"]) for s in range(25)]
+    losses = [
+        float(recipe.step(networks, batch_of(recipe, source, s), StepContext(update, s))["loss"])
+        for s in range(25)
+    ]
     assert sum(losses[-3:]) < 0.9 * sum(losses[:3])
     assert all(torch.equal(before[key], value) for key, value in networks["decoder"].state_dict().items())
     assert all(p.grad is None for name in ("encoder", "decoder") for p in networks[name].parameters())
@@ -117,7 +123,7 @@ def test_a_tuned_encoder_moves_and_the_decoder_does_not():
     recipe = landmarks(tune_encoder=True)
     networks = recipe.networks()
     update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
-    recipe.step(networks, batch_of(recipe, Marks()), update)
+    recipe.step(networks, batch_of(recipe, Marks()), StepContext(update))
     assert all(p.grad is not None for p in networks["encoder"].parameters())
     assert all(p.grad is None for p in networks["decoder"].parameters())
 

@@ -24,6 +24,7 @@ from lineament.methods.depthnet.aign import Aign, AignPredictor, SpectralLinear,
 from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.evaluate_single import single_depth_corr
 from lineament.methods.depthnet.recipe_aign import AignConfig, AignRecipe
+from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
 from lineament.training.update import GradientUpdate
 
@@ -131,7 +132,7 @@ class Training:
             network.train()
         update = GradientUpdate(make_fabric("cpu", "32-true"), self.recipe.optimisers(self.networks), 1)
         for step in range(len(golden["train_loss_g_loss"])):
-            values = self.recipe.step(self.networks, self.batch, update)
+            values = self.recipe.step(self.networks, self.batch, StepContext(update, step))
             for key, ours in (("g_loss", "adversarial"), ("l1_loss", "projection"), ("d_loss", "critic")):
                 expected = golden[f"train_loss_{key}"][step]
                 numbers.add(f"{key} {step}", values[ours], expected, 1e-2 if step else 1e-3)

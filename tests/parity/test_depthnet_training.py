@@ -26,6 +26,7 @@ from lineament.data.keypoint_depth import KeypointSet, read_arrays
 from lineament.methods.depthnet.loss import critic_loss, generator_loss, gradient_penalty, keypoint_loss
 from lineament.methods.depthnet.model import critic_input, find_affine, transfer
 from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe
+from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
 from lineament.training.update import GradientUpdate
 
@@ -164,7 +165,7 @@ class Training:
     def step(self, step: int, allowed: float) -> tuple[Tensor, Tensor | None]:
         """Do one step, note its losses, return what the network gave."""
         with outputs_of(self.networks["generator"]) as outputs:
-            values = self.recipe.step(self.networks, self.batch(step), self.update)
+            values = self.recipe.step(self.networks, self.batch(step), StepContext(self.update, step))
         for key, ours in LOSSES.items():
             if f"loss_{key}" in self.golden:
                 expected = self.golden[f"loss_{key}"]

@@ -16,8 +16,8 @@ from lineament.methods.fabrec.loss import pixel_loss
 from lineament.methods.fabrec.model import PREFIXES, heatmaps_of, reconstruct
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
+from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
-from lineament.training.step_counter import StepCounter
 from lineament.training.update import GradientUpdate
 
 # The recorded files these tests compare with, every number of them.
@@ -69,7 +69,7 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         AutoencoderConfig(size=facts["input_size"], value_range="published", **STAGES[stage])
     )
     model = filled(facts)
-    networks = model.networks() | {"progress": StepCounter()}
+    networks = model.networks()
     networks["image_discriminator"].requires_grad_(recipe.judged)
     model.train()
     # The recording has no dropout.
@@ -88,7 +88,9 @@ def test_unsupervised_steps(goldens: Path, stage: str):
         for each in (update.lengths, codes, scores):
             each.clear()
         values = recipe.step(
-            networks, {"image": as_image(pictures[step]), "noise": golden["z_real"][step]}, update
+            networks,
+            {"image": as_image(pictures[step]), "noise": golden["z_real"][step]},
+            StepContext(update, step),
         )
         for key, name in LOSSES.items():
             expected = float(golden[key][step])
@@ -146,7 +148,8 @@ def test_landmark_steps(goldens: Path, which: str):
         if tuned or step == 0:
             pixels = float(pixel_loss(images, reconstruct(networks, images)))
         assert pixels == pytest.approx(float(golden["loss_recon"][step]), rel=1e-5)
-        values = recipe.step(networks, {"image": as_image(golden["image_u8"]), "points": points}, update)
+        batch = {"image": as_image(golden["image_u8"]), "points": points}
+        values = recipe.step(networks, batch, StepContext(update, step))
         assert float(values["loss"]) == pytest.approx(float(golden["loss_lms"][step]), rel=1e-5)
         for name, length in update.lengths.items():
             expected = float(golden[f"gradnorm_{PREFIXES[name]}"][step])

@@ -32,9 +32,9 @@ class Telling(ToyRecipe):
     name = "toy-telling"
     pipe = -1
 
-    def step(self, networks: Any, batch: Any, update: Any) -> Any:
+    def step(self, networks: Any, batch: Any, context: Any) -> Any:
         os.write(self.pipe, b"s")
-        return super().step(networks, batch, update)
+        return super().step(networks, batch, context)
 
 
 def train_and_kill(folder: Path, moment: float) -> bool:

@@ -23,7 +23,7 @@ register_all()
 NAMES = [name for name in recipes() if name == "toy" or not name.startswith("toy")]
 
 
-def tiny(name: str) -> Recipe[Any]:
+def tiny(name: str) -> Recipe[Any, Any]:
     cls = get_recipe(name)
     fields = {
         **preset_fields(cls, "tiny"),
@@ -109,7 +109,7 @@ def test_every_parameter_gets_a_gradient(name: str):
     state = TrainingState(recipe, make_fabric("cpu", "32-true"), "32-true", "")
     stream = BatchStream(Portraits(), recipe.item, recipe.collate, recipe.config.batch_size, seed=0)
     update = WatchedUpdate(state)
-    values = recipe.step(state.networks, next(iter(stream)), update)
+    values = recipe.step(state.networks, next(iter(stream)), state.context(update))
     assert torch.isfinite(values["loss"])
     for network_name, network in state.networks.items():
         for key, parameter in network.named_parameters():

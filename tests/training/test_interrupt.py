@@ -19,7 +19,11 @@ def test_ctrl_c_while_waiting_for_slow_workers_still_saves(tmp_path: Path):
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, str(here / "slow_data.py"), str(tmp_path / "run")],
-        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

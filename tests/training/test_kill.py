@@ -13,7 +13,11 @@ def test_fifty_kills_fifty_resumes(tmp_path: Path):
     here = Path(__file__).parent
     done = subprocess.run(
         [sys.executable, str(here / "kill_saves.py"), str(tmp_path), "0"],
-        env={**os.environ, "PYTHONPATH": str(here), "OMP_NUM_THREADS": "1"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(here), os.environ.get("PYTHONPATH", "")]),
+            "OMP_NUM_THREADS": "1",
+        },
         capture_output=True,
         text=True,
         check=False,

@@ -41,10 +41,10 @@ def test_updating_twice_in_a_step_cannot_be_accumulated(tmp_path: Path):
     class Twice(ToyRecipe):
         name = "toy-twice"
 
-        def step(self, networks, batch, update):
+        def step(self, networks, batch, context):
             loss = networks["net"](batch["image"]).square().mean()
-            update(loss, "net")
-            update(networks["net"](batch["image"]).mean(), "net")
+            context.update(loss, "net")
+            context.update(networks["net"](batch["image"]).mean(), "net")
             return {"loss": loss}
 
     with pytest.raises(LineamentError, match="twice in a step"):
@@ -65,8 +65,8 @@ def test_an_unknown_optimiser_is_named(tmp_path: Path):
     class Misspelt(ToyRecipe):
         name = "toy-misspelt"
 
-        def step(self, networks, batch, update):
-            update(networks["net"](batch["image"]).mean(), "nett")
+        def step(self, networks, batch, context):
+            context.update(networks["net"](batch["image"]).mean(), "nett")
             return {}
 
     with pytest.raises(UsageError, match="did you mean 'net'"):
@@ -79,12 +79,12 @@ def test_the_loss_of_one_optimiser_gives_no_gradient_to_another(tmp_path: Path):
     class Watching(ToyRecipe):
         name = "toy-watching"
 
-        def step(self, networks, batch, update):
-            values = super().step(networks, batch, update)
+        def step(self, networks, batch, context):
+            values = super().step(networks, batch, context)
             critic = networks["critic"].weight
             seen.append(critic.grad.clone())
             made = networks["net"](batch["image"])
-            update.backward(networks["critic"](made).sum() * 1e6, "net")
+            context.update.backward(networks["critic"](made).sum() * 1e6, "net")
             seen.append(critic.grad.clone())
             return values
 
@@ -118,10 +118,10 @@ def test_bfloat16_trains_close_to_float32(tmp_path: Path):
     class Looking(ToyRecipe):
         name = "toy-looking"
 
-        def step(self, networks, batch, update):
+        def step(self, networks, batch, context):
             networks["net"].head.register_forward_hook(lambda m, i, out: dtypes.append(out.dtype))
             assert networks["net"](batch["image"]).dtype == torch.float32
-            return super().step(networks, batch, update)
+            return super().step(networks, batch, context)
 
     full = train_toy(tmp_path / "full", toy(dropout=0.0))
     mixed = train_toy(tmp_path / "mixed", Looking(toy(dropout=0.0).config), precision="bf16-mixed")
@@ -153,8 +153,8 @@ def test_weights_that_are_not_finite_are_never_saved(tmp_path: Path):
     class Exploding(ToyRecipe):
         name = "toy-exploding"
 
-        def step(self, networks, batch, update):
-            values = super().step(networks, batch, update)
+        def step(self, networks, batch, context):
+            values = super().step(networks, batch, context)
             with torch.no_grad():
                 networks["net"].head.bias.fill_(float("inf"))
             return values
@@ -227,7 +227,7 @@ def test_a_full_disk_during_training_says_so_and_the_run_can_go_on(tmp_path: Pat
 def test_moving_average_follows_its_formula():
     torch.manual_seed(0)
     net = Net(ToyConfig())
-    average = MovingAverage({"net": net}, 0.5)
+    average = MovingAverage({"net": net}, toy(ema_decay=0.5).averages({"net": net})["ema"])
     start = net.conv.weight.detach().clone()
     with torch.no_grad():
         net.conv.weight.add_(1.0)

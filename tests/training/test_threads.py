@@ -34,7 +34,11 @@ def two_threads() -> Iterator[None]:
 
 def session(mode: str, folder: Path, threads: int, times: int) -> None:
     # Threads that wait by spinning take the cores of the other test processes; how they wait changes no bit.
-    chosen = {"PYTHONPATH": str(HERE), "OMP_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "PASSIVE"}
+    chosen = {
+        "PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")]),
+        "OMP_NUM_THREADS": str(threads),
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
     done = subprocess.run(
         [sys.executable, str(HERE / "thread_session.py"), mode, str(folder), str(times)],
         env={**os.environ, **chosen},

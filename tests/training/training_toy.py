@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample
 from lineament.report.figures import draw_grid
+from lineament.training.context import StepContext
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.recipe import Recipe, RecipeConfig
 from lineament.training.registry import register_recipe
@@ -58,7 +59,7 @@ class Net(nn.Module):
 
 
 @register_recipe
-class ToyRecipe(Recipe[ToyConfig]):
+class ToyRecipe(Recipe[ToyConfig, FaceSample]):
     """Learns the brightness of noise with one network and criticises it with another."""
 
     name = "toy"
@@ -84,17 +85,18 @@ class ToyRecipe(Recipe[ToyConfig]):
         noise = torch.rand(sample.image.shape, generator=generator)
         return {"image": 0.8 * sample.image + 0.2 * noise, "id": sample.id}
 
-    def step(self, networks: dict[str, nn.Module], batch: dict[str, Any], update: Any) -> dict[str, Tensor]:
+    def step(
+        self, networks: dict[str, nn.Module], batch: dict[str, Any], context: StepContext
+    ) -> dict[str, Tensor]:
         image = batch["image"]
         target = image.mean(1, keepdim=True)
         made = networks["net"](image)
         critic_loss = (networks["critic"](made.detach()) - target).square().mean()
         loss = (made - target).square().mean() + 0.1 * (networks["critic"](made) - target).square().mean()
-        self._steps = getattr(self, "_steps", 0) + 1
-        if self._steps == self.config.nan_at:
+        if context.step + 1 == self.config.nan_at:
             loss = loss * float("nan")
-        update(loss, "net")
-        update(critic_loss, "critic")
+        context.update(loss, "net")
+        context.update(critic_loss, "critic")
         return {"loss": loss, "critic": critic_loss}
 
     @torch.no_grad()
@@ -139,7 +141,7 @@ QUIET = LoopOptions(device="cpu", progress=False, report=False)
 
 
 def train_toy(
-    folder: Path, recipe: Recipe[Any], *, source: Any = None, resumed: bool = False, **options: Any
+    folder: Path, recipe: Recipe[Any, Any], *, source: Any = None, resumed: bool = False, **options: Any
 ) -> Run:
     """Train (or resume) quietly; an interruption asked for with ``stop_after`` is swallowed."""
     source = source or Noise()

@@ -16,9 +16,9 @@ from lineament.nn.sync_batch_norm import SynchronisedBatchNorm, all_reduce_sum, 
 class Checking(ToyRecipe):
     name = "toy"
 
-    def step(self, networks, batch, update):
+    def step(self, networks, batch, context):
         assert isinstance(networks["net"].norm, SynchronisedBatchNorm)
-        return super().step(networks, batch, update)
+        return super().step(networks, batch, context)
 
 
 def compare_norms(folder: Path) -> None:

@@ -13,12 +13,12 @@ import torch
 from lineament.data.alignment import aligned
 from lineament.data.order import Place, SampleOrder, replacement, sample_generator
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.sample import Source
 from lineament.denormals import flush_denormals, set_flush_denormals
 from lineament.errors import DataError, LineamentError
 from lineament.parallel import one_thread, worker_context
 
-Item = Callable[[FaceSample, torch.Generator], Any]
+Item = Callable[[Any, torch.Generator], Any]
 Collate = Callable[[list[Any]], Any]
 
 
@@ -36,7 +36,7 @@ class _Loaded:
 class _PartReader(torch.utils.data.Dataset):
     """Reads, transforms and stacks the samples of one part; runs in this process or in a worker."""
 
-    def __init__(self, source: FaceSource, item: Item, collate: Collate, seed: int, most_bad: int) -> None:
+    def __init__(self, source: Source[Any], item: Item, collate: Collate, seed: int, most_bad: int) -> None:
         self.source = source
         self.item = item
         self.collate = collate
@@ -64,7 +64,7 @@ class _PartReader(torch.utils.data.Dataset):
             loaded.trace = traceback.format_exc()
         return loaded
 
-    def _read(self, place: Place, loaded: _Loaded) -> tuple[int, FaceSample | None]:
+    def _read(self, place: Place, loaded: _Loaded) -> tuple[int, Any]:
         """Read a sample or its stand-in; None when more samples than tolerated cannot be read."""
         index = place.index
         attempt = 0
@@ -106,7 +106,7 @@ class BatchStream:
 
     def __init__(
         self,
-        source: FaceSource,
+        source: Source[Any],
         item: Item,
         collate: Collate,
         batch_size: int,

@@ -16,8 +16,8 @@ import torch
 from lineament.errors import DataError, UsageError
 
 _MASK = (1 << 64) - 1
-# Keeps the stream that orders samples apart from the streams that augment them.
-_ORDER, _AUGMENT, _REPLACE = 1, 2, 3
+# Keeps the streams that order samples, augment them, replace them, and draw latents apart.
+_ORDER, _AUGMENT, _REPLACE, _STEP = 1, 2, 3, 4
 
 
 def _mix(value: int) -> int:
@@ -74,6 +74,23 @@ def sample_generator(seed: int, epoch: int, index: int) -> torch.Generator:
     """
     generator = torch.Generator()
     generator.manual_seed(hash_integers(_AUGMENT, seed, epoch, index) >> 1)
+    return generator
+
+
+def step_generator(seed: int, step: int, part: int = 0, rank: int = 0) -> torch.Generator:
+    """Make the generator that draws what belongs to no sample, such as the latents of one training step.
+
+    Args:
+        seed: Seed of the run.
+        step: Optimiser steps done before.
+        part: Part of an accumulated step, from 0.
+        rank: Number of the process, from 0.
+
+    Returns:
+        A new CPU generator; equal arguments give equal streams.
+    """
+    generator = torch.Generator()
+    generator.manual_seed(hash_integers(_STEP, seed, step, part, rank) >> 1)
     return generator
 
 

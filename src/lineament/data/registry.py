@@ -16,10 +16,10 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, TypeVar
 
-from lineament.data.sample import FaceSource
+from lineament.data.sample import Source
 from lineament.errors import DataError, UsageError, unknown_name
 
-Opener = TypeVar("Opener", bound=Callable[..., FaceSource])
+Opener = TypeVar("Opener", bound=Callable[..., Source[Any]])
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Reader:
     Attributes:
         name: The word a user types.
         summary: One line for ``lineament data list``.
-        open: ``open(root, split=..., **options) -> FaceSource``; ``root`` is None where no files are needed.
+        open: ``open(root, split=..., **options) -> Source``; ``root`` is None where no files are needed.
         splits: Splits it knows, the first is the default; empty where it has none.
         where: Where the files come from, for messages and documentation.
         needs_root: False where no files are needed.
@@ -37,7 +37,7 @@ class Reader:
 
     name: str
     summary: str
-    open: Callable[..., FaceSource]
+    open: Callable[..., Source[Any]]
     splits: tuple[str, ...] = ()
     where: str = ""
     needs_root: bool = True
@@ -98,7 +98,7 @@ class Request:
     root: Path | None
     arguments: dict[str, Any]
 
-    def open(self) -> FaceSource:
+    def open(self) -> Source[Any]:
         """Open the samples; raises ``DataError`` if files are missing or cannot be used."""
         return self.reader.open(self.root, **self.arguments)
 
@@ -137,7 +137,7 @@ def request(
 
 def open_source(
     name: str, root: str | Path | None = None, *, split: str | None = None, **options: Any
-) -> FaceSource:
+) -> Source[Any]:
     """Open a data set.
 
     Args:
@@ -156,7 +156,7 @@ def open_source(
     return request(name, root, split=split, **options).open()
 
 
-def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> FaceSource:
+def open_data(text: str | Path, *, split: str | None = None, **options: Any) -> Source[Any]:
     """Open what a user types after ``--data``; see :func:`parse_data`."""
     return parse_data(text, split=split, **options).open()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 from torch import Tensor
 
@@ -57,9 +57,15 @@ class FaceSample:
     meta: dict[str, Any] = field(default_factory=dict)
 
 
+Sample = TypeVar("Sample", covariant=True)
+
+
 @runtime_checkable
-class FaceSource(Protocol):
-    """A finite, ordered, pure collection of face samples: the same index always gives the same sample."""
+class Source(Protocol[Sample]):
+    """A finite, ordered, pure collection of samples of one kind: the same index always gives the same sample.
+
+    Samples have an ``id``, a name that is stable inside their source.
+    """
 
     @property
     def name(self) -> str:
@@ -75,6 +81,11 @@ class FaceSource(Protocol):
         """Number of samples."""
         ...
 
-    def __getitem__(self, index: int) -> FaceSample:
+    def __getitem__(self, index: int) -> Sample:
         """Read sample ``index``; raises ``DataError`` naming the file when it cannot be read."""
         ...
+
+
+@runtime_checkable
+class FaceSource(Source[FaceSample], Protocol):
+    """A source of face samples."""

@@ -6,9 +6,12 @@ import hashlib
 from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from itertools import accumulate
+from typing import Any, Generic, TypeVar
 
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.sample import FaceSample, FaceSource, Source
 from lineament.errors import DataError
+
+Sample = TypeVar("Sample")
 
 
 def digest(*parts: object) -> str:
@@ -21,22 +24,22 @@ def digest(*parts: object) -> str:
     return state.hexdigest()
 
 
-def sample_id(source: FaceSource, index: int) -> str:
+def sample_id(source: Source[Any], index: int) -> str:
     """Name a sample without reading it: its id where the source knows it (``id_of``), else its index."""
     name = getattr(source, "id_of", None)
     return str(name(index)) if name else str(index)
 
 
-def sample_digest(source: FaceSource, index: int) -> str:
+def sample_digest(source: Source[Any], index: int) -> str:
     """Digest of what a sample is read from, found quickly (``digest_of``); "" where the source knows none."""
     known = getattr(source, "digest_of", None)
     return str(known(index)) if known else ""
 
 
-class Subset:
+class Subset(Generic[Sample]):
     """The samples ``indices`` of a source, in that order; an index may stand there more than once."""
 
-    def __init__(self, source: FaceSource, indices: Sequence[int], name: str | None = None) -> None:
+    def __init__(self, source: Source[Sample], indices: Sequence[int], name: str | None = None) -> None:
         self.source = source
         self.indices = [int(index) for index in indices]
         self.name = name or f"{source.name}[{len(self.indices)}]"
@@ -52,7 +55,7 @@ class Subset:
     def __len__(self) -> int:
         return len(self.indices)
 
-    def __getitem__(self, index: int) -> FaceSample:
+    def __getitem__(self, index: int) -> Sample:
         return self.source[self.indices[_inside(index, self)]]
 
     def id_of(self, index: int) -> str:
@@ -64,10 +67,10 @@ class Subset:
         return sample_digest(self.source, self.indices[_inside(index, self)])
 
 
-class Concat:
+class Concat(Generic[Sample]):
     """Several sources in a row; ids get the number of their source in front where two sources share one."""
 
-    def __init__(self, sources: Sequence[FaceSource], name: str | None = None) -> None:
+    def __init__(self, sources: Sequence[Source[Sample]], name: str | None = None) -> None:
         if not sources:
             raise DataError("no sources to join: give at least one.")
         self.sources = list(sources)
@@ -82,7 +85,7 @@ class Concat:
     def __len__(self) -> int:
         return self._ends[-1]
 
-    def __getitem__(self, index: int) -> FaceSample:
+    def __getitem__(self, index: int) -> Sample:
         index = _inside(index, self)
         which = bisect_right(self._ends, index)
         return self.sources[which][index - (self._ends[which] - len(self.sources[which]))]
@@ -142,7 +145,7 @@ def split_by_identity(
     return Subset(source, first, f"{source.name}/a"), Subset(source, second, f"{source.name}/b")
 
 
-def _inside(index: int, source: FaceSource) -> int:
+def _inside(index: int, source: Source[Any]) -> int:
     """Refuse indices outside, so that iteration over a source ends; negative ones count from the end."""
     if not -len(source) <= index < len(source):
         raise IndexError(f"sample {index} does not exist: {source.name} holds {len(source)} samples.")

@@ -122,6 +122,17 @@ def average_scalars(values: dict[str, Tensor], extra: dict[str, float], world: i
     return dict(zip([*values, *extra], together.tolist(), strict=True))
 
 
+def average_tensors(tensors: dict[str, Tensor], world: int) -> dict[str, Tensor]:
+    """Return tensors without their history, averaged over processes; every process must have the same names."""
+    averaged = {name: tensor.detach() for name, tensor in tensors.items()}
+    if world > 1:
+        for name in sorted(averaged):
+            total = averaged[name].clone()
+            dist.all_reduce(total)
+            averaged[name] = total / world
+    return averaged
+
+
 def gather(value: Any, world: int) -> list[Any]:
     """Return the value of every process, by rank."""
     if world == 1:

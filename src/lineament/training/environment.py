@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 import lineament
-from lineament.data.sample import FaceSource
+from lineament.data.sample import Source
 from lineament.denormals import flushes_denormals
 
 
@@ -37,7 +37,7 @@ def source_commit() -> str | None:
 
 
 def session_facts(
-    device: torch.device, world: int, workers: int, step: int, source: FaceSource
+    device: torch.device, world: int, workers: int, step: int, source: Source[Any]
 ) -> dict[str, Any]:
     """Return versions, device, threads and commit as JSON values.
 

@@ -16,7 +16,8 @@ from lineament.training.checkpoint import Checkpoint, save_checkpoint
 from lineament.training.config import config_from_dict, config_hash, config_to_dict
 from lineament.training.recipe import Recipe
 from lineament.training.registry import get_recipe
-from lineament.training.run import Run, create_run, load_weights, open_run
+from lineament.training.run import Run, create_run, open_run
+from lineament.training.weights import load_weights
 
 # In place of the fingerprint of training data, which an old checkpoint does not tell.
 NO_DATA = "imported"
@@ -96,7 +97,7 @@ def _fill(run: Run, checkpoint: Checkpoint, facts: dict[str, Any]) -> None:
     run.add_session(facts)
 
 
-def _checkpoint(recipe: Recipe[Any], model: ImportedModel) -> Checkpoint:
+def _checkpoint(recipe: Recipe[Any, Any], model: ImportedModel) -> Checkpoint:
     settings = {"recipe": recipe.name, "precision": "32-true", **config_to_dict(recipe.config)}
     state = {
         "recipe": recipe.name,

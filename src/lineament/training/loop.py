@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, cast
 from torch import Tensor
 
 from lineament.data.loader import BatchStream
-from lineament.data.sample import FaceSource
+from lineament.data.sample import Source
 from lineament.denormals import flush_denormals
 from lineament.errors import LineamentError
 from lineament.training.checkpoint import (
@@ -73,11 +73,11 @@ class LoopOptions:
 
 
 def train(
-    recipe: Recipe[Any],
-    source: FaceSource,
+    recipe: Recipe[Any, Any],
+    source: Source[Any],
     folder: str | Path,
     *,
-    validation: FaceSource | None = None,
+    validation: Source[Any] | None = None,
     options: LoopOptions | None = None,
     data: Sequence[str] = (),
     validation_data: Sequence[str] = (),
@@ -126,11 +126,11 @@ def train(
 
 def resume(
     folder: str | Path,
-    source: FaceSource | None = None,
+    source: Source[Any] | None = None,
     *,
-    validation: FaceSource | None = None,
+    validation: Source[Any] | None = None,
     options: LoopOptions | None = None,
-    recipe: Recipe[Any] | None = None,
+    recipe: Recipe[Any, Any] | None = None,
 ) -> Run:
     """Go on with an interrupted run from its newest whole checkpoint; bitwise as if it had never stopped.
 
@@ -172,11 +172,11 @@ class _Loop:
     def __init__(
         self,
         run: Run,
-        recipe: Recipe[Any],
+        recipe: Recipe[Any, Any],
         state: TrainingState,
         fabric: Fabric,
-        source: FaceSource,
-        validation: FaceSource | None,
+        source: Source[Any],
+        validation: Source[Any] | None,
         options: LoopOptions,
     ) -> None:
         self.run = run
@@ -286,7 +286,8 @@ class _Loop:
         for part in range(parts):
             batch = self.fabric.to_device(next(batches))
             self.update.begin(part)
-            for key, value in self.recipe.step(state.networks, batch, self.update).items():
+            context = state.context(self.update, part)
+            for key, value in self.recipe.step(state.networks, batch, context).items():
                 share = value.detach().float() / parts
                 sums[key] = sums[key] + share if key in sums else share
         if "loss" not in sums:
@@ -294,11 +295,7 @@ class _Loop:
                 f"recipe {self.recipe.name!r} returned no 'loss' but {', '.join(sorted(sums))}."
             )
         rates = {name: optimiser.param_groups[0]["lr"] for name, optimiser in state.optimisers.items()}
-        for schedule in state.schedules.values():
-            schedule.step()
-        state.step += 1
-        if state.average:
-            state.average.update(state.networks, state.step)
+        state.finish_step()
         values = average_scalars(sums, {"stop": float(request.wanted)}, self.fabric.world_size)
         self._check_finite(values)
         return {**values, **{f"learning_rate/{name}": float(rate) for name, rate in rates.items()}}
@@ -322,7 +319,7 @@ class _Loop:
         improved = False
         if self.first_process:
             with _EvalMode(self.state), shielded(self.config.seed):
-                measured = self.recipe.evaluate(self.state.evaluated(), self.validation)
+                measured = self.recipe.evaluate(self.state.eval_networks(), self.validation)
             if measured:
                 self._write("evaluation", measured)
             improved = self._is_best(measured)
@@ -349,7 +346,7 @@ class _Loop:
             folder = self.run.figures(self.state.step)
             folder.mkdir(parents=True, exist_ok=True)
             with _EvalMode(self.state), shielded(self.config.seed):
-                drawn = self.recipe.figures(self.state.evaluated(), self.validation, folder)
+                drawn = self.recipe.figures(self.state.eval_networks(), self.validation, folder)
             if not drawn:
                 folder.rmdir()
             if drawn and not last and self.options.report:
@@ -377,7 +374,7 @@ class _EvalMode:
     """Context in which the evaluated networks are in eval mode; each module's mode is set back afterwards."""
 
     def __init__(self, state: TrainingState) -> None:
-        self.networks = state.evaluated().values()
+        self.networks = state.eval_networks().values()
 
     def __enter__(self) -> None:
         self.modes = [(module, module.training) for network in self.networks for module in network.modules()]

@@ -5,13 +5,15 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Generic, Literal, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.sample import Source
 from lineament.errors import UsageError
+from lineament.training.context import AverageSpec, StepContext
+from lineament.training.ema import ramped
 
 Batch = dict[str, Any]
 
@@ -28,7 +30,7 @@ class RecipeConfig:
     seed: int = 0
     # Parts each batch is split into to save memory.
     accumulate: int = 1
-    # Decay of the exponential moving average of the weights; 0 switches it off.
+    # Decay of the exponential moving average of the weights, 0..1 without 1; 0 switches it off.
     ema_decay: float = 0.0
     # Steps between two evaluations on the validation data; 0 evaluates only at the end.
     evaluate_every: int = 0
@@ -41,29 +43,12 @@ class RecipeConfig:
 
 
 C = TypeVar("C", bound=RecipeConfig)
+S = TypeVar("S")
+# The moving average of this name takes the place of its networks in evaluations, figures and loaded runs.
+EVALUATED_AVERAGE = "ema"
 
 
-class Update(Protocol):
-    """How a recipe applies gradients; hides precision, gradient accumulation and distributed training."""
-
-    def __call__(self, loss: Tensor, *optimisers: str) -> None:
-        """Zero the gradients of the named optimisers (all when none is named), back-propagate, and step them."""
-        ...
-
-    def zero(self, *optimisers: str) -> None:
-        """Zero the gradients of the named optimisers; under accumulation only for the first part of a batch."""
-        ...
-
-    def backward(self, loss: Tensor, *optimisers: str, retain_graph: bool = False) -> None:
-        """Back-propagate one loss, scaled for accumulation, into the parameters of the named optimisers only."""
-        ...
-
-    def step(self, *optimisers: str) -> None:
-        """Step the named optimisers; under accumulation only for the last part of a batch."""
-        ...
-
-
-class Recipe(ABC, Generic[C]):
+class Recipe(ABC, Generic[C, S]):
     """One trainable experiment.
 
     The loop owns devices, precision, data order, logging, checkpoints and resume; a recipe owns the science. All
@@ -88,6 +73,8 @@ class Recipe(ABC, Generic[C]):
 
     def __init__(self, config: C) -> None:
         self.config = config
+        if not 0 <= config.ema_decay < 1:
+            raise UsageError(f"ema_decay is a number from 0 to below 1, not {config.ema_decay:g}.")
         if config.patience < 0 or (config.patience and not (config.evaluate_every and self.best_metric)):
             raise UsageError(
                 f"patience {config.patience} needs evaluations to wait for: give --evaluate-every, and a recipe with a "
@@ -111,12 +98,30 @@ class Recipe(ABC, Generic[C]):
         """Build learning-rate schedules by name; each is stepped once after every optimiser step of the loop."""
         return {}
 
-    def training_source(self, source: FaceSource) -> FaceSource:
+    def averages(self, networks: dict[str, nn.Module]) -> dict[str, AverageSpec]:
+        """Declare moving averages by name; the loop updates them after every optimiser step and saves them.
+
+        The one named ``ema`` is evaluated and loaded in place of its networks. By default ``ema_decay`` asks for it,
+        over all networks; a recipe with averages of its own adds them to what this returns.
+        """
+        decay = self.config.ema_decay
+        if decay == 0:
+            return {}
+        return {EVALUATED_AVERAGE: AverageSpec(tuple(networks), lambda step: ramped(decay, step))}
+
+    def state(self) -> dict[str, Tensor]:
+        """Declare floating-point tensors that steps change, such as running means, with their values at the start.
+
+        They are averaged over processes after every optimiser step, and saved.
+        """
+        return {}
+
+    def training_source(self, source: Source[S]) -> Source[S]:
         """Choose what of the given data is trained on, for example a few labelled samples; all of it by default."""
         return source
 
     @abstractmethod
-    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+    def item(self, sample: S, generator: torch.Generator) -> Batch:
         """Turn a sample into plain tensors, drawing all augmentation from ``generator``."""
 
     def collate(self, items: list[Batch]) -> Batch:
@@ -124,13 +129,13 @@ class Recipe(ABC, Generic[C]):
         return torch.utils.data.default_collate(items)
 
     @abstractmethod
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
-        """Do one training step through ``update``; return scalar tensors to log, ``"loss"`` among them."""
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        """Do one training step through ``context.update``; return scalar tensors to log, ``"loss"`` among them."""
 
-    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
-        """Measure on validation data; the networks (the moving average where there is one) are in eval mode."""
+    def evaluate(self, networks: dict[str, nn.Module], source: Source[S]) -> dict[str, float]:
+        """Measure on validation data; the networks (of the average ``ema`` where there is one) are in eval mode."""
         return {}
 
-    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+    def figures(self, networks: dict[str, nn.Module], source: Source[S], folder: Path) -> list[Path]:
         """Draw figures into ``folder``; return the PNG paths, each with its numbers beside it as JSON."""
         return []

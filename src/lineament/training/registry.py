@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 from lineament.errors import unknown_name
 from lineament.training.recipe import Recipe
 
-_RECIPES: dict[str, type[Recipe[Any]]] = {}
+_RECIPES: dict[str, type[Recipe[Any, Any]]] = {}
 
-R = TypeVar("R", bound=type[Recipe[Any]])
+R = TypeVar("R", bound=type[Recipe[Any, Any]])
 
 
 def register_recipe(cls: R) -> R:
@@ -35,7 +35,7 @@ def recipes(pattern: str = "*") -> list[str]:
     return sorted(fnmatch.filter(_RECIPES, pattern))
 
 
-def get_recipe(name: str) -> type[Recipe[Any]]:
+def get_recipe(name: str) -> type[Recipe[Any, Any]]:
     """Return the recipe class of a name.
 
     Raises:
@@ -46,12 +46,12 @@ def get_recipe(name: str) -> type[Recipe[Any]]:
     return _RECIPES[name]
 
 
-def summary_of(cls: type[Recipe[Any]]) -> str:
+def summary_of(cls: type[Recipe[Any, Any]]) -> str:
     """Return the recipe's one-line summary: its ``summary``, else the first line of its docstring."""
     return cls.summary or (cls.__doc__ or "").strip().split("\n")[0].rstrip(".")
 
 
-def preset_fields(cls: type[Recipe[Any]], preset: str | None) -> dict[str, Any]:
+def preset_fields(cls: type[Recipe[Any, Any]], preset: str | None) -> dict[str, Any]:
     """Return the config fields that a preset of a recipe sets; none for ``None``.
 
     Raises:

@@ -21,8 +21,9 @@ from lineament.files import write_text
 from lineament.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder
 from lineament.training.config import config_from_dict, config_to_dict
 from lineament.training.logs import read_lines
-from lineament.training.recipe import Recipe
+from lineament.training.recipe import EVALUATED_AVERAGE, Recipe
 from lineament.training.registry import get_recipe
+from lineament.training.weights import load_weights
 
 CONFIG = "config.yaml"
 _ENTRIES = (CONFIG, "environment.json", "metrics.jsonl", "timing.jsonl", "report.html")
@@ -81,7 +82,7 @@ class Run:
             self.folder / "environment.json", json.dumps([*self.environment(), facts], indent=1) + "\n"
         )
 
-    def build_recipe(self) -> Recipe[Any]:
+    def build_recipe(self) -> Recipe[Any, Any]:
         """Build the recipe with the run's config; its method must have been registered."""
         cls = get_recipe(self.recipe)
         return cls(config_from_dict(cls.config_class, self.config))
@@ -112,46 +113,20 @@ class Run:
             average: True takes the moving average of the weights where the run has one.
         """
         checkpoint = self.read_checkpoint(which)
-        group = "ema" if average and "ema" in checkpoint.groups else "networks"
-        networks = self.build_recipe().networks()
-        load_weights(networks, checkpoint, group)
+        recipe = self.build_recipe()
+        networks = recipe.networks()
+        load_weights(networks, checkpoint, "networks")
+        spec = recipe.averages(networks).get(EVALUATED_AVERAGE)
+        if average and spec and EVALUATED_AVERAGE in checkpoint.groups:
+            load_weights({name: networks[name] for name in spec.networks}, checkpoint, EVALUATED_AVERAGE)
         for network in networks.values():
             network.eval()
         return networks
 
 
-def load_weights(networks: dict[str, nn.Module], checkpoint: Checkpoint, group: str) -> None:
-    """Copy the weights of a checkpoint's group into networks; all names and shapes must agree.
-
-    Raises:
-        CheckpointError: If they do not; the message names the first that differs.
-    """
-    tensors = checkpoint.groups[group]
-    wanted = {
-        f"{name}/{key}": value for name, net in networks.items() for key, value in net.state_dict().items()
-    }
-    for key in sorted(wanted.keys() ^ tensors.keys()):
-        where = (
-            "in the checkpoint but not in the network"
-            if key in tensors
-            else "in the network but not in the checkpoint"
-        )
-        raise CheckpointError(
-            f"weight {key!r} is {where}: the checkpoint belongs to another recipe or version."
-        )
-    for key, value in wanted.items():
-        if tuple(value.shape) != tuple(tensors[key].shape):
-            raise CheckpointError(
-                f"weight {key!r} has the shape {tuple(tensors[key].shape)} in the checkpoint and {tuple(value.shape)} "
-                "in the network: the checkpoint belongs to another configuration."
-            )
-    for name, net in networks.items():
-        net.load_state_dict({key: tensors[f"{name}/{key}"] for key in net.state_dict()})
-
-
 def create_run(
     folder: Path,
-    recipe: Recipe[Any],
+    recipe: Recipe[Any, Any],
     precision: str,
     *,
     data: Sequence[str] = (),

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from lineament.data.registry import open_data
-from lineament.data.sample import FaceSource
+from lineament.data.sample import Source
 from lineament.data.subset import Concat
 from lineament.errors import UsageError
 from lineament.training.run import Run
 
 
-def open_joined(texts: Sequence[str]) -> FaceSource:
+def open_joined(texts: Sequence[str]) -> Source[Any]:
     """Open one or several data specifications (see ``data.registry.open_data``) as one source.
 
     Raises:
@@ -24,7 +25,7 @@ def open_joined(texts: Sequence[str]) -> FaceSource:
     return sources[0] if len(sources) == 1 else Concat(sources)
 
 
-def reopen_sources(run: Run) -> tuple[FaceSource, FaceSource | None]:
+def reopen_sources(run: Run) -> tuple[Source[Any], Source[Any] | None]:
     """Open the training and validation data that a run's config names.
 
     Raises:

@@ -5,33 +5,41 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from lineament.data.alignment import aligned
+from lineament.data.order import step_generator
 from lineament.errors import CheckpointError, LineamentError
 from lineament.training.checkpoint import Checkpoint
 from lineament.training.config import config_hash, config_to_dict, differing_fields
-from lineament.training.distributed import gather, place_network, rounding_facts
+from lineament.training.context import StepContext, Update
+from lineament.training.distributed import average_tensors, gather, place_network, rounding_facts
 from lineament.training.ema import MovingAverage
 from lineament.training.randomness import random_state, seed_everything, set_random_state
-from lineament.training.recipe import Recipe
+from lineament.training.recipe import EVALUATED_AVERAGE, Recipe
+from lineament.training.weights import collect_weights, load_weights
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
+# Names of files of a checkpoint that no moving average may take.
+_RESERVED = ("networks", "state", "manifest")
+
+
 class TrainingState:
-    """Networks, their moving average, optimisers, schedules, the step, and the best evaluation so far.
+    """Networks, their moving averages, optimisers, schedules, declared tensors, the step, the best evaluation so far.
 
     Args:
         recipe: Builds all of it.
         fabric: Device, precision and processes.
-        facts: What must be equal when a checkpoint is resumed, besides the config: precision and data fingerprint.
+        precision: Name of the precision, which must be the same when a checkpoint is resumed.
+        fingerprint: Of the training data, for which the same holds.
     """
 
-    def __init__(self, recipe: Recipe[Any], fabric: Fabric, precision: str, fingerprint: str) -> None:
+    def __init__(self, recipe: Recipe[Any, Any], fabric: Fabric, precision: str, fingerprint: str) -> None:
         self.fabric = fabric
         self.recipe = recipe
         self.fingerprint = fingerprint
@@ -40,12 +48,24 @@ class TrainingState:
         self.best: dict[str, Any] | None = None
         seed_everything(recipe.config.seed)
         built = recipe.networks()
-        decay = recipe.config.ema_decay
-        self.average = MovingAverage(built, decay) if decay > 0 else None
+        specs = recipe.averages(built)
+        for name in specs:
+            if name in _RESERVED:
+                raise LineamentError(f"a moving average cannot be named {name!r}: choose another name.")
+        self.averages = {name: MovingAverage(built, spec) for name, spec in specs.items()}
         self.networks = {name: place_network(fabric, network) for name, network in built.items()}
-        if self.average:
-            placed = {name: place_network(fabric, network) for name, network in self.average.networks.items()}
-            self.average.networks = placed
+        for average in self.averages.values():
+            average.networks = {
+                name: place_network(fabric, network) for name, network in average.networks.items()
+            }
+        self.tensors = {name: tensor.detach().to(fabric.device) for name, tensor in recipe.state().items()}
+        self._shapes = {name: (tensor.shape, tensor.dtype) for name, tensor in self.tensors.items()}
+        for name, tensor in self.tensors.items():
+            if not tensor.is_floating_point():
+                raise LineamentError(
+                    f"the state {name!r} of recipe {recipe.name!r} holds {tensor.dtype}: only floating-point tensors "
+                    "can be averaged over processes."
+                )
         for network in self.networks.values():
             network.train()
         self.optimisers: dict[str, Optimizer] = recipe.optimisers(self.networks)
@@ -55,9 +75,41 @@ class TrainingState:
         if fabric.global_rank:
             seed_everything(recipe.config.seed + 1_000_003 * fabric.global_rank)
 
-    def evaluated(self) -> dict[str, nn.Module]:
-        """Return the networks to evaluate: the moving average where there is one."""
-        return self.average.networks if self.average else self.networks
+    def eval_networks(self) -> dict[str, nn.Module]:
+        """Return the networks to evaluate: those of the average ``ema`` where there is one."""
+        average = self.averages.get(EVALUATED_AVERAGE)
+        return {**self.networks, **average.networks} if average else self.networks
+
+    def context(self, update: Update, part: int = 0) -> StepContext:
+        """Return what the recipe's next step, or one part of it, is told."""
+        config = self.recipe.config
+        return StepContext(
+            update,
+            self.step,
+            config.steps,
+            step_generator(config.seed, self.step, part, self.fabric.global_rank),
+            self.tensors,
+            {name: average.networks for name, average in self.averages.items()},
+        )
+
+    def finish_step(self) -> None:
+        """Count an optimiser step that was done; bring schedules, declared tensors and averages up to it.
+
+        Raises:
+            LineamentError: If the step left other tensors than the recipe declared.
+        """
+        for schedule in self.schedules.values():
+            schedule.step()
+        self.step += 1
+        found = {name: (tensor.shape, tensor.dtype) for name, tensor in self.tensors.items()}
+        if found != self._shapes:
+            raise LineamentError(
+                f"a step of {self.recipe.name!r} left the state {found} where {self._shapes} was declared."
+            )
+        for name, tensor in average_tensors(self.tensors, self.fabric.world_size).items():
+            self.tensors[name] = tensor
+        for average in self.averages.values():
+            average.update(self.networks, self.step)
 
     def to_checkpoint(self) -> Checkpoint:
         """Collect everything; every process must call this.
@@ -65,9 +117,9 @@ class TrainingState:
         Raises:
             LineamentError: If a weight is not finite: such a checkpoint would be of no use.
         """
-        groups = {"networks": _weights(self.networks)}
-        if self.average:
-            groups["ema"] = _weights(self.average.networks)
+        groups = {"networks": collect_weights(self.networks)}
+        for name, average in self.averages.items():
+            groups[name] = collect_weights(average.networks)
         for key, tensor in groups["networks"].items():
             if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
                 raise LineamentError(
@@ -86,6 +138,7 @@ class TrainingState:
             "best": self.best,
             "optimisers": {name: optimiser.state_dict() for name, optimiser in self.optimisers.items()},
             "schedules": {name: schedule.state_dict() for name, schedule in self.schedules.items()},
+            "tensors": dict(self.tensors),
             "scaler": self.fabric.strategy.precision.state_dict(),
             "random": gather(random_state(), self.fabric.world_size),
             "rounding": rounding_facts(self.fabric.device),
@@ -101,14 +154,13 @@ class TrainingState:
         Raises:
             CheckpointError: If it belongs to another recipe, configuration, precision or data.
         """
-        # run.py imports the registry and the checkpoint; importing it at the top would be a circle of names only.
-        from lineament.training.run import load_weights
-
         state = checkpoint.state
         self._check_same(state)
         load_weights(self.networks, checkpoint, "networks")
-        if self.average:
-            load_weights(self.average.networks, checkpoint, "ema")
+        for name, average in self.averages.items():
+            load_weights(average.networks, checkpoint, name)
+        for name, tensor in state["tensors"].items():
+            self.tensors[name] = tensor.to(self.fabric.device)
         for name, optimiser in self.optimisers.items():
             optimiser.load_state_dict(aligned(state["optimisers"][name]))
         for name, schedule in self.schedules.items():
@@ -152,18 +204,6 @@ def _describe(facts: dict[str, Any]) -> str:
     # Runs of before this was noted kept subnormal numbers.
     zeroed = "taken for zero" if facts.get("flush_to_zero") else "kept"
     return f"{threads} CPU thread{'s' * (threads != 1)} and subnormal numbers {zeroed}"
-
-
-def _weights(networks: dict[str, nn.Module]) -> dict[str, Tensor]:
-    weights = {}
-    for name, network in networks.items():
-        for key, value in network.state_dict().items():
-            if not isinstance(value, Tensor):
-                raise CheckpointError(
-                    f"network {name!r} keeps {key!r}, which is not a tensor: register it as a buffer."
-                )
-            weights[f"{name}/{key}"] = value
-    return weights
 
 
 def _check_owners(networks: dict[str, nn.Module], optimisers: dict[str, Optimizer]) -> None:

@@ -10,7 +10,7 @@ from lineament.training.registry import register_recipe
 
 
 def register_variant(
-    recipe: type[Recipe[Any]],
+    recipe: type[Recipe[Any, Any]],
     name: str,
     summary: str,
     presets: dict[str, dict[str, Any]],

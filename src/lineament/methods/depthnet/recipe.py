@@ -31,7 +31,8 @@ from lineament.methods.depthnet.model import (
     transfer,
 )
 from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.variants import register_variant
 
 # 100 epochs of 3DFAW's 13,671 training faces in batches of 32 pairs.
@@ -100,7 +101,7 @@ def split_pairs(batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
     return source, target, depth
 
 
-class DepthNetRecipe(Recipe[DepthNetConfig]):
+class DepthNetRecipe(Recipe[DepthNetConfig, FaceSample]):
     """Depth of a face's keypoints, learnt by carrying them over to another face's."""
 
     method = "depthnet"
@@ -149,13 +150,11 @@ class DepthNetRecipe(Recipe[DepthNetConfig]):
             )
         return {"keypoints": keypoints, "depth": depth}
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step of the network, then of the critic, then of the critic's penalty, in the published order."""
         c = self.config
         source, target, real_depth = split_pairs(batch)
         network = networks["generator"]
-        # Its batch norms count the steps, and the checkpoint keeps them.
-        done = _steps_done(network) // c.accumulate if c.critic_every > 1 else 0
         depth, learnt = network(source, target)
         matrix = find_affine(c.solve, source, depth, target, sigma=c.sigma, learnt=learnt)
         keypoint = keypoint_loss(transfer(matrix, source, depth), target, absolute=c.absolute)
@@ -167,17 +166,17 @@ class DepthNetRecipe(Recipe[DepthNetConfig]):
             critic, real = networks["critic"], critic_input(real_depth, source)
             losses = critic_losses(critic, real, critic_input(depth, source))
             values |= {"adversarial": losses.adversarial, "critic": losses.difference}
-            if done % c.critic_every == 0:
+            if context.step % c.critic_every == 0:
                 loss = loss + losses.adversarial
-        update(loss, "generator")
+        context.update(loss, "generator")
         if c.critic:
-            update(losses.difference, "critic")
+            context.update(losses.difference, "critic")
             # The two scores whose difference that is.
             values["critic_fake"] = -losses.adversarial
             values["critic_real"] = values["critic_fake"] - losses.difference
             if c.penalty:
                 weighted = penalty(critic, real, c.penalty)
-                update(weighted, "critic")
+                context.update(weighted, "critic")
                 values["penalty"] = weighted / c.penalty
         return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
 
@@ -204,12 +203,6 @@ class DepthNetRecipe(Recipe[DepthNetConfig]):
         if faces.depth is None or len(faces) < 2:
             return []
         return training_figures(self.predictor(networks), faces, folder)
-
-
-def _steps_done(network: nn.Module) -> int:
-    counter = next(module for module in network.modules() if isinstance(module, nn.BatchNorm1d))
-    assert counter.num_batches_tracked is not None
-    return int(counter.num_batches_tracked)
 
 
 _EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {

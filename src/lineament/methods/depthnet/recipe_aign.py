@@ -18,7 +18,8 @@ from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import CRITIC_WIDTHS, Critic
 from lineament.methods.depthnet.recipe import published_adam
-from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.variants import register_variant
 
 
@@ -46,7 +47,7 @@ class AignConfig(RecipeConfig):
     evaluate_count: int = 225
 
 
-class AignRecipe(Recipe[AignConfig]):
+class AignRecipe(Recipe[AignConfig, FaceSample]):
     """3-D points of a face from its keypoints, against an adversary on 3-D points.
 
     The published loss takes a cross-entropy of raw scores, which fails; here it is the cross-entropy of logits.
@@ -86,21 +87,21 @@ class AignRecipe(Recipe[AignConfig]):
             )
         return {"keypoints": keypoints, "depth": depth}
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step of the network, of the adversary, and of its penalty."""
         c = self.config
         critic, keypoints = networks["critic"], batch["keypoints"]
         points, projected = networks["generator"](keypoints)
         adversarial = _says(critic(points), real=True)
         projection = (projected - keypoints).abs().mean()
-        update(adversarial + c.projection_weight * projection, "generator")
+        context.update(adversarial + c.projection_weight * projection, "generator")
         real = torch.cat([keypoints.transpose(1, 2), batch["depth"][:, None]], dim=1)  # [B, 3, K]: x, y, z
         difference = _says(critic(points.detach()), real=False) + _says(critic(real), real=True)
-        update(difference, "critic")
+        context.update(difference, "critic")
         values = {"adversarial": adversarial, "projection": projection, "critic": difference}
         if c.penalty:
             values["penalty"] = gradient_penalty(critic, real)
-            update(c.penalty * values["penalty"], "critic")
+            context.update(c.penalty * values["penalty"], "critic")
         loss = adversarial + c.projection_weight * projection
         return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
 

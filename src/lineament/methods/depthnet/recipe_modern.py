@@ -20,7 +20,8 @@ from lineament.methods.depthnet.loss import keypoint_loss
 from lineament.methods.depthnet.model import find_affine, transfer
 from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe
 from lineament.methods.depthnet.two_view import TwoViewDepthNet, upright
-from lineament.training.recipe import Batch, Update
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch
 from lineament.training.registry import register_recipe
 
 
@@ -96,7 +97,7 @@ class ModernDepthNetRecipe(DepthNetRecipe):
             )
         return {"keypoints": keypoints, "depth": depth}
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step of the network; every face is a source, and each half of the batch the other's targets."""
         c = self.config
         source, true = batch["keypoints"], batch["depth"]
@@ -114,5 +115,5 @@ class ModernDepthNetRecipe(DepthNetRecipe):
             keypoint = keypoint_loss(carried / size, target / size)
             loss = loss + c.keypoint_weight * keypoint
             values["keypoint"] = keypoint.detach()
-        update(loss)
+        context.update(loss)
         return {"loss": loss.detach(), **values}

@@ -20,8 +20,8 @@ from lineament.methods.dve.optimiser import published_optimiser
 from lineament.methods.dve.protocol import frame_of, published_face
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
-from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
-from lineament.training.step_counter import StepCounter
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.variants import register_variant
 
 # Passes through CelebA of the published runs.
@@ -150,7 +150,7 @@ class DveConfig(RecipeConfig):
         )
 
 
-class DveRecipe(Recipe[DveConfig]):
+class DveRecipe(Recipe[DveConfig, FaceSample]):
     """Dense descriptors learnt from unlabelled pictures by matching each to its own random warp."""
 
     method = "dve"
@@ -178,13 +178,9 @@ class DveRecipe(Recipe[DveConfig]):
     }
 
     def networks(self) -> dict[str, nn.Module]:
-        """The network ``descriptor``; with a warm-up also ``progress``, which counts steps for it."""
-        networks: dict[str, nn.Module] = {
-            "descriptor": build_backbone(self.config.backbone, self.config.channels, luma=self.config.luma)
-        }
-        if self.config.exchange and self.config.warmup > 0:
-            networks["progress"] = StepCounter()
-        return networks
+        """The network ``descriptor``."""
+        c = self.config
+        return {"descriptor": build_backbone(c.backbone, c.channels, luma=c.luma)}
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """The published Adam, or AdamW."""
@@ -281,13 +277,12 @@ class DveRecipe(Recipe[DveConfig]):
                     )
         return loss
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step of the descriptor network."""
         c = self.config
-        counter = networks.get("progress")
-        warm = counter is not None and counter() + 1 <= c.warmup * c.steps * c.accumulate
+        warm = context.step + 1 <= c.warmup * c.steps
         loss = self.loss(networks["descriptor"], batch, exchange=c.exchange and not warm)
-        update(loss)
+        context.update(loss)
         return {"loss": loss.detach()}
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:

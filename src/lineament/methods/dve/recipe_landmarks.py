@@ -27,7 +27,8 @@ from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
 from lineament.report.landmark_cards import landmark_cards
-from lineament.training.recipe import Batch, Recipe, RecipeConfig, Update
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.registry import register_recipe
 
 FROM_BASE = ("backbone", "channels", "luma", "image_size", "crop", "view", "view_shift")
@@ -131,7 +132,7 @@ def resolve_base(config: LandmarkConfig, recipe: str) -> LandmarkConfig:
 
 
 @register_recipe
-class LandmarkRecipe(Recipe[LandmarkConfig]):
+class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     """Landmarks from few labels on frozen descriptors."""
 
     name = "dve-landmarks"
@@ -268,7 +269,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         unit = to_unit(points, frame.seen, frame.seen)
         return images, unit, batch["visible"] & torch.isfinite(points).all(-1)
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step of either fit."""
         images, points, visible = self.views(batch)
         descriptors = describe_frozen(networks["descriptor"], images)
@@ -282,7 +283,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         target = torch.where(torch.isfinite(points), points, predicted.detach())
         loss = landmark_loss(predicted, target, self.config.alpha)
         if self.config.fit == "published":
-            update(loss)
+            context.update(loss)
         return {"loss": loss.detach()}
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:

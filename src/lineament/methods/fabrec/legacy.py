@@ -78,8 +78,6 @@ def read_legacy(file: TorchFile, meta: Mapping[str, Any] | None = None) -> Impor
         fields |= {"scheme": scheme, "heatmaps": "published", "mirrored_look": False, "augmentation": 0}
     else:
         fields |= {"value_range": "published"}
-        expected["progress"] = {"count": torch.zeros((), dtype=torch.int64)}
-        weights["progress/count"] = torch.tensor(step)
     for key in sorted(record.keys() - {"arch", "z_dim", "input_size", "state_dict"}, key=str):
         ignored[str(key)[:40]] = "not part of a published snapshot"
     recipe = "fabrec-landmarks" if landmarks else "fabrec-ae"

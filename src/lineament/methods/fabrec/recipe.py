@@ -31,9 +31,9 @@ from lineament.methods.fabrec.loss import (
     structural_loss,
 )
 from lineament.methods.fabrec.model import normalise_images
-from lineament.training.recipe import Batch, Recipe, Update
+from lineament.training.context import StepContext, Update
+from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
-from lineament.training.step_counter import StepCounter
 
 # Steps between two updates of the code discriminator, and between two code losses of the encoder (published).
 CODE_DISCRIMINATOR_EVERY, CODE_LOSS_EVERY = 4, 2
@@ -89,7 +89,7 @@ _PUBLISHED = {"resampling": "published", "value_range": "published", "size": 256
 
 
 @register_recipe
-class AutoencoderRecipe(Recipe[AutoencoderConfig]):
+class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
     """An adversarial autoencoder of faces, learnt without labels."""
 
     name = "fabrec-ae"
@@ -141,12 +141,12 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
         return self.config.gan_from >= 0
 
     def networks(self) -> dict[str, nn.Module]:
-        """Encoder, decoder, both discriminators, and a counter of steps."""
+        """Encoder, decoder and both discriminators."""
         networks = self.config.layout.autoencoder()
         if self._weights_from:
             take_weights(networks, self._weights_from, NETWORKS)
         networks["image_discriminator"].requires_grad_(self.judged)
-        return {**networks, "progress": StepCounter()}
+        return networks
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """One Adam for each network."""
@@ -175,13 +175,12 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig]):
             batch["look"], batch["grain"] = draw_looks(c.size, generator)
         return batch
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step in the published order: code discriminator, image discriminator, then encoder and decoder."""
-        c = self.config
-        done = networks["progress"]()
+        c, update, done = self.config, context.update, context.step
         turn = done % c.steps_per_epoch if c.steps_per_epoch else done
-        judge_images = self.judged and done >= c.gan_from * c.accumulate
-        structural = 0 <= c.structure_from * c.accumulate <= done
+        judge_images = self.judged and done >= c.gan_from
+        structural = 0 <= c.structure_from <= done
         update.zero()
         shown = images = batch["image"]
         if c.looks:

@@ -19,12 +19,13 @@ from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import heatmap_loss, place_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
-from lineament.training.recipe import Batch, Recipe, Update
+from lineament.training.context import StepContext
+from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
 
 
 @register_recipe
-class LandmarkRecipe(Recipe[LandmarkConfig]):
+class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     """Interleaved transfer layers on a frozen decoder."""
 
     name = "fabrec-landmarks"
@@ -175,14 +176,14 @@ class LandmarkRecipe(Recipe[LandmarkConfig]):
         measure = place_loss if self.config.loss == "place" else heatmap_loss
         return measure(heatmaps, self.targets(batch["points"]), known)
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step; all normalisation uses its running statistics, as published."""
         c = self.config
         networks["encoder"].eval()
         networks["decoder"].eval()
         images = self.pictures(batch)
         loss = self.loss(heatmaps_of(networks, images, frozen=not c.tune_encoder), batch)
-        update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
+        context.update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
         return {"loss": loss.detach()}
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:

@@ -7,7 +7,7 @@ without labels take part in it too (``consistency.py``).
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -25,13 +25,14 @@ from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import consistency_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
-from lineament.training.ema import follow, ramped
-from lineament.training.recipe import Batch, Update
+from lineament.training.context import AverageSpec, StepContext
+from lineament.training.ema import ramped
+from lineament.training.recipe import Batch
 from lineament.training.registry import register_recipe
 from lineament.training.sources import open_joined
-from lineament.training.step_counter import StepCounter
 
-# Networks that a teacher is the moving average of, and how slowly it follows them.
+# Name of the moving average that teaches; its networks, and how slowly it follows them.
+TEACHER = "teacher"
 TAUGHT, TEACHER_DECAY = ("encoder", "decoder", "transfer"), 0.98
 # Shares of the steps: unlabelled faces take part from the first on, with their whole weight from the second on.
 RISE = (0.3, 0.6)
@@ -90,17 +91,20 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         return bool(self.config.unlabelled)
 
     def networks(self) -> dict[str, nn.Module]:
-        """Encoder, decoder and transfer layers, and their teacher; what only pictures need stays frozen."""
+        """Encoder, decoder and transfer layers; what only pictures need stays frozen."""
         networks = super().networks()
         stages = range(1, self.config.layout.transfers + 1)
         used = ("fc.", "conv1.", "bn1.", *(f"layer{number}." for number in stages))
         for name, parameter in networks["decoder"].named_parameters():
             parameter.requires_grad_(name.startswith(used))
-        if self.accompanied:
-            teacher = {name: copy.deepcopy(networks[name]).requires_grad_(False) for name in TAUGHT}
-            networks |= {f"teacher_{name}": network for name, network in teacher.items()}
-            networks["progress"] = StepCounter()
         return networks
+
+    def averages(self, networks: dict[str, nn.Module]) -> dict[str, AverageSpec]:
+        """With unlabelled faces, their teacher; it normalises with the statistics of the batch, as its pupil does."""
+        averages = super().averages(networks)
+        if self.accompanied:
+            averages[TEACHER] = AverageSpec(TAUGHT, lambda step: ramped(TEACHER_DECAY, step), train=True)
+        return averages
 
     def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
         """One AdamW for all of it."""
@@ -147,21 +151,17 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             batch["look"], batch["grain"] = draw_looks(c.size, generator)
         return batch
 
-    def step(self, networks: dict[str, nn.Module], batch: Batch, update: Update) -> dict[str, Tensor]:
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step; normalisation uses the statistics of the batch."""
         heatmaps = heatmaps_of(networks, self.pictures(batch))
         loss = self._labelled_loss(heatmaps, batch)
         values = {"loss": loss}
         if self.accompanied:
-            done = networks["progress"]()
-            weight = self._weight(done)
+            weight = self._weight(context.share)
             if weight > 0:
-                values["consistency"] = self._consistency(networks, heatmaps, batch)
+                values["consistency"] = self._consistency(context.averages[TEACHER], heatmaps, batch)
                 loss = loss + weight * values["consistency"]
-        update(loss)
-        if self.accompanied:
-            for name in TAUGHT:
-                follow(networks[f"teacher_{name}"], networks[name], 1 - ramped(TEACHER_DECAY, done + 1))
+        context.update(loss)
         return {name: value.detach() for name, value in values.items()}
 
     def _labelled_loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
@@ -173,19 +173,17 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             return 0 * heatmaps.sum()
         return self.loss(heatmaps[labelled], {name: batch[name][labelled] for name in ("points", "known")})
 
-    def _weight(self, done: int) -> float:
-        """Weight of unlabelled faces after ``done`` steps: none before the first labels are learnt."""
-        share = done / (self.config.steps * self.config.accumulate)
+    def _weight(self, share: float) -> float:
+        """Weight of unlabelled faces after a share of the steps: none before the first labels are learnt."""
         return self.config.consistency * min(1.0, max(0.0, (share - RISE[0]) / (RISE[1] - RISE[0])))
 
-    def _consistency(self, networks: dict[str, nn.Module], heatmaps: Tensor, batch: Batch) -> Tensor:
+    def _consistency(self, teacher: Mapping[str, nn.Module], heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of the unlabelled faces of a batch, whose landmarks the teacher finds in their unmoved pictures."""
         unlabelled = batch["unlabelled"]
         # Processes that train together normalise together: the teacher must see something in every one of them.
         chosen = unlabelled if bool(unlabelled.any()) else slice(1)
-        teacher = {name: networks[f"teacher_{name}"] for name in TAUGHT}
         with torch.no_grad():
-            scores = heatmaps_of(teacher, normalise_images(batch["plain"][chosen]))
+            scores = heatmaps_of(dict(teacher), normalise_images(batch["plain"][chosen]))
             points, weights = taught_places(
                 scores, batch["passage"][chosen], batch["mirrored"][chosen], self.landmarks, self.config.size
             )

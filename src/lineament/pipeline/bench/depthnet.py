@@ -17,6 +17,7 @@ from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.pipeline.bench.depthnet_memory import faces, peak_mb
 from lineament.pipeline.bench.depthnet_twin import plain_pair, plain_step
 from lineament.pipeline.bench.timing import Timing, report
+from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
 from lineament.training.registry import get_recipe
 from lineament.training.update import GradientUpdate
@@ -55,12 +56,12 @@ def _steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
     cls = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}")
     recipe = cls(cls.config_class())
     networks = recipe.networks()
-    update = GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1)
+    context = StepContext(GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1))
     drawn = faces(recipe.config.batch_size)
     assert drawn.depth is not None
     batch = {"keypoints": drawn.keypoints, "depth": drawn.depth}
     twin = plain_step(batch, learnt="learnm" in name, critic="wgan" in name)
-    return lambda: recipe.step(networks, batch, update), twin
+    return lambda: recipe.step(networks, batch, context), twin
 
 
 def run(*, repeats: int = 20) -> dict[str, Any]:

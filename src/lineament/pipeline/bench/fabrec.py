@@ -30,8 +30,8 @@ from lineament.methods.fabrec.loss import (
 from lineament.methods.fabrec.model import Fabrec, Layout
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.pipeline.bench.timing import Timing, measure, report
+from lineament.training.context import StepContext
 from lineament.training.distributed import PrecisionChoice, make_fabric, place_network
-from lineament.training.step_counter import StepCounter
 from lineament.training.update import GradientUpdate
 
 SIZE, LANDMARKS, BATCH = 256, 68, 4
@@ -64,7 +64,7 @@ class _Step:
 
     def __init__(self, images: Tensor, device: str, precision: PrecisionChoice = "32-true") -> None:
         self.recipe = AutoencoderRecipe(AutoencoderConfig(size=SIZE, value_range="published"))
-        self.networks = {**Fabrec(Layout(SIZE)).networks(), "progress": StepCounter()}
+        self.networks = Fabrec(Layout(SIZE)).networks()
         fabric = make_fabric("cuda" if device.startswith("cuda") else "cpu", precision)
         for network in self.networks.values():
             place_network(fabric, network).train()
@@ -75,9 +75,7 @@ class _Step:
 
     def ours(self) -> None:
         """The recipe's step as if it were the first of an epoch."""
-        progress: Any = self.networks["progress"]
-        progress.count.zero_()
-        self.recipe.step(self.networks, self.batch, self.update)
+        self.recipe.step(self.networks, self.batch, StepContext(self.update))
 
     def plain(self) -> None:
         """The same step with a backward pass of its own for every loss, and the dense structural loss."""

@@ -314,7 +314,7 @@ class _Study:
             "encoder_rate": self.plan.rate * defaults.encoder_rate / defaults.learning_rate,
         }
 
-    def recipe(self, way: str, seed: int) -> Recipe[Any]:
+    def recipe(self, way: str, seed: int) -> Recipe[Any, Any]:
         """What trains one cell."""
         chosen, companions = WAYS[way], self.companions(way)
         cls = get_recipe(chosen.recipe)
