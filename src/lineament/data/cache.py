@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.eight_bit import to_float, to_uint8
 from lineament.errors import unknown_name
 
 _OPTIONAL = (
@@ -109,20 +110,16 @@ def _tensors(sample: FaceSample) -> dict[str, Tensor]:
 def _packed(sample: FaceSample) -> FaceSample:
     """Copy the tensors, the picture in 8 bits where that is exact."""
     copies = {name: value.clone() for name, value in _tensors(sample).items()}
-    eight = (copies["image"] * 255).round().clamp(0, 255).to(torch.uint8)
-    if torch.equal(_to_float(eight), copies["image"]):
+    eight = to_uint8(copies["image"])
+    if torch.equal(to_float(eight), copies["image"]):
         copies["image"] = eight
     return replace(sample, **copies, meta=dict(sample.meta))  # type: ignore[arg-type]
 
 
 def _unpacked(sample: FaceSample) -> FaceSample:
     copies = {name: value.clone() for name, value in _tensors(sample).items() if name != "image"}
-    image = _to_float(sample.image) if sample.image.dtype == torch.uint8 else sample.image.clone()
+    image = to_float(sample.image) if sample.image.dtype == torch.uint8 else sample.image.clone()
     return replace(sample, **copies, image=image, meta=dict(sample.meta))  # type: ignore[arg-type]
-
-
-def _to_float(image: Tensor) -> Tensor:
-    return image.float().div_(255)
 
 
 def _bytes(sample: FaceSample) -> int:

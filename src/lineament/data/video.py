@@ -15,9 +15,9 @@ from types import TracebackType
 from typing import IO, Any, NamedTuple
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from lineament.eight_bit import from_array
 from lineament.errors import DataError
 
 VIDEO_SUFFIXES = frozenset(
@@ -164,7 +164,7 @@ class VideoReader:
         self._last = time
         self._read += 1
         pixels = np.frombuffer(content, np.uint8).reshape(self.facts.height, self.facts.width, 3)
-        image = torch.from_numpy(pixels.transpose(2, 0, 1).astype(np.float32)) / 255
+        image = from_array(pixels)
         return Frame(self._read - 1, time, image)
 
 

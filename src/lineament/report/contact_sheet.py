@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
+from PIL import ImageDraw
 from torch import Tensor
 
+from lineament.eight_bit import from_pil, to_pil
 from lineament.errors import UsageError
 from lineament.files import replacing
 
@@ -66,17 +66,13 @@ def write_sheet(sheet: Tensor, path: Path, overwrite: bool = False, quality: int
         raise UsageError(f"{path} exists: choose another name or add --overwrite.")
     options: dict[str, Any] = {"quality": quality} if path.suffix.lower() in (".jpg", ".jpeg") else {}
     with replacing(path) as temporary:
-        _to_image(sheet).save(temporary, **options)
+        to_pil(sheet).save(temporary, **options)
     return path
 
 
-def _to_image(picture: Tensor) -> Image.Image:
-    return Image.fromarray(np.rint(picture.permute(1, 2, 0).numpy() * 255.0).astype(np.uint8))
-
-
 def _dot(picture: Tensor, points: Tensor, radius: float) -> Tensor:
-    image = _to_image(picture)
+    image = to_pil(picture)
     draw = ImageDraw.Draw(image)
     for x, y in points.tolist():
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(40, 255, 60))
-    return torch.from_numpy(np.asarray(image).copy()).permute(2, 0, 1).float() / 255.0
+    return from_pil(image)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from PIL import Image
 
 from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
+from lineament.eight_bit import to_pil
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.files import replacing, write_bytes, write_text
 from lineament.parallel import single_threaded_children
@@ -243,9 +243,8 @@ def _draw_pictures(
     for index in range(start, stop):
         sample = source[index]
         name = f"{index:07d}"
-        picture = np.rint(sample.image.numpy().transpose(1, 2, 0) * 255.0).astype(np.uint8)
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, format="PNG", compress_level=2)
+        to_pil(sample.image).save(buffer, format="PNG", compress_level=2)
         file = f"images/{name}.png"
         write_bytes(out / file, buffer.getvalue(), durable=False)
         truth = None

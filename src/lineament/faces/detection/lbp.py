@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from lineament.eight_bit import to_array
 from lineament.faces.detection.base import Detection, register_detector
 
 
@@ -30,7 +30,7 @@ class LbpCascade:
         return [self._detect(image, smallest, side) for image in images]
 
     def _detect(self, image: Tensor, smallest: int, largest: int) -> list[Detection]:
-        pixels = np.ascontiguousarray((image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy())
+        pixels = to_array(image)
         found = self.cascade.detect_multi_scale(
             img=pixels,
             scale_factor=1.15,

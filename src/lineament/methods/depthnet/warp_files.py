@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from lineament.data.images import read_image
+from lineament.eight_bit import from_array, to_array, to_pil
 from lineament.errors import DataError
 from lineament.files import replacing, write_text
 from lineament.methods.depthnet.warp import face_warp
@@ -100,7 +101,7 @@ def read_opaque(path: Path) -> Tensor:
         if "A" not in picture.getbands():
             return blended
         pixels = np.array(picture.convert("RGBA"))[..., :3]
-    return torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
+    return from_array(pixels)
 
 
 def case_names(folder: Path, kind: str = "source") -> list[str]:
@@ -129,9 +130,8 @@ def write_case(folder: Path, case: WarpCase) -> list[Path]:
     """
     written = write_numbers(folder, case.name, case.keypoints, case.depth, case.affine)
     picture = folder / "source" / f"{case.name}.png"
-    pixels = (case.image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
     with replacing(picture) as temporary:
-        Image.fromarray(pixels).save(temporary, "PNG")
+        to_pil(case.image).save(temporary, "PNG")
     return [picture, *written]
 
 
@@ -154,7 +154,7 @@ def warped_pixels(case: WarpCase, *, impl: str = "auto") -> np.ndarray:
     """Warp one face: ``[H, W, 4]`` uint8 RGBA, opaque everywhere as the published program writes it."""
     parts = (case.image, case.keypoints, case.depth, case.affine)
     warped, _ = face_warp(*(part[None] for part in parts), impl=impl)
-    colour = (warped[0] * 255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    colour = to_array(warped[0])
     return np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=-1)
 
 

@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.eight_bit import from_pil, to_pil
 from lineament.errors import DataError, unknown_name
 from lineament.faces.crops import named_crop
 from lineament.methods.dve import protocol_300w
 from lineament.methods.dve.frame import Frame, PreparedFace
-from lineament.methods.dve.protocol_300w import from_picture, to_picture
 from lineament.methods.dve.warp import WarpedPair, crop_images, warp_pair, warp_single
 
 # CelebA's aligned pictures, height and width, and the first row of the square that is kept.
@@ -60,7 +60,7 @@ def celeba_face(sample: FaceSample, size: int) -> PreparedFace:
         raise DataError(
             f"{sample.id} is {found}: the CelebA protocol needs the aligned pictures of {width}x{height} pixels."
         )
-    square = to_picture(sample.image[:, CELEBA_TOP : CELEBA_TOP + width])
+    square = to_pil(sample.image[:, CELEBA_TOP : CELEBA_TOP + width])
     points = (_landmarks(sample, 5) - torch.tensor([0.0, CELEBA_TOP])) * (size / width)
     return PreparedFace(sample.id, _resized(square, size), points.float())
 
@@ -71,13 +71,13 @@ def aflw_r_face(sample: FaceSample, size: int) -> PreparedFace:
     # The labels come with the size of the picture they were made on.
     width, height = sample.meta.get("published_size", (width, height))
     points = _landmarks(sample, 5) * (size / torch.tensor([width, height], dtype=torch.float64))
-    return PreparedFace(sample.id, _resized(to_picture(sample.image), size), points.float())
+    return PreparedFace(sample.id, _resized(to_pil(sample.image), size), points.float())
 
 
 def aflw_m_face(sample: FaceSample, size: int) -> PreparedFace:
     """AFLW_M: the 150x150 crop resized."""
     points = _landmarks(sample, 5) * (size / AFLW_M_SIDE)
-    return PreparedFace(sample.id, _resized(to_picture(sample.image), size), points.float())
+    return PreparedFace(sample.id, _resized(to_pil(sample.image), size), points.float())
 
 
 def w300_face(sample: FaceSample, size: int, resize: str = "nearest") -> PreparedFace:
@@ -262,4 +262,4 @@ def _landmarks(sample: FaceSample, count: int) -> Tensor:
 
 
 def _resized(picture: Image.Image, size: int) -> Tensor:
-    return from_picture(picture.resize((size, size), Image.Resampling.BILINEAR))
+    return from_pil(picture.resize((size, size), Image.Resampling.BILINEAR))

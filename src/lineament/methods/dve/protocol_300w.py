@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
 from lineament.data.images import MAX_PIXELS
 from lineament.data.sample import FaceSample
+from lineament.eight_bit import to_pil
 from lineament.errors import DataError, unknown_name
 
 WINDOW = 100
@@ -24,17 +24,6 @@ BOX_WIDTH = 52
 LEFT, ABOVE = 50, 52
 
 FILTERS = {"nearest": Image.Resampling.NEAREST, "bicubic": Image.Resampling.BICUBIC}
-
-
-def to_picture(image: Tensor) -> Image.Image:
-    """``[3, H, W]`` float in 0..1 -> 8-bit picture; exact for what was read from 8 bits."""
-    values = (image.clamp(0, 1) * 255).round().to(torch.uint8)
-    return Image.fromarray(values.permute(1, 2, 0).contiguous().numpy())
-
-
-def from_picture(picture: Image.Image) -> Tensor:
-    """8-bit picture -> ``[3, H, W]`` float32 in 0..1."""
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous().float().div_(255)
 
 
 def published_box(sample: FaceSample) -> tuple[float, float, float, float]:
@@ -83,7 +72,7 @@ def face_window(sample: FaceSample, landmarks: Tensor, resize: str = "nearest") 
             f"{sample.id} has a face box {x1 - x0 + 1:g} px wide: resized to 52 px the photograph would be "
             f"{target[0]}x{target[1]}."
         )
-    resized = to_picture(sample.image).resize(target, FILTERS[resize])
+    resized = to_pil(sample.image).resize(target, FILTERS[resize])
     across = math.floor(factor * (x0 + (x1 - x0 + 2) / 2))
     down = math.floor(factor * (y0 + (y1 - y0 + 2) / 2))
     left, top = across - LEFT, down - ABOVE

@@ -14,8 +14,8 @@ import torch
 from PIL import Image, ImageEnhance
 from torch import Tensor
 
+from lineament.eight_bit import from_pil, to_pil
 from lineament.faces.look import colour_noise
-from lineament.methods.dve.protocol_300w import from_picture, to_picture
 
 # Smallest side of the picture before it is compressed, as a share of its own, and the deviation around 1.
 JPEG_SMALLEST, JPEG_SPREAD = 0.8, 0.5
@@ -34,8 +34,8 @@ def published_look(image: Tensor, generator: torch.Generator) -> Tensor:
     Returns:
         ``[3, H, W]``; like the published one it is not clamped after the colour noise.
     """
-    picture = colour_jitter(jpeg_noise(to_picture(image), generator), generator)
-    return add_colour_noise(from_picture(picture), torch.randn(3, generator=generator))
+    picture = colour_jitter(jpeg_noise(to_pil(image), generator), generator)
+    return add_colour_noise(from_pil(picture), torch.randn(3, generator=generator))
 
 
 def jpeg_noise(picture: Image.Image, generator: torch.Generator) -> Image.Image:

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from lineament.data.face_box import sample_box
 from lineament.data.sample import FaceSample
+from lineament.eight_bit import quantised
 from lineament.errors import DataError
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.resample import crop_image
@@ -78,7 +79,7 @@ def cut_region(image: Tensor, crop: Affine2D, side: int, border: Border = "black
         inside = _within(rows, height)[:, None] & _within(columns, width)[None]
         source = source * inside
     resized = F.interpolate(source[None], (side, side), mode="bicubic", align_corners=False)[0]
-    return _eight_bits(resized)
+    return quantised(resized)
 
 
 def _within(places: Tensor, length: int) -> Tensor:
@@ -101,14 +102,10 @@ def _mirrored(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
         return torch.where(folded < length, folded, 2 * length - 1 - folded)
 
     around = image[:, reflected(rows, height)][:, :, reflected(columns, width)]
-    blurred = _eight_bits(F.avg_pool2d(around[None].double(), blur, stride=1)[0]).to(image.dtype)
+    blurred = quantised(F.avg_pool2d(around[None].double(), blur, stride=1)[0]).to(image.dtype)
     inside = _within(rows, height)[:, None] & _within(columns, width)[None]
     plain = image[:, rows.clamp(0, height - 1)][:, :, columns.clamp(0, width - 1)]
     return torch.where(inside, plain, blurred)
-
-
-def _eight_bits(image: Tensor) -> Tensor:
-    return (image * 255).round().clamp(0, 255) / 255
 
 
 @dataclass(frozen=True)
@@ -211,7 +208,7 @@ class View:
         cut = cut.flip(-1) if move.mirror else cut
         if move == Move(mirror=move.mirror):
             return cut[:, offset : offset + self.size, offset : offset + self.size]
-        return _eight_bits(move_image(cut, move_matrix(move, side), self.size, offset))
+        return quantised(move_image(cut, move_matrix(move, side), self.size, offset))
 
     def passage(self, region: Region, move: Move) -> Tensor:
         """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""

@@ -11,12 +11,13 @@ import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw, ImageFont
+from PIL import ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from lineament.data.face_box import sample_box
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.eight_bit import from_pil, to_pil
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import write_text
 from lineament.methods.fabrec.crop import View
@@ -55,12 +56,12 @@ def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
 def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
     """A picture ``[3, h, w]`` above a dark strip with lines of text: nothing of the picture is covered."""
     strip = LINE * len(lines) + 4
-    canvas = Image.fromarray(_bytes(F.pad(picture, (0, 0, 0, strip))))
+    canvas = to_pil(F.pad(picture, (0, 0, 0, strip)))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(LINE - 1)
     for number, line in enumerate(lines):
         place = (4, canvas.height - strip + 1 + LINE * number)
         pen.text(place, line, fill=(255, 255, 0), font=font)
-    return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1).float() / 255
+    return from_pil(canvas)
 
 
 def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
@@ -86,7 +87,7 @@ def heatmap_overlay(picture: Tensor, heatmaps: Tensor, opacity: float = OPACITY)
 
 def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
     """Draw contours and points ``[K, 2]`` into a picture ``[3, h, w]``."""
-    canvas = Image.fromarray(_bytes(picture))
+    canvas = to_pil(picture)
     pen = ImageDraw.Draw(canvas)
     radius = max(1.0, picture.shape[-1] / 120)
     places = [tuple(point) for point in points.tolist()]
@@ -95,7 +96,7 @@ def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> T
         pen.line(line + line[:1] if contour.closed else line, fill=(64, 200, 255), width=1)
     for x, y in places:
         pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
-    return torch.from_numpy(np.asarray(canvas).copy()).permute(2, 0, 1).float() / 255
+    return from_pil(canvas)
 
 
 def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
@@ -214,10 +215,6 @@ def _judged(networks: dict[str, nn.Module], codes: Tensor) -> tuple[list[Tensor]
         for tile, each in zip(to_pictures(images).cpu(), numbers, strict=True)
     ]
     return tiles, numbers
-
-
-def _bytes(picture: Tensor) -> np.ndarray:
-    return np.ascontiguousarray((picture.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def _write(path: Path, sheet: Tensor, numbers: Any) -> Path:

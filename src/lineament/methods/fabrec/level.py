@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lineament.eight_bit import quantised
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import LandmarkScheme
 from lineament.geometry.affine2d import Affine2D
@@ -84,7 +85,7 @@ def turn_photograph(image: Tensor, turn: Affine2D) -> Tensor:
     height, width = image.shape[-2:]
     square = max(height, width)
     padded = F.pad(image, (0, square - width, 0, square - height))
-    turned = (move_image(padded, turn.homogeneous()) * 255).round().clamp(0, 255) / 255
+    turned = quantised(move_image(padded, turn.homogeneous()))
     return turned[:, :height, :width]
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lineament.eight_bit import from_array
 from lineament.faces.crops import crop_image
 from lineament.faces.detection import detect_faces
 from lineament.geometry.affine2d import Affine2D
@@ -20,7 +21,7 @@ def portraits(count: int, width: int = 200, height: int = 250, seed: int = 0) ->
     """Return ``[count, 3, height, width]`` portraits of one person at random sizes and places, RGB in 0..1."""
     from skimage.data import astronaut
 
-    photograph = torch.from_numpy(astronaut().copy()).permute(2, 0, 1).float() / 255
+    photograph = from_array(astronaut())
     generator = torch.Generator().manual_seed(seed)
     pictures = []
     for _ in range(count):

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.eight_bit import from_array
 from lineament.errors import LineamentError
 from lineament.faces import boxes
 from lineament.faces.detection import Detection, detect_faces, main_face
@@ -38,7 +39,7 @@ def astronaut() -> Tensor:
     """The real photograph: Eileen Collins, NASA, public domain, as scikit-image carries it; ``[3, 512, 512]``."""
     import skimage.data
 
-    return torch.from_numpy(skimage.data.astronaut().copy()).permute(2, 0, 1).float() / 255
+    return from_array(skimage.data.astronaut())
 
 
 def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:

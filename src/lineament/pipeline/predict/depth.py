@@ -16,6 +16,7 @@ from scipy import ndimage
 from torch import Tensor
 
 from lineament.data.images import read_image
+from lineament.eight_bit import to_uint8
 from lineament.files import replacing
 from lineament.heads.fit import HeadFit
 from lineament.pipeline.predict.photos import Photo
@@ -150,7 +151,7 @@ def face_mesh(face: FaceDepth) -> trimesh.Trimesh:
     return trimesh.Trimesh(
         points.reshape(-1, 3)[used],
         order,
-        vertex_colors=(colours.reshape(-1, 3)[used].clip(0, 1) * 255).round().astype(np.uint8),
+        vertex_colors=to_uint8(torch.from_numpy(colours.reshape(-1, 3)[used])).numpy(),
         process=False,
     )
 

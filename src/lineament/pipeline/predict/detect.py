@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.data.images import image_size, read_image
+from lineament.eight_bit import to_pil
 from lineament.errors import DataError
 from lineament.faces.detection import Detection, detect_faces, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
@@ -143,8 +143,7 @@ def write_tables(photos: Sequence[Photo], report: DetectReport, folder: Path) ->
 
 def draw_overlay(image: Tensor, faces: Sequence[Detection]) -> Image.Image:
     """Draw boxes, scores and points over a picture ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture = to_pil(image)
     scale = min(1.0, _OVERLAY_SIDE / max(picture.size))
     if scale < 1.0:
         picture = picture.resize(

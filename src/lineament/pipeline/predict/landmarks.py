@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.data.images import read_image, write_image
+from lineament.eight_bit import to_pil
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.detection import Detection
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
@@ -212,8 +212,7 @@ def write_tables(
 
 def draw_landmarks(image: Tensor, faces: Sequence[Face], layout: LandmarkScheme) -> Image.Image:
     """Draw boxes, contours and points over a picture ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
-    pixels = (image.clamp(0, 1) * 255).round().byte().permute(1, 2, 0).cpu().numpy()
-    picture = Image.fromarray(np.ascontiguousarray(pixels))
+    picture = to_pil(image)
     scale = min(1.0, OVERLAY_SIDE / max(picture.size))
     if scale < 1.0:
         size = (round(picture.width * scale), round(picture.height * scale))

@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.labels import read_keypoints
@@ -105,7 +105,7 @@ def view_face(model: DescriptorModel, image: Tensor, box: Tensor, name: str = ""
     transform = model.frame.view_of(box.double())
     seen = model.frame.seen
     enlarged = transform.then(Affine2D.resize((seen, seen), (PANEL, PANEL)))
-    shown = (cut(image, enlarged, PANEL).clamp(0, 1) * 255).round().byte()
+    shown = to_uint8(cut(image, enlarged, PANEL))
     return FaceView(name, model.view(image, box), shown, box, model.describe(image, box), transform)
 
 
@@ -204,17 +204,10 @@ def point_colours(count: int) -> list[tuple[int, int, int]]:
     return colours
 
 
-def as_image(picture: Tensor) -> Image.Image:
-    """``[3, H, W]``, uint8 or in 0..1 -> 8-bit picture."""
-    values = picture if picture.dtype == torch.uint8 else (picture.clamp(0, 1) * 255).round().byte()
-    pixels = values.permute(1, 2, 0).cpu().numpy()
-    return Image.fromarray(np.ascontiguousarray(pixels))
-
-
 def match_sheet(match: FaceMatch) -> Image.Image:
     """Draw both faces with lines between matched points; below, descriptors as colours, and A warped on to B."""
     a, b = match.a, match.b
-    shown = [view.shown / 255 for view in (a, b)]
+    shown = [to_float(view.shown) for view in (a, b)]
     top = torch.cat(shown, dim=2)
     colours = descriptor_colours(torch.stack([a.features, b.features]))
     gap = 2
@@ -223,7 +216,7 @@ def match_sheet(match: FaceMatch) -> Image.Image:
     row = picture_grid([[colours[0], colours[1], warped, shown[1]]], side, gap)
     bottom = torch.ones(3, row.shape[1], 2 * PANEL)
     bottom[:, :, : row.shape[2]] = row
-    sheet = as_image(torch.cat([top, bottom], dim=1))
+    sheet = to_pil(torch.cat([top, bottom], dim=1))
     pen = ImageDraw.Draw(sheet)
     scale = PANEL / a.picture.shape[-1]
     left = ((a.to_view.apply(match.points_a) + 0.5) * scale).tolist()

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from lineament.eight_bit import to_float, to_pil
 from lineament.files import replacing, write_text
 from lineament.methods.dve.figures import descriptor_colours, warp_onto
-from lineament.pipeline.predict.match import FaceMatch, FaceView, as_image, point_colours
+from lineament.pipeline.predict.match import FaceMatch, FaceView, point_colours
 
 # Side of a face on the sheet, faces side by side, and faces on one sheet.
 TILE = 160
@@ -72,7 +73,7 @@ def contact_sheet_of(matches: Sequence[FaceMatch]) -> Image.Image:
     views = [source, *(match.b for match in matches)]
     points = [matches[0].points_a, *(match.points_b for match in matches)]
     colours = descriptor_colours(torch.stack([view.features for view in views]))
-    shown = source.shown / 255
+    shown = to_float(source.shown)
     warped = [warp_onto(shown, source.directions, view.directions, TILE) for view in views]
     blocks = -(-len(views) // COLUMNS)
     across = min(COLUMNS, len(views))
@@ -80,18 +81,18 @@ def contact_sheet_of(matches: Sequence[FaceMatch]) -> Image.Image:
     sheet = Image.new("RGB", (across * step - GAP, blocks * (3 * step + GAP) - 2 * GAP), "white")
     for index, view in enumerate(views):
         left, top = index % COLUMNS * step, index // COLUMNS * (3 * step + GAP)
-        tiles = (_with_points(view, points[index]), _tile(colours[index]), as_image(warped[index]))
+        tiles = (_with_points(view, points[index]), _tile(colours[index]), to_pil(warped[index]))
         for row, tile in enumerate(tiles):
             sheet.paste(tile, (left, top + row * step))
     return sheet
 
 
 def _tile(picture: Tensor) -> Image.Image:
-    return as_image(F.interpolate(picture[None], (TILE, TILE), mode="bilinear", align_corners=False)[0])
+    return to_pil(F.interpolate(picture[None], (TILE, TILE), mode="bilinear", align_corners=False)[0])
 
 
 def _with_points(view: FaceView, points: Tensor) -> Image.Image:
-    tile = as_image(view.shown).resize((TILE, TILE), Image.Resampling.BOX)
+    tile = to_pil(view.shown).resize((TILE, TILE), Image.Resampling.BOX)
     pen = ImageDraw.Draw(tile)
     scale = TILE / view.picture.shape[-1]
     places = ((view.to_view.apply(points) + 0.5) * scale - 0.5).tolist()

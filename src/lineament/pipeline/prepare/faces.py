@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lineament.data.images import MAX_PIXELS, encode_image
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.eight_bit import to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces.boxes import box_from_landmarks
 from lineament.faces.crop_rules import crop_entry
@@ -213,7 +214,7 @@ class Cutter:
         region, around = self.options.frame
         border = crop_entry(self.options.crop).border
         picture = crop_image(sample.image, transform, region + 2 * around, border)
-        eight = (picture.clamp(0, 1) * 255).round().to(torch.uint8)
+        eight = to_uint8(picture)
         # Grey photographs have three equal channels: one is enough, and reads back as three.
         if torch.equal(eight[0], eight[1]) and torch.equal(eight[0], eight[2]):
             eight = eight[:1]

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from PIL import Image, PngImagePlugin
 from torch import Tensor
 
 from lineament.data.video import video_writer
+from lineament.eight_bit import to_array, to_pil
 from lineament.errors import UsageError
 from lineament.files import replacing, write_text
 
@@ -33,12 +33,6 @@ def kind_of(path: Path) -> str:
             f"{path}: turned faces are written as .png, .mp4 or .gif, not as {path.suffix or 'no ending'}."
         )
     return KINDS[path.suffix.lower()]
-
-
-def to_bytes(picture: Tensor) -> np.ndarray:
-    """``[3, H, W]`` in 0..1 as ``[H, W, 3]`` uint8."""
-    pixels = (picture.clamp(0, 1) * 255).round().byte()
-    return np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())
 
 
 def strip_of(pictures: Sequence[Tensor], gap: int = 4) -> Tensor:
@@ -68,13 +62,11 @@ def write_png(path: Path, picture: Tensor) -> None:
     note = PngImagePlugin.PngInfo()
     note.add_text("Comment", NOTE)
     with replacing(path) as temporary:
-        Image.fromarray(to_bytes(picture)).save(temporary, "PNG", pnginfo=note)
+        to_pil(picture).save(temporary, "PNG", pnginfo=note)
 
 
 def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
-    frames = [
-        Image.fromarray(to_bytes(picture)).quantize(128, dither=Image.Dither.NONE) for picture in pictures
-    ]
+    frames = [to_pil(picture).quantize(128, dither=Image.Dither.NONE) for picture in pictures]
     frames[0].save(
         path,
         "GIF",
@@ -89,7 +81,7 @@ def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
 def _write_video(path: Path, pictures: Iterable[Tensor]) -> None:
     with video_writer(path, FRAMES_PER_SECOND, NOTE) as write:
         for picture in pictures:
-            write(to_bytes(picture))
+            write(to_array(picture))
 
 
 def write_numbers(path: Path, numbers: dict[str, Any]) -> None:
