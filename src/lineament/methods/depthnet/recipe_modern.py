@@ -23,6 +23,7 @@ from lineament.methods.depthnet.two_view import TwoViewDepthNet, upright
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch
 from lineament.training.registry import register_recipe
+from lineament.training.schedules import rate_schedules
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,7 @@ class ModernDepthNetRecipe(DepthNetRecipe):
         self, optimisers: dict[str, torch.optim.Optimizer]
     ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
         """Cosine to zero."""
-        steps = max(1, self.config.steps)
-        return {"generator": torch.optim.lr_scheduler.CosineAnnealingLR(optimisers["generator"], steps)}
+        return rate_schedules(optimisers, "cosine", self.config.steps)
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Keypoints and depths."""

@@ -22,6 +22,7 @@ from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
+from lineament.training.schedules import rate_schedules
 from lineament.training.variants import register_variant
 
 # Passes through CelebA of the published runs.
@@ -199,18 +200,10 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
     ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
         """Learning rate over the steps as ``schedule`` says."""
         c = self.config
-        optimiser = optimisers["descriptor"]
-        if c.schedule == "cosine":
-            return {"descriptor": torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, c.steps))}
-        if c.schedule == "one-cycle":
-            cycle = torch.optim.lr_scheduler.OneCycleLR(
-                optimiser, c.learning_rate, max(2, c.steps), pct_start=0.1
-            )
-            return {"descriptor": cycle}
         if c.schedule == "published":
             factor = step_factor(StepDecay(c.milestones), c.steps_per_epoch, off_by_one=True)
-            return {"descriptor": torch.optim.lr_scheduler.LambdaLR(optimiser, factor)}
-        return {}
+            return {"descriptor": torch.optim.lr_scheduler.LambdaLR(optimisers["descriptor"], factor)}
+        return rate_schedules(optimisers, c.schedule, c.steps)
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop around the jittered face box; draw both warps and both looks."""

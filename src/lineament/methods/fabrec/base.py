@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -132,33 +131,6 @@ def take_weights(networks: dict[str, nn.Module], base: str, names: Iterable[str]
         left += [f"{name}/{key}" for key in mine if key not in fitting]
         networks[name].load_state_dict(fitting, strict=False)
     return left
-
-
-def rate_schedules(
-    optimisers: dict[str, torch.optim.Optimizer], schedule: str, steps: int
-) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
-    """Schedules of the learning rates, one for each optimiser.
-
-    Args:
-        optimisers: By name; their rates are the highest ones.
-        schedule: ``constant``, or ``one-cycle``: a tenth of the steps up, the rest down to zero along a cosine.
-        steps: Steps in all.
-
-    Raises:
-        UsageError: On another schedule.
-    """
-    if schedule not in ("constant", "one-cycle"):
-        raise UsageError(f"schedule is constant or one-cycle, not {schedule!r}.")
-    if schedule == "constant":
-        return {}
-    rise = max(1, steps // 10)
-
-    def factor(step: int) -> float:
-        if step < rise:
-            return (step + 1) / rise
-        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
-
-    return {name: torch.optim.lr_scheduler.LambdaLR(each, factor) for name, each in optimisers.items()}
 
 
 def code_noise(code: int, generator: torch.Generator) -> torch.Tensor:

@@ -43,8 +43,8 @@ class LandmarkConfig(FabrecConfig):
     mirror: bool = True
     # Change light, contrast, colour and sharpness at random.
     looks: bool = False
-    # Learning rates over time: constant as published, or one cycle (a tenth of the steps up, the rest down to zero).
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
+    schedule: Literal["constant", "warmup-cosine"] = "constant"
     # Average with the prediction for the mirrored picture.
     mirrored_look: bool = True
     # Labelled faces used by an evaluation during training.

@@ -16,7 +16,6 @@ from lineament.methods.fabrec.base import (
     RANDOM_BASE,
     FabrecConfig,
     code_noise,
-    rate_schedules,
     settle,
     take_weights,
 )
@@ -34,6 +33,7 @@ from lineament.methods.fabrec.model import normalise_images
 from lineament.training.context import StepContext, Update
 from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
+from lineament.training.schedules import rate_schedules
 
 # Steps between two updates of the code discriminator, and between two code losses of the encoder (published).
 CODE_DISCRIMINATOR_EVERY, CODE_LOSS_EVERY = 4, 2
@@ -79,8 +79,8 @@ class AutoencoderConfig(FabrecConfig):
     mirror: bool = True
     # Change light, contrast and colour at random, and show the encoder blurred and noisy pictures of clear ones.
     looks: bool = False
-    # Learning rates over time: constant as published, or one cycle (a tenth of the steps up, the rest down to zero).
-    schedule: Literal["constant", "one-cycle"] = "constant"
+    # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
+    schedule: Literal["constant", "warmup-cosine"] = "constant"
     # Pictures used by an evaluation during training.
     evaluate_count: int = 64
 
@@ -121,7 +121,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
             "beta": 0.5,
             "augmentation": 8,
             "looks": True,
-            "schedule": "one-cycle",
+            "schedule": "warmup-cosine",
             "figures_every": 2000,
             "evaluate_every": 1000,
         },

@@ -13,7 +13,7 @@ from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import convert_points, scheme
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
-from lineament.methods.fabrec.base import RANDOM_BASE, rate_schedules, settle, take_weights
+from lineament.methods.fabrec.base import RANDOM_BASE, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
@@ -22,6 +22,7 @@ from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
+from lineament.training.schedules import rate_schedules
 
 
 @register_recipe

@@ -59,7 +59,7 @@ class ModernLandmarkConfig(LandmarkConfig):
     encoder_rate: float = 2e-3
     augmentation: int = 8
     looks: bool = True
-    schedule: Literal["constant", "one-cycle"] = "one-cycle"
+    schedule: Literal["constant", "warmup-cosine"] = "warmup-cosine"
 
 
 @register_recipe
