@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from scipy.optimize import least_squares
 from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints
 from lineament.faces.schemes import convert_points
+from lineament.geometry.least_squares import levenberg_marquardt
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.model import HeadModel
 from lineament.pipeline.predict.models import LandmarkModel
@@ -144,21 +144,27 @@ def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:
 
 def place_mean_head(head: HeadModel, five: Tensor) -> Tensor:
     """Project the mean head's 68 landmarks so that its five points come close to ``five`` ``[5, 2]``."""
-    shape = {name: head.landmarks(head.neutral[None], name)[0].astype(np.float64) for name in ("5", "68")}
-    target = five.detach().double().numpy()
-    size = float(np.linalg.norm(target[1] - target[0]))
+    shape = {
+        name: torch.from_numpy(head.landmarks(head.neutral[None], name)[0].astype(np.float64))
+        for name in ("5", "68")
+    }
+    target = five.detach().double()
     across = target[1] - target[0]
-    roll = float(np.arctan2(across[1], across[0]))
-    scale = size / float(np.linalg.norm(shape["5"][1] - shape["5"][0]))
+    size = across.norm()
+    scale = size / (shape["5"][1] - shape["5"][0]).norm()
 
-    def project(values: np.ndarray, points: np.ndarray) -> np.ndarray:
-        rotation = matrix_from_pose(torch.from_numpy(values[:3])).numpy()
-        seen: np.ndarray = np.exp(values[3]) * scale * points @ rotation[:2].T + values[4:6] * size
-        return seen
+    def project(values: Tensor, points: Tensor) -> Tensor:
+        """``[B, 6]`` yaw, pitch, roll, log scale and shift -> ``[B, K, 2]`` pixels."""
+        rotation = matrix_from_pose(values[:, :3])
+        seen = points @ rotation[:, :2].transpose(1, 2)
+        return values[:, 3, None, None].exp() * scale * seen + values[:, None, 4:] * size
 
-    def error(values: np.ndarray) -> np.ndarray:
-        off = (project(values, shape["5"]) - target).ravel() / (0.03 * size)
-        return np.concatenate([off, [values[0] / EXPECTED_YAW, values[1] / EXPECTED_PITCH]])
+    def error(values: Tensor) -> Tensor:
+        off = (project(values, shape["5"]) - target).flatten(1) / (0.03 * size)
+        prior = values[:, :2] / values.new_tensor([EXPECTED_YAW, EXPECTED_PITCH])
+        return torch.cat([off, prior], 1)
 
-    start = np.array([0.0, 0.0, roll, 0.0, *(target[:2].mean(0) / size)])
-    return torch.from_numpy(project(least_squares(error, start).x, shape["68"])).float()
+    roll = torch.atan2(across[1], across[0])
+    start = torch.cat([torch.stack([0 * roll, 0 * roll, roll, 0 * roll]), target[:2].mean(0) / size])
+    fitted = levenberg_marquardt(error, start[None]).parameters
+    return project(fitted, shape["68"])[0].float()
