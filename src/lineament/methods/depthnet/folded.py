@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_linear_bn_weights
 
 from lineament.methods.depthnet.model import LearntAffineDepthNet
 
@@ -51,7 +52,13 @@ def _folded(linear: nn.Linear, norm: nn.BatchNorm1d) -> tuple[Tensor, Tensor]:
     """Weight and bias of a linear layer and the eval-mode batch norm after it, as one linear layer."""
     assert norm.running_mean is not None
     assert norm.running_var is not None
-    scale = norm.weight.double() / (norm.running_var.double() + norm.eps).sqrt()
-    weight = linear.weight.double() * scale[:, None]
-    bias = (linear.bias.double() - norm.running_mean.double()) * scale + norm.bias.double()
+    weight, bias = fuse_linear_bn_weights(
+        linear.weight.double(),
+        linear.bias.double(),
+        norm.running_mean.double(),
+        norm.running_var.double(),
+        norm.eps,
+        norm.weight.double(),
+        norm.bias.double(),
+    )
     return weight.detach().to(linear.weight.dtype), bias.detach().to(linear.weight.dtype)

@@ -12,6 +12,7 @@ from typing import cast
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lineament.methods.fabrec.decoder import Decoder, InverseBlock
 from lineament.methods.fabrec.encoder import LINEAR_GAIN, LINEAR_SIDE, BasicBlock, Encoder
@@ -122,34 +123,37 @@ class _FoldedInverse(nn.Module):
     def __init__(self, block: InverseBlock) -> None:
         super().__init__()
         side, norm = block.upsample
-        main_scale, main_shift = _scale_and_shift(block.bn1)
-        side_scale, side_shift = _scale_and_shift(cast(nn.BatchNorm2d, norm))
-        last_scale, last_shift = _scale_and_shift(block.bn2)
-        weights = [
-            block.conv1.weight.detach() * main_scale[:, None, None],
-            cast(nn.ConvTranspose2d, side).weight.detach() * side_scale[:, None, None],
-        ]
+        main, main_shift = _fused(block.conv1, block.bn1)
+        beside, side_shift = _fused(cast(nn.ConvTranspose2d, side), cast(nn.BatchNorm2d, norm))
+        last, last_shift = _fused(block.conv2, block.bn2)
         # What the last norm adds is added with the shortcut.
         shifts = torch.cat([main_shift, side_shift + last_shift])
-        self.both = _Doubling(torch.cat(weights, 1), shifts)
-        self.conv2 = _convolution(block.conv2.weight.detach() * last_scale[:, None, None, None], None, 1, 1)
+        self.both = _Doubling(torch.cat([main, beside], 1), shifts)
+        self.conv2 = _convolution(last, None, 1, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         main, shortcut = self.both(x).chunk(2, dim=1)
         return self.conv2(F.relu(main)).add_(shortcut).relu_()
 
 
-def _scale_and_shift(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a norm with running statistics does to each channel."""
+def _fused(conv: nn.Conv2d | nn.ConvTranspose2d, norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a convolution and the norm with running statistics after it."""
     assert norm.running_mean is not None and norm.running_var is not None
-    scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
-    return scale, norm.bias.detach() - norm.running_mean * scale
+    weight, bias = fuse_conv_bn_weights(
+        conv.weight,
+        conv.bias,
+        norm.running_mean,
+        norm.running_var,
+        norm.eps,
+        norm.weight,
+        norm.bias,
+        transpose=isinstance(conv, nn.ConvTranspose2d),
+    )
+    return weight.detach(), bias.detach()
 
 
 def _normed(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
-    scale, shift = _scale_and_shift(norm)
-    weight = conv.weight.detach() * scale[:, None, None, None]
-    return _convolution(weight, shift, conv.stride[0], int(conv.padding[0]))
+    return _convolution(*_fused(conv, norm), conv.stride[0], int(conv.padding[0]))
 
 
 def _copied(conv: nn.Conv2d) -> nn.Conv2d:
@@ -173,10 +177,8 @@ def _linear(weight: Tensor, bias: Tensor) -> nn.Linear:
 
 def _spread(decoder: Decoder) -> nn.Linear:
     """Code to the 4 x 4 map x0 before its ReLU: two linear layers and a norm in one matrix."""
-    scale, shift = _scale_and_shift(decoder.bn1)
-    kernel = (
-        (decoder.conv1.weight.detach() * scale[:, None, None]).flatten(1).double()
-    )  # [inputs, outputs * 16]
+    fused, shift = _fused(decoder.conv1, decoder.bn1)
+    kernel = fused.flatten(1).double()  # [inputs, outputs * 16]
     weight = kernel.T @ decoder.fc.weight.detach().double()
     bias = decoder.fc.bias.detach().double() @ kernel + shift.double().repeat_interleave(16)
     return _linear(weight.to(shift.dtype), bias.to(shift.dtype))
