@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -9,8 +12,14 @@ from hypothesis import strategies as st
 from tests.ops.exchange_cases import Case, assert_same, errors, lattice, loss_and_gradients, make_case
 
 from lineament.errors import DataError, UsageError
-from lineament.ops import exchange_blocked, threads
-from lineament.ops.exchange import dense_correlation_loss, exchange_loss, expected_distance, reconstruct
+from lineament.ops import threads
+from lineament.ops.exchange import (
+    blocked,
+    dense_correlation_loss,
+    exchange_loss,
+    expected_distance,
+    reconstruct,
+)
 
 SHAPES = [
     make_case(1, 4, (3, 3)),
@@ -57,8 +66,8 @@ def test_blocks_of_any_size_agree(batch: int, channels: int, sides: tuple[int, .
     case = make_case(batch, channels, sides[:2], auxiliary=sides[2:4], target=sides[4:], seed=seed)
     wanted = loss_and_gradients(case, torch.float64, normalize=False, impl="reference")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(exchange_blocked, "BLOCK_ELEMENTS", 1)
-        patch.setattr(exchange_blocked, "SMALLEST_ROWS", rows)
+        patch.setattr(blocked, "BLOCK_ELEMENTS", 1)
+        patch.setattr(blocked, "SMALLEST_ROWS", rows)
         assert_same(loss_and_gradients(case, torch.float64, normalize=False), wanted, 1e-12, 1e-10)
         ours = loss_and_gradients(case, torch.float32, normalize=False)
     assert_same(ours, wanted, 1e-6, 1e-5)
@@ -122,7 +131,7 @@ def test_gradients_of_gradients_are_refused_not_wrong():
         case.source, case.target, None, case.target_xy, case.lattice_xy, normalize=False
     ).square()
     (gradient,) = torch.autograd.grad(loss, [case.source], create_graph=True)
-    with pytest.raises(RuntimeError, match="autograd"):
+    with pytest.raises(RuntimeError, match="differentiate twice"):
         gradient.sum().backward()
 
 
@@ -211,6 +220,27 @@ def test_a_saturated_exchange_has_gradients_as_good_as_the_twins():
     exact = loss_and_gradients(case, torch.float64, normalize=True, impl="reference")
     for impl in ("numba", "torch"):
         assert errors(loss_and_gradients(case, torch.float32, normalize=True, impl=impl), exact)[1] < 1e-4
+
+
+FIRST_CALL = """
+import sys, torch
+from lineament.ops import dense_correlation_loss, exchange_loss
+assert "numba" not in sys.modules, "importing the ops imports numba"
+source, target = torch.randn(2, 2, 8, 6, 6).requires_grad_().unbind()
+places = torch.rand(36, 2)
+for impl in ("auto", "torch", "reference"):
+    exchange_loss(source, target, None, torch.rand(2, 36, 2), places, normalize=True, impl=impl).backward()
+    dense_correlation_loss(source, target, torch.rand(2, 36, 2), places, normalize=False, impl=impl).backward()
+    with torch.no_grad():
+        exchange_loss(source, target, None, torch.rand(2, 36, 2), places, normalize=True, impl=impl)
+print([name for name in ("torch._dynamo", "torch._inductor", "torch._functorch.aot_autograd") if name in sys.modules])
+"""
+
+
+def test_the_first_call_imports_no_compiler_of_torch():
+    done = subprocess.run([sys.executable, "-c", FIRST_CALL], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
 
 
 def test_compile_takes_the_ops_whole():

@@ -8,8 +8,7 @@ import sys
 import pytest
 import torch
 
-from lineament.ops import exchange_blocked
-from lineament.ops.exchange import exchange_loss
+from lineament.ops.exchange import blocked, exchange_loss
 from lineament.pipeline.bench import exchange_loss as bench
 
 
@@ -41,13 +40,11 @@ def test_nothing_as_large_as_the_score_matrix_is_kept_for_the_backward_pass(impl
 
 def test_row_blocks_cover_every_row_once():
     for rows, keys in [(1, 1), (9216, 9216), (2304, 2304), (100, 1 << 22), (33, 1 << 15)]:
-        covered = [
-            u for block in exchange_blocked.row_blocks(rows, keys) for u in range(block.start, block.stop)
-        ]
+        covered = [u for block in blocked.row_blocks(rows, keys) for u in range(block.start, block.stop)]
         assert covered == list(range(rows))
-        widest = max(block.stop - block.start for block in exchange_blocked.row_blocks(rows, keys))
-        smallest = exchange_blocked.SMALLEST_ROWS
-        assert widest <= smallest or widest * keys <= exchange_blocked.BLOCK_ELEMENTS
+        widest = max(block.stop - block.start for block in blocked.row_blocks(rows, keys))
+        smallest = blocked.SMALLEST_ROWS
+        assert widest <= smallest or widest * keys <= blocked.BLOCK_ELEMENTS
 
 
 def test_the_bench_reports_floor_and_table(monkeypatch: pytest.MonkeyPatch):

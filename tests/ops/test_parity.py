@@ -133,3 +133,12 @@ def test_ops_pass_torchs_own_check():
     leaf = vertices.clone().requires_grad_()
     torch.library.opcheck(torch.ops.lineament.rasterize.default, (vertices, faces[None], 9, 9, "numba"))
     torch.library.opcheck(torch.ops.lineament.barycentrics.default, (leaf, faces[None], index, "numba"))
+
+
+def test_gradients_of_gradients_are_refused():
+    vertices, faces = points((0, 0, 1), (7, 0, 2), (0, 7, 4)).requires_grad_(), TRIANGLE
+    index = rasterize(vertices, faces, 8, 8)
+    depth, _ = barycentrics(vertices, faces, index)
+    (gradient,) = torch.autograd.grad(depth.square().sum(), vertices, create_graph=True)
+    with pytest.raises(RuntimeError, match="differentiate twice"):
+        gradient.sum().backward()

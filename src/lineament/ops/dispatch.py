@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -14,6 +15,29 @@ IMPLEMENTATIONS = ("auto", "reference", "numba", "cuda")
 def simulated_cuda() -> bool:
     """Whether numba's CUDA simulator is on, in which case the CUDA kernels run on CPU tensors (slowly; for tests)."""
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+def device_of(impl: str, implementations: Sequence[str], *tensors: Tensor) -> str:
+    """Check the word for who computes, and that the arguments are in one place.
+
+    Args:
+        impl: What the caller asks for.
+        implementations: What the op has.
+        tensors: The arguments of the op.
+
+    Returns:
+        Kind of the device of all tensors, ``"cpu"``, ``"cuda"`` ...
+
+    Raises:
+        UsageError: If the word is unknown or the tensors are on different devices.
+    """
+    if impl not in implementations:
+        raise unknown_name("impl", impl, implementations)
+    devices = {tensor.device for tensor in tensors}
+    if len(devices) > 1:
+        names = ", ".join(sorted(map(str, devices)))
+        raise UsageError(f"the arguments are on different devices ({names}): move them to one.")
+    return devices.pop().type
 
 
 def choose_implementation(impl: str, *tensors: Tensor) -> str:
@@ -29,13 +53,7 @@ def choose_implementation(impl: str, *tensors: Tensor) -> str:
     Raises:
         UsageError: If the word is unknown, the tensors are on different devices, or the kernel cannot run there.
     """
-    if impl not in IMPLEMENTATIONS:
-        raise unknown_name("impl", impl, IMPLEMENTATIONS)
-    devices = {tensor.device for tensor in tensors}
-    if len(devices) > 1:
-        names = ", ".join(sorted(map(str, devices)))
-        raise UsageError(f"the arguments are on different devices ({names}): move them to one.")
-    kind = devices.pop().type
+    kind = device_of(impl, IMPLEMENTATIONS, *tensors)
     if impl == "auto":
         return {"cpu": "numba", "cuda": "cuda"}.get(kind, "reference")
     if impl == "numba" and kind != "cpu":

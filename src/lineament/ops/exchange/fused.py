@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lineament.ops.exchange_blocked import Passes, row_blocks
+from lineament.ops.exchange.blocked import Passes, row_blocks
 
 
 def mean_loss(

@@ -24,8 +24,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lineament.errors import DataError, UsageError, unknown_name
-from lineament.ops import exchange_ops, exchange_reference
+from lineament.errors import DataError, UsageError
+from lineament.ops.dispatch import device_of
+from lineament.ops.exchange import reference, registered
 
 NORMALISED_LENGTH = 20.0
 TRITON_CHANNELS = 128  # more would not fit the shared memory of smaller GPUs
@@ -114,7 +115,7 @@ def _mean_loss(
 ) -> Tensor:
     """The loss by the op that forms its gradients on the way."""
     target_xy, lattice_xy = _places(source, target, target_xy, lattice_xy, power)
-    return exchange_ops.mean_loss(
+    return registered.mean_loss(
         source.contiguous(),
         None if auxiliary is None else auxiliary.contiguous(),
         target.contiguous(),
@@ -143,8 +144,8 @@ def reconstruct(queries: Tensor, auxiliary: Tensor, *, impl: str = "auto") -> Te
     _check_pair(queries, auxiliary)
     chosen = _choose(impl, queries)
     if chosen == "reference":
-        return exchange_reference.reconstruct(queries, auxiliary)
-    return exchange_ops.reconstruct(queries.contiguous(), auxiliary.contiguous(), chosen)[0]
+        return reference.reconstruct(queries, auxiliary)
+    return registered.reconstruct(queries.contiguous(), auxiliary.contiguous(), chosen)[0]
 
 
 def expected_distance(
@@ -178,8 +179,8 @@ def expected_distance(
     target_xy, lattice_xy = _places(queries, targets, target_xy, lattice_xy, power)
     chosen = _choose(impl, queries)
     if chosen == "reference":
-        return exchange_reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
-    return exchange_ops.expected_distance(
+        return reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
+    return registered.expected_distance(
         queries.contiguous(), targets.contiguous(), target_xy, lattice_xy, float(power), chosen
     )[0]
 
@@ -232,10 +233,10 @@ def _check_pair(queries: Tensor, keys: Tensor) -> None:
         raise DataError(f"descriptors must be float32 or float64, not {queries.dtype}.")
 
 
-def _choose(impl: str, like: Tensor) -> str:
-    if impl not in IMPLEMENTATIONS:
-        raise unknown_name("implementation of the exchange loss", impl, IMPLEMENTATIONS)
-    device, single = like.device.type, like.dtype == torch.float32
+def _choose(impl: str, *tensors: Tensor) -> str:
+    """Resolve ``impl`` for the tensors, the first of which decides precision and channels."""
+    device, like = device_of(impl, IMPLEMENTATIONS, *tensors), tensors[0]
+    single = like.dtype == torch.float32
     if impl == "numba" and (device != "cpu" or not single):
         raise UsageError(
             f"impl='numba' needs float32 on a CPU, not {like.dtype} on {device}: give impl='auto'."

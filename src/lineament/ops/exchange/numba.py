@@ -1,4 +1,4 @@
-"""Fused single-precision passes over a block of scores on the CPU (meanings: `exchange_blocked.Passes`).
+"""Fused single-precision passes over a block of scores on the CPU (meanings: `blocked.Passes`).
 
 Each pass reads and writes a block once, with an exponential that vectorises; tensor operations need five to ten sweeps
 and a slower exponential. Import this module only where it is used: it brings in the numba compiler.
@@ -15,7 +15,7 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from lineament.ops.exchange_blocked import NEGLIGIBLE, Passes, expect_with_gradient, power_distances
+from lineament.ops.exchange.blocked import NEGLIGIBLE, Passes, expect_with_gradient, power_distances
 from lineament.ops.threads import run_tasks
 
 # No reassociation in the exponential: it would undo the two-part subtraction of k ln 2.

@@ -1,6 +1,6 @@
 """The plain twin of the exchange loss: every N x N matrix written out, double precision capable, autograd's gradients.
 
-For tests and for reading; `exchange.py` has the shapes, units and meaning of each argument.
+For tests and for reading; `__init__.py` has the shapes, units and meaning of each argument.
 """
 
 from __future__ import annotations

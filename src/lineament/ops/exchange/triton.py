@@ -193,7 +193,7 @@ def _launch(points: int, like: Tensor) -> tuple[tuple[int, int], dict[str, int],
 
 
 def reconstruct_forward(queries: Tensor, auxiliary: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """As `exchange_blocked.reconstruct_forward`."""
+    """As `blocked.reconstruct_forward`."""
     queries, auxiliary = queries.contiguous(), auxiliary.contiguous()
     batch, channels, rows = queries.shape
     result = torch.empty_like(queries)
@@ -209,7 +209,7 @@ def reconstruct_forward(queries: Tensor, auxiliary: Tensor) -> tuple[Tensor, Ten
 def reconstruct_backward(
     gradient: Tensor, queries: Tensor, auxiliary: Tensor, result: Tensor, peak: Tensor, mass: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """As `exchange_blocked.reconstruct_backward`."""
+    """As `blocked.reconstruct_backward`."""
     gradient, queries, auxiliary = gradient.contiguous(), queries.contiguous(), auxiliary.contiguous()
     _, channels, rows = queries.shape
     keys = auxiliary.shape[2]
@@ -228,7 +228,7 @@ def reconstruct_backward(
 def distance_forward(
     queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """As `exchange_blocked.distance_forward`."""
+    """As `blocked.distance_forward`."""
     queries, targets = queries.contiguous(), targets.contiguous()
     batch, channels, rows = queries.shape
     mean, peak, mass = (queries.new_empty(batch, rows) for _ in range(3))
@@ -252,7 +252,7 @@ def distance_backward(
     mass: Tensor,
     power: float,
 ) -> tuple[Tensor, Tensor]:
-    """As `exchange_blocked.distance_backward`."""
+    """As `blocked.distance_backward`."""
     queries, targets = queries.contiguous(), targets.contiguous()
     _, channels, rows = queries.shape
     keys = targets.shape[2]
