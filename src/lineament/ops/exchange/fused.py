@@ -1,6 +1,6 @@
 """The mean exchange loss with its gradients in one sweep over row blocks.
 
-The loss is a plain mean, so the gradient that reaches each row is known before the backward pass begins: 1 / (B M). A
+The loss is a plain mean, so the gradient that reaches each row is the same and known before the backward pass begins. A
 block's gradients can therefore be formed while its scores and weights are still in the workspace, and nothing has to be
 computed again: 9 products of N x N x C and one exponential per entry and half instead of 11 and two. Autograd only has
 to scale the gradients by the one that arrives.
@@ -12,6 +12,17 @@ import torch
 from torch import Tensor
 
 from lineament.ops.exchange.blocked import Passes, row_blocks
+
+# Gradients are carried this much too large through the sweep. Where a match is sharp they are tiny, and tiny weights of
+# the exchange times tiny gradients would be subnormal. A power of two rounds nothing; autograd's scaling undoes it.
+LIFT = 2.0**50
+# Entries of the lifted gradients that become zeros: 1e-20 of those of an undecided match, which are about one.
+LEAST = 1e-20 * LIFT
+
+
+def gradient_scale(source: Tensor) -> float:
+    """Factor by which the gradients of :func:`mean_loss` become those of the mean, for a source ``[B, C, M]``."""
+    return 1 / (LIFT * source.shape[0] * source.shape[2])
 
 
 def mean_loss(
@@ -35,13 +46,13 @@ def mean_loss(
         power: Exponent of the distance.
 
     Returns:
-        The scalar loss, and gradients of the shapes of their arguments; empty for an absent auxiliary.
+        The scalar loss, and gradients of ``LIFT`` times its sum over batch and rows (see :func:`gradient_scale`), of
+        the shapes of their arguments; empty for an absent auxiliary.
     """
     batch, channels, rows = source.shape
     keys = 0 if auxiliary is None else auxiliary.shape[2]
     longest = max(keys, target.shape[2])
     tallest = max(block.stop - block.start for block in row_blocks(rows, longest))
-    factor = 1 / (batch * rows)
     mean, peak, mass = source.new_empty(batch, rows), source.new_empty(tallest), source.new_empty(tallest)
     d_source, d_target = torch.empty_like(source), torch.zeros_like(target)
     d_auxiliary = source.new_empty(0) if auxiliary is None else torch.zeros_like(auxiliary)
@@ -57,7 +68,7 @@ def mean_loss(
             if auxiliary is None:
                 torch.mm(query.t(), goal, out=scores)
                 passes.expect_with_gradient(
-                    scores, target_xy[item, block], lattice_xy, power, factor, mean[item, block]
+                    scores, target_xy[item, block], lattice_xy, power, LIFT, mean[item, block]
                 )
                 torch.mm(goal, scores.t(), out=d_query)
                 d_target[item].addmm_(query, scores)
@@ -69,7 +80,7 @@ def mean_loss(
             rebuilt = (other @ weights.t()).div_(mass[:height])
             torch.mm(rebuilt.t(), goal, out=scores)
             passes.expect_with_gradient(
-                scores, target_xy[item, block], lattice_xy, power, factor, mean[item, block]
+                scores, target_xy[item, block], lattice_xy, power, LIFT, mean[item, block]
             )
             d_target[item].addmm_(rebuilt, scores)
             # Queries beside the gradients of what was rebuilt from them: the halves' products become one.
@@ -80,4 +91,5 @@ def mean_loss(
             passes.weights_gradient(both, mass[:height])
             torch.mm(other, weights.t(), out=d_query)
             d_auxiliary[item].addmm_(pair, both)
+    d_source, d_auxiliary, d_target = (torch.hardshrink(d, LEAST) for d in (d_source, d_auxiliary, d_target))
     return mean.mean(), d_source, d_auxiliary, d_target

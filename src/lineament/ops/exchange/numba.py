@@ -2,6 +2,9 @@
 
 Each pass reads and writes a block once, with an exponential that vectorises; tensor operations need five to ten sweeps
 and a slower exponential. Import this module only where it is used: it brings in the numba compiler.
+
+All kernels work on the rows ``first .. end - 1`` of their block and return 0, the number of bad ids that `run_tasks`
+counts for other kernels.
 """
 
 # mypy: allow-untyped-defs
@@ -23,6 +26,7 @@ EXACT = {"contract"}
 # Sums in any order, but no assumption that infinities and NaN are absent: they must reach the loss.
 RELAXED = {"contract", "reassoc", "nsz"}
 
+# Single precision throughout: one Python float would turn a whole loop into double precision at half the speed.
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 LOWEST = np.float32(NEGLIGIBLE)
 LOG2_E = np.float32(1.4426950408889634)
@@ -36,19 +40,29 @@ C3, C4, C5, C6, C7 = (np.float32(1 / n) for n in (6, 24, 120, 720, 5040))
 @njit(fastmath=EXACT, error_model="numpy", cache=True)
 def _exp(x: np.float32) -> np.float32:
     """``exp(x)`` for x <= 0 to 1e-7 relative; 0 below the negligible limit, NaN for NaN."""
-    k = np.floor(x * LOG2_E + HALF)
-    f = (x - k * LN2_HIGH) - k * LN2_LOW  # |f| <= ln(2) / 2, where the series to f^7 errs by 5e-9
+    # Vector lanes compute both sides of a choice. What is thrown away below must not be subnormal either, so the
+    # argument is limited first; this way round, because a comparison with NaN is false and NaN must stay.
+    limited = LOWEST if x < LOWEST else x
+    k = np.floor(limited * LOG2_E + HALF)
+    f = (limited - k * LN2_HIGH) - k * LN2_LOW  # |f| <= ln(2) / 2, where the series to f^7 errs by 5e-9
     series = ((((C7 * f + C6) * f + C5) * f + C4) * f + C3) * f + HALF
     series = series * (f * f) + f + ONE
-    bits = (np.int32(max(k, np.float32(-126))) + np.int32(127)) << np.int32(23)
+    bits = (np.int32(k) + np.int32(127)) << np.int32(23)  # the bits of 2^k; k >= -67
     value = series * np.int32(bits).view(np.float32)
     return ZERO if x < LOWEST else value
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _softmax(scores, peak, mass, first, end):
+def _softmax(
+    scores,  # [m, N], becomes exp(score - peak)
+    peak,  # [m], written
+    mass,  # [m], written
+    first,
+    end,
+):
     keys = scores.shape[1]
     for i in range(first, end):
+        # Its own loop: a running maximum would make each exponential wait for the one before.
         top = scores[i, 0]
         for j in range(keys):
             top = max(top, scores[i, j])
@@ -62,19 +76,35 @@ def _softmax(scores, peak, mass, first, end):
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _root_distances(out, target_xy, lattice_xy, roots, first, end):
+def _root_distances(
+    out,  # [m, N], written
+    target_xy,  # [m, 2]
+    lattice_xy,  # [2, N], x in one row and y in the other, so that vectors of either load at once
+    roots,  # 2 for the exponent 0.5, 1 for 1
+    first,
+    end,
+):
     keys = out.shape[1]
     for i in range(first, end):
         x, y = target_xy[i, 0], target_xy[i, 1]
         for j in range(keys):
             across, down = x - lattice_xy[0, j], y - lattice_xy[1, j]
+            # Two square roots are one instruction each; a general power is a function call per entry.
             distance = np.sqrt(across * across + down * down)
             out[i, j] = np.sqrt(distance) if roots == 2 else distance
     return 0
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _expect(scores, distances, peak, mass, mean, first, end):
+def _expect(
+    scores,  # [m, N]
+    distances,  # [m, N]
+    peak,  # [m], written
+    mass,  # [m], written
+    mean,  # [m], written
+    first,
+    end,
+):
     keys = scores.shape[1]
     for i in range(first, end):
         top = scores[i, 0]
@@ -90,7 +120,15 @@ def _expect(scores, distances, peak, mass, mean, first, end):
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _expect_gradient(scores, distances, peak, scale, mean, first, end):
+def _expect_gradient(
+    scores,  # [m, N], becomes the gradient of the scores
+    distances,  # [m, N]
+    peak,  # [m]
+    scale,  # [m], gradient of the row's expectation over its mass
+    mean,  # [m], the row's expectation
+    first,
+    end,
+):
     keys = scores.shape[1]
     for i in range(first, end):
         top, factor, middle = peak[i], scale[i], mean[i]
@@ -100,7 +138,14 @@ def _expect_gradient(scores, distances, peak, scale, mean, first, end):
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _softmax_gradient(upper, lower, peak, scale, first, end):
+def _softmax_gradient(
+    upper,  # [m, N] scores, becomes their gradient
+    lower,  # [m, N] gradients of the weights, becomes the weights
+    peak,  # [m]
+    scale,  # [m], 1 / mass
+    first,
+    end,
+):
     keys = upper.shape[1]
     for i in range(first, end):
         top, factor, mean = peak[i], scale[i], ZERO
@@ -115,7 +160,13 @@ def _softmax_gradient(upper, lower, peak, scale, first, end):
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _weights_gradient(upper, lower, mass, first, end):
+def _weights_gradient(
+    upper,  # [m, N] exp(score - peak), becomes the gradient of the scores
+    lower,  # [m, N] gradients of the weights, becomes the weights
+    mass,  # [m]
+    first,
+    end,
+):
     keys = upper.shape[1]
     for i in range(first, end):
         factor, mean = ONE / mass[i], ZERO
@@ -129,7 +180,16 @@ def _weights_gradient(upper, lower, mass, first, end):
 
 
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
-def _expect_with_gradient(scores, target_xy, lattice_xy, roots, factor, mean, first, end):
+def _expect_with_gradient(
+    scores,  # [m, N], becomes factor * softmax * (distance - mean)
+    target_xy,  # [m, 2]
+    lattice_xy,  # [2, N]
+    roots,  # 2 for the exponent 0.5, 1 for 1
+    factor,
+    mean,  # [m], written
+    first,
+    end,
+):
     keys = scores.shape[1]
     distances = np.empty(keys, np.float32)  # one row stays in the fastest cache
     for i in range(first, end):

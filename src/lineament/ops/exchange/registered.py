@@ -232,7 +232,7 @@ def _mean_loss_fake(
 
 
 def _save_mean_loss(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
-    ctx.exchanged = inputs[1] is not None
+    ctx.exchanged, ctx.scale = inputs[1] is not None, fused.gradient_scale(inputs[0])
     ctx.save_for_backward(*output[1:])
     ctx.set_materialize_grads(False)  # the other outputs are as large as the maps, and nobody asks for theirs
 
@@ -240,11 +240,13 @@ def _save_mean_loss(ctx: Any, inputs: tuple[Any, ...], output: Four) -> None:
 def _differentiate_mean_loss(ctx: Any, gradient: Tensor | None, *_: Tensor | None) -> tuple[Any, ...]:
     if gradient is None:
         return (None,) * 7
-    d_source, d_auxiliary, d_target = (gradient * kept for kept in ctx.saved_tensors)
+    share = gradient * ctx.scale
+    d_source, d_auxiliary, d_target = (share * kept for kept in ctx.saved_tensors)
     return d_source, d_auxiliary if ctx.exchanged else None, d_target, None, None, None, None
 
 
-# Returns the mean expected distance, with exchange where `auxiliary` is given, and its gradients; not for triton.
+# Returns the mean expected distance, with exchange where `auxiliary` is given, and its gradients in the scale of
+# `fused.mean_loss`; not for triton.
 mean_loss = register_op(
     "mean_loss(Tensor source, Tensor? auxiliary, Tensor target, Tensor target_xy, Tensor lattice_xy, float power, "
     "str impl) -> (Tensor, Tensor, Tensor, Tensor)",
