@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lineament.ops.tails import exp_without_tail
+
 # Luma weights of ITU-R BT.601, as image libraries use for greyscale.
 LUMA = (0.299, 0.587, 0.114)
 # Principal axes (columns) and deviations of RGB over ImageNet, scaled to 0..1 (Krizhevsky et al. 2012).
@@ -91,7 +93,7 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     """
     batch, channels = images.shape[:2]
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=images.device, dtype=images.dtype)
-    kernel = torch.exp(-0.5 * (offsets / deviations[:, None].clamp(min=1e-3)).square())
+    kernel = exp_without_tail(-0.5 * (offsets / deviations[:, None].clamp(min=1e-3)).square())
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     x = F.pad(images, (BLUR_RADIUS,) * 4, mode="replicate").view(1, batch * channels, -1, images.shape[3] + 6)
     x = F.conv2d(x, kernel[:, None, None], groups=batch * channels)

@@ -10,6 +10,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from lineament.ops.tails import softmax_without_tail
+
 Coordinates = Callable[[int, Tensor], Tensor]
 
 
@@ -60,5 +62,5 @@ def soft_moments(scores: Tensor, coordinates: Coordinates = corner_aligned) -> t
 
 def _profiles(scores: Tensor) -> tuple[Tensor, Tensor]:
     """Probabilities of the columns ``[B, K, W]`` and of the rows ``[B, K, H]``."""
-    mass = scores.flatten(-2).softmax(-1).view_as(scores)
+    mass = softmax_without_tail(scores.flatten(-2), -1).view_as(scores)
     return mass.sum(-2), mass.sum(-1)

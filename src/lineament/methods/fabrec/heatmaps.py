@@ -13,6 +13,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from lineament.ops.tails import NEGLIGIBLE, exp_without_tail, softmax_without_tail
+
 SIGMA = 7.0
 # Box blur of the published decoding.
 BLUR = 9
@@ -49,7 +51,10 @@ def draw_heatmaps(
 def _true(points: Tensor, size: int, heatmap: int, sigma: float) -> Tensor:
     centres = (points + 0.5) * (heatmap / size) - 0.5
     places = torch.arange(heatmap, device=points.device, dtype=points.dtype)
-    return torch.exp(-0.5 * ((places - centres[..., None]) / sigma) ** 2)  # [..., K, 2, h]
+    # Half the orders for each: the map is the product of its profiles.
+    return exp_without_tail(
+        -0.5 * ((places - centres[..., None]) / sigma) ** 2, NEGLIGIBLE / 2
+    )  # [..., K, 2, h]
 
 
 def _pasted(points: Tensor, size: int, heatmap: int, sigma: float) -> Tensor:
@@ -59,7 +64,7 @@ def _pasted(points: Tensor, size: int, heatmap: int, sigma: float) -> Tensor:
     # Truncation toward zero: what lies left of or above the frame moves right or down by a pixel.
     corner = (places - window / 2).trunc()
     offsets = torch.arange(heatmap, device=points.device, dtype=points.dtype) - corner[..., None]
-    profile = torch.exp(-0.5 * ((offsets - peak) / sigma) ** 2)
+    profile = exp_without_tail(-0.5 * ((offsets - peak) / sigma) ** 2, NEGLIGIBLE / 2)
     return torch.where((offsets >= 0) & (offsets < window), profile, 0)  # [..., K, 2, h]
 
 
@@ -105,7 +110,7 @@ def as_peaks(scores: Tensor, sigma: float) -> Tensor:
 
     The unit is the peak of a Gaussian distribution of deviation ``sigma`` pixels, that of the targets.
     """
-    return scores.flatten(2).softmax(-1).view_as(scores) * (2 * math.pi * sigma**2)
+    return softmax_without_tail(scores.flatten(2), -1).view_as(scores) * (2 * math.pi * sigma**2)
 
 
 def _matched(heatmaps: Tensor, sigma: float) -> Tensor:
@@ -114,7 +119,7 @@ def _matched(heatmaps: Tensor, sigma: float) -> Tensor:
     By Cauchy and Schwarz the true place scores highest, at the border too. One matrix product per axis.
     """
     places = torch.arange(heatmaps.shape[-1], device=heatmaps.device, dtype=heatmaps.dtype)
-    kernel = torch.exp(-0.5 * ((places[:, None] - places) / sigma) ** 2)
+    kernel = exp_without_tail(-0.5 * ((places[:, None] - places) / sigma) ** 2, NEGLIGIBLE / 2)
     kernel = kernel / kernel.norm(dim=1, keepdim=True)
     return kernel @ (heatmaps @ kernel.T)
 

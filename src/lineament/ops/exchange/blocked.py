@@ -17,14 +17,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lineament.ops.tails import NEGLIGIBLE
+
 # Elements of one block. 2 MB in single precision stays in the last-level cache and lets the matrix products run at
 # full speed; smaller blocks starve them, larger ones spill. Long rows spill anyway: 96 of them at least.
 BLOCK_ELEMENTS = 1 << 19
 SMALLEST_ROWS = 96
-# Natural logarithm of 1e-20. Terms below that share of a row's largest are twelve orders below the resolution of
-# single precision: they become exact zeros. Kept, they would turn into subnormal numbers in the products that follow,
-# which some processors multiply a hundred times slower.
-NEGLIGIBLE = -46.0
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import torch
 from numba import njit
 from torch import Tensor
 
-from lineament.ops.exchange.blocked import NEGLIGIBLE, Passes, expect_with_gradient, power_distances
+from lineament.ops.exchange.blocked import Passes, expect_with_gradient, power_distances
+from lineament.ops.tails import NEGLIGIBLE
 from lineament.ops.threads import run_tasks
 
 # No reassociation in the exponential: it would undo the two-part subtraction of k ln 2.
