@@ -27,7 +27,9 @@ def sample(landmarks: object = None, box: object = None) -> FaceSample:
     [
         ([[1, 2], [3, 4]], [0, 0, 10, 10], []),
         (None, None, []),
-        ([[float("nan"), 2], [3, 4]], None, ["1 of 2 landmarks are not finite"]),
+        ([[float("nan"), 2], [3, 4]], None, []),
+        ([[float("nan"), 2], [300, 4]], None, ["all landmarks lie outside the 30x20 picture"]),
+        ([[float("nan"), 2], [3, float("nan")]], None, ["none of its 2 landmarks has a place"]),
         ([[1, 2], [3, float("inf")]], None, ["1 of 2 landmarks are not finite"]),
         ([[1, 2]], None, ["1 landmarks instead of 2"]),
         ([[1, 2, 3], [3, 4, 5]], None, ["landmarks have the shape (2, 3) instead of [K, 2]"]),

@@ -36,8 +36,9 @@ class Command:
     count: int = 0
     # Landmark scheme to compare in; the labels' own when not given.
     scheme: str | None = None
-    # What errors are divided by: inter-ocular, inter-pupil, box, box-side, diagonal.
-    normaliser: str = "inter-ocular"
+    # What errors are divided by: inter-ocular, inter-pupil, box, box-side, diagonal; where not given inter-ocular, and
+    # box where the scheme names no eyes.
+    normaliser: str | None = None
     # Move and scale each face box by up to this share of its side (landmarks protocol, faces cut by the box).
     box_jitter: float = 0.0
     # Features from elsewhere: side in pixels of the pictures before the crop.

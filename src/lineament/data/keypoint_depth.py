@@ -122,7 +122,7 @@ def keypoint_record(sample: FaceSample) -> tuple[Tensor, Tensor | None]:
     ``meta["landmark_depth"]`` (``[K]`` millimetres from the camera), which is scaled to pixels at the mean depth.
 
     Raises:
-        DataError: If the sample has no landmarks, or they cannot become 66 points.
+        DataError: If the sample has no landmarks, one is missing, or they cannot become 66 points.
     """
     ready = sample.meta.get("keypoint_record")
     if ready is not None:
@@ -136,6 +136,9 @@ def keypoint_record(sample: FaceSample) -> tuple[Tensor, Tensor | None]:
         points = torch.cat([points, z[:, None]], dim=1)
     if sample.scheme != SCHEME:
         points = convert_points(points, sample.scheme, SCHEME)
+    if not bool(torch.isfinite(points[:, :2]).all()):
+        missing = int((~torch.isfinite(points[:, :2]).all(-1)).sum())
+        raise DataError(f"{sample.id} lacks {missing} of {len(points)} keypoints: depth needs all of them.")
     keypoints = points[:, :2] / torch.tensor([width, height], dtype=torch.float64)
     depth = None if z is None else (points[:, 2] / (0.5 * (width + height))).float()
     return keypoints.float(), depth

@@ -90,8 +90,9 @@ def label_faults(sample: FaceSample, points: int | None = None) -> list[str]:
         points: Number of landmarks expected; None accepts any.
 
     Returns:
-        One sentence part per fault: NaN or infinite landmarks, a wrong number of them, landmarks of which none lies in
-        the picture, an empty or not finite box, a box entirely outside the picture.
+        One sentence part per fault: infinite landmarks, a wrong number of them, no landmark that is known (single ones
+        may be missing, that is NaN), landmarks of which none lies in the picture, an empty or not finite box, a box
+        entirely outside the picture.
     """
     faults = []
     height, width = sample.image.shape[-2:]
@@ -102,11 +103,14 @@ def label_faults(sample: FaceSample, points: int | None = None) -> list[str]:
         else:
             if points is not None and len(marks) != points:
                 faults.append(f"{len(marks)} landmarks instead of {points}")
-            bad = int((~torch.isfinite(marks).all(dim=-1)).sum())
+            bad = int(torch.isinf(marks).any(dim=-1).sum())
+            known = marks[torch.isfinite(marks).all(dim=-1)]
             if bad:
                 faults.append(f"{bad} of {len(marks)} landmarks are not finite")
+            elif len(marks) and not len(known):
+                faults.append(f"none of its {len(marks)} landmarks has a place")
             elif len(marks):
-                x, y = marks.unbind(-1)
+                x, y = known.unbind(-1)
                 if not ((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).any():
                     faults.append(f"all landmarks lie outside the {width}x{height} picture")
     if sample.box is not None:

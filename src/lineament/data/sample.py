@@ -21,9 +21,10 @@ class FaceSample:
         id: Stable name of the sample inside its source, for example the path relative to the data root.
         image: ``[3, H, W]`` float32 RGB in 0..1.
         box: ``[4]`` face box ``x0, y0, x1, y1`` in pixels.
-        landmarks: ``[K, 2]`` xy in pixels.
-        scheme: Name of the landmark scheme the K points follow.
-        visibility: ``[K]`` bool, True where the point is seen.
+        landmarks: ``[K, 2]`` xy in pixels; NaN where a single point is missing, which no loss and no metric counts.
+        scheme: The landmark scheme the K points follow, as :func:`lineament.faces.schemes.scheme_word` writes it.
+        visibility: ``[K]`` bool, True where the point is seen, False where it is hidden or missing; None where nobody
+            says what is hidden.
         identity: Label of the person, equal for two pictures of one person.
         pose: ``[3]`` yaw, pitch, roll of the head in radians.
         camera: The camera that took the picture.

@@ -27,6 +27,7 @@ __all__ = [
     "crop_image",
     "crop_names",
     "crop_size",
+    "landmarks_serve",
     "named_crop",
     "published_points",
     "region_side",
@@ -78,6 +79,24 @@ def named_crop(
     return entry.rule(request)
 
 
+def landmarks_serve(
+    name: str, landmarks: Tensor | None, scheme: str | LandmarkScheme | None, image_size: tuple[int, int]
+) -> bool:
+    """Whether crop ``name`` can be set by landmarks ``[K, 2]``: their scheme has what it needs, and none is missing.
+
+    Raises:
+        UsageError: On an unknown crop.
+    """
+    crop_entry(name)
+    if landmarks is None:
+        return False
+    try:
+        named_crop(name, landmarks=landmarks, scheme=scheme, image_size=image_size)
+    except (DataError, UsageError):
+        return False
+    return True
+
+
 def region_side(name: str, size: int) -> int:
     """Side in pixels of the region that crop ``name`` of ``size`` pixels is cut from after random moves.
 
@@ -126,8 +145,6 @@ def box_crop(request: CropRequest) -> Affine2D:
     return Affine2D.window(window, (request.size, request.size))
 
 
-# Mean five points of CelebA's aligned 178x218 pictures, to the pixel.
-_CELEBA_POINTS = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (72.0, 152.0), (105.0, 152.0))
 # Where a detector's box lies in such a picture: measured on 655 portraits as 2.16 eye distances wide and 2.84 high, its
 # centre 0.30 below the middle of the eyes.
 _CELEBA_BOX_HEIGHT, _CELEBA_BOX_CENTRE = 2.84 * 39.0, (88.5, 111.0 + 0.30 * 39.0)
@@ -136,7 +153,7 @@ _CELEBA_BOX_HEIGHT, _CELEBA_BOX_CENTRE = 2.84 * 39.0, (88.5, 111.0 + 0.30 * 39.0
 def _dve(request: CropRequest, resized: int, cut: int) -> Affine2D:
     """Rows 30..207 of the aligned picture, resized to ``resized``, ``cut`` pixels taken off every side."""
     if request.landmarks is not None:
-        aligned = fit_similarity(request.points("5"), torch.tensor(_CELEBA_POINTS, dtype=torch.float64))
+        aligned = fit_similarity(request.points("5"), torch.tensor(boxes.FIVE_POINTS, dtype=torch.float64))
     elif request.box is not None:
         scale = _CELEBA_BOX_HEIGHT / float(boxes.size(request.box).max())
         middle = boxes.centre(request.box) * scale

@@ -21,7 +21,7 @@ def landmark_cards(
     indices: Iterable[int] | None = None,
     *,
     which: str | None = None,
-    normalise_by: str = "inter-ocular",
+    normalise_by: str | None = None,
     box_jitter: float = 0.0,
     seed: int = 0,
     title: str = "landmark error",
@@ -33,7 +33,7 @@ def landmark_cards(
         source: Labelled faces; samples without landmarks are left out.
         indices: Which samples; all when None.
         which: Scheme to compare in; the scheme of the labels when None. Predictions are converted to it.
-        normalise_by: Name of the normaliser of the truth.
+        normalise_by: Name of the normaliser of the truth; None takes inter-ocular, and box for a scheme without eyes.
         box_jitter: Boxes are moved and scaled by up to this share of their side.
         seed: Seed of the jitter.
         title: Name of the first card.
@@ -79,8 +79,13 @@ def cards_of(
         f"faces cropped by their box alone, moved and scaled by up to {100 * box_jitter:g} % of its side"
     )
     layout, errors = scores.layout, 100 * scores.per_face
+    counted = "mean over points, then over faces"
+    if scores.missing:
+        counted += f"; {scores.missing} of {scores.errors.numel()} points have no label and count nowhere"
+    if scores.left_out:
+        counted += f"; {scores.left_out} faces left out, whose {scores.normalise_by} points have no label"
     common = {
-        "protocol": f"{protocol}; scheme {layout.name}, mean over points, then over faces",
+        "protocol": f"{protocol}; scheme {layout.name}, {counted}",
         "count": len(errors),
         "seed": seed,
         "data": source.name,
@@ -96,7 +101,11 @@ def cards_of(
             definition="mean Euclidean distance of predicted and true points, divided by the normaliser",
             deviation=float(errors.std(correction=0)),
             deviation_over="samples",
-            details={"per_point": dict(zip(layout.names, per_point, strict=True))},
+            details={
+                "per_point": dict(zip(layout.names, per_point, strict=True)),
+                "missing_points": scores.missing,
+                "left_out_faces": scores.left_out,
+            },
             **common,  # type: ignore[arg-type]
         ),
         MetricCard(

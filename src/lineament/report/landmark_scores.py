@@ -58,6 +58,7 @@ class LandmarkScores:
         ids: Names of the N samples.
         subsets: For each sample the subsets of its data set that it belongs to (``meta["subsets"]``).
         normalise_by: Name of the normaliser.
+        left_out: Faces left out because the points that the normaliser measures are missing.
     """
 
     errors: Tensor
@@ -65,6 +66,12 @@ class LandmarkScores:
     ids: tuple[str, ...]
     subsets: tuple[frozenset[str], ...]
     normalise_by: str
+    left_out: int = 0
+
+    @property
+    def missing(self) -> int:
+        """Number of landmarks without a label, which count nowhere."""
+        return int(self.errors.isnan().sum())
 
     @cached_property
     def per_face(self) -> Tensor:
@@ -199,7 +206,7 @@ def score_landmarks(
     indices: Iterable[int] | None = None,
     *,
     which: str | None = None,
-    normalise_by: str = "inter-ocular",
+    normalise_by: str | None = None,
     box_jitter: float = 0.0,
     seed: int = 0,
 ) -> LandmarkScores | None:
@@ -210,12 +217,13 @@ def score_landmarks(
         source: Labelled faces; samples without a known landmark are left out.
         indices: Which samples; all when None.
         which: Scheme to compare in; when None the labels' own, where predictions can be turned into it.
-        normalise_by: Name of the normaliser of the truth.
+        normalise_by: Name of the normaliser of the truth; None takes inter-ocular, and box for a scheme without eyes.
         box_jitter: Boxes are moved and scaled by up to this share of their side.
         seed: Seed of the jitter.
 
     Returns:
-        The scores; None where no sample has landmarks.
+        The scores; None where no sample has landmarks. A landmark whose label is missing counts nowhere; a face whose
+        normaliser needs one that is missing is left out and counted.
 
     Raises:
         UsageError: If the schemes cannot be converted.
@@ -223,6 +231,7 @@ def score_landmarks(
     """
     layout = scheme(which) if which else None
     errors, ids, subsets = [], [], []
+    left_out = 0
     for index in range(len(source)) if indices is None else indices:
         sample = source[index]
         if sample.landmarks is None or sample.scheme is None:
@@ -242,12 +251,22 @@ def score_landmarks(
         if isinstance(predictor, TablePredictions) and not bool(placed[known].all()):
             missing = layout.names[int((known & ~placed).nonzero()[0])]
             raise DataError(f"{predictor.origin} has no place for the landmark {missing} of {sample.id}.")
+        if normalise_by is None:
+            normalise_by = "box" if layout.inter_ocular is None else "inter-ocular"
         length = normaliser(normalise_by)(truth, layout, sample_box(sample).float())
+        if not bool(torch.isfinite(length)):
+            left_out += 1
+            continue
         # A model that answers with no number is wrong there, not excused.
         distances = torch.where(placed, point_distances(found, truth), torch.inf)
         errors.append(torch.where(known, distances / length, torch.nan))
         ids.append(sample.id)
         subsets.append(frozenset(sample.meta.get("subsets", ())))
-    if not errors or layout is None:
+    if left_out and not errors:
+        raise DataError(
+            f"the points that {normalise_by} measures are missing in all {left_out} labelled faces: choose another "
+            "normaliser with --normaliser, for example box."
+        )
+    if not errors or layout is None or normalise_by is None:
         return None
-    return LandmarkScores(torch.stack(errors), layout, tuple(ids), tuple(subsets), normalise_by)
+    return LandmarkScores(torch.stack(errors), layout, tuple(ids), tuple(subsets), normalise_by, left_out)

@@ -69,7 +69,9 @@ def published_landmark_errors(
             predicted = torch.stack(
                 [convert_points(row, layout, sample.scheme or layout) for row, sample in rows]
             )
-        errors.append(normalised_errors(predicted, truth, inter_ocular(truth, eyes)))
+        errors.append(
+            normalised_errors(predicted, truth, inter_ocular(truth, eyes), torch.isfinite(truth).all(-1))
+        )
     return torch.cat(errors)
 
 

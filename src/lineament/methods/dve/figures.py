@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample
+from lineament.faces.schemes import as_scheme
 from lineament.files import write_text
 from lineament.methods.dve.evaluate import PreparedFace
 from lineament.methods.dve.frame import Frame, sample_box
@@ -126,6 +127,12 @@ def landmark_figure(predictor: LandmarkPredictor, samples: Sequence[FaceSample],
     """Faces with predicted (dots) and, where they are of the same scheme, true (rings) landmarks."""
     boxes = [sample_box(sample) for sample in samples]
     predicted = [predictor(sample.image, box).points for sample, box in zip(samples, boxes, strict=True)]
-    true = [sample.landmarks if sample.scheme == predictor.scheme.name else None for sample in samples]
+    true = [_same_points(sample, predictor) for sample in samples]
     images = [sample.image for sample in samples]
     return draw_grid(path, images, columns=4, predicted=predicted, true=true, titles=[s.id for s in samples])
+
+
+def _same_points(sample: FaceSample, predictor: LandmarkPredictor) -> Tensor | None:
+    if sample.landmarks is None or sample.scheme is None:
+        return None
+    return sample.landmarks if as_scheme(sample.scheme).names == predictor.scheme.names else None

@@ -108,7 +108,8 @@ class LandmarkPredictor:
         transforms = [self.frame.view_of(box) for box in around]
         pictures = torch.stack([cut(image, transform, self.frame.seen) for transform in transforms])
         unit = self.regressor(describe(self.descriptor, pictures.to(device)))[0].cpu()
-        if self.config.mirrored_look:
+        # Where nobody knows which points swap, a mirrored picture tells nothing.
+        if self.config.mirrored_look and self.scheme.mirror_known:
             other = self.regressor(describe(self.descriptor, pictures.flip(-1).to(device)))[0].cpu()
             unit = (unit + other[:, list(self.scheme.mirror)] * unit.new_tensor([-1, 1])) / 2
         pixels = to_pixels(unit, self.frame.seen, self.frame.seen)

@@ -13,7 +13,14 @@ from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
 from lineament.faces.look import LookSpread, change_look, draw_look
-from lineament.faces.schemes import convert_points, mirror_points, mirror_values, scheme
+from lineament.faces.schemes import (
+    as_scheme,
+    convert_points,
+    mirror_points,
+    mirror_values,
+    scheme,
+    scheme_word,
+)
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
 from lineament.methods.dve.evaluate_landmarks import published_landmark_card
@@ -162,6 +169,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
 
     def __init__(self, config: LandmarkConfig) -> None:
         fresh = not config.channels
+        # The run keeps the content of a scheme file, which may be gone by the time it is used.
+        config = replace(config, scheme=scheme_word(config.scheme))
         super().__init__(resolve_base(config, self.name))
         # A resumed or loaded run gets its descriptor weights from its own checkpoint: the base may be gone by then.
         self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
@@ -208,6 +217,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     def training_source(self, source: FaceSource) -> FaceSource:
         """All of the source, or the few labels of a limited-annotation run, repeated as published."""
         c = self.config
+        if c.mirror and not c.frame.protocol:
+            self.layout.require_mirror()
         return LimitedAnnotations(source, c.annotations, c.seed) if c.annotations else source
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
@@ -226,26 +237,29 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
                 transform.apply(sample.landmarks.float()),
             )
         points = convert_points(points, sample.scheme, self.layout)
-        same = sample.scheme == self.layout.name and sample.visibility is not None
-        visible = sample.visibility if same else torch.ones(len(points), dtype=torch.bool)
-        assert visible is not None
+        labelled = torch.isfinite(points).all(-1)
+        visible = labelled
+        if sample.visibility is not None and as_scheme(sample.scheme).names == self.layout.names:
+            visible = visible & sample.visibility
         if c.faithful:
             if COPY in sample.meta:
                 # The published runs warped every copy once, when they cached its descriptors.
                 generator = sample_generator(c.seed, 0, sample.meta[COPY])
             face = PreparedFace(sample.id, image, points)
             seen, points = faithful_labelled(face, c.crop, c.warp_spread, generator)
-            return {"seen": seen, "points": points, "visible": torch.ones(len(points), dtype=torch.bool)}
+            return {"seen": seen, "points": points, "visible": labelled, "labelled": labelled}
         # The published protocols never mirror.
         if c.mirror and not frame.protocol and float(torch.rand([], generator=generator)) < c.mirror:
             image = image.flip(-1)
             points = mirror_points(points, self.layout, frame.size)
             visible = mirror_values(visible, self.layout)
+            labelled = mirror_values(labelled, self.layout)
         look = draw_look(LookSpread(grey=c.grey, gamma=0.4, light=0.2, blur=0.3), generator)
         return {
             "image": image,
             "points": points,
-            "visible": visible.bool(),
+            "visible": visible,
+            "labelled": labelled,
             "weights": random_weights(c.warp_spread, generator),
             "look": look,
         }
@@ -276,12 +290,12 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         regressor = networks["regressor"]
         if self.config.fit == "shape":
             assert isinstance(regressor, ShapeRegressor)
-            predicted = regressor.fit_batch(descriptors, points, visible)
+            predicted = regressor.fit_batch(descriptors, points, visible, ~batch["labelled"])
         else:
             predicted, _ = regressor(descriptors)
-        # A point outside the frame teaches nothing.
-        target = torch.where(torch.isfinite(points), points, predicted.detach())
-        loss = landmark_loss(predicted, target, self.config.alpha)
+        # Neither a point without a label nor one outside the frame teaches anything.
+        known = batch["labelled"] & torch.isfinite(points).all(-1)
+        loss = landmark_loss(predicted, points, self.config.alpha, known)
         if self.config.fit == "published":
             context.update(loss)
         return {"loss": loss.detach()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from lineament.nn.soft_argmax import soft_argmax
@@ -65,9 +66,23 @@ class LandmarkRegressor(nn.Module):
         )
 
 
-def landmark_loss(predicted: Tensor, target: Tensor, alpha: float = 10.0) -> Tensor:
-    """Smooth L1 of ``alpha`` times the coordinates, mean over all; both ``[B, K, 2]`` in -1..1."""
-    return nn.functional.smooth_l1_loss(alpha * predicted, alpha * target)
+def landmark_loss(
+    predicted: Tensor, target: Tensor, alpha: float = 10.0, known: Tensor | None = None
+) -> Tensor:
+    """Smooth L1 of ``alpha`` times the coordinates, mean over all landmarks that are known.
+
+    Args:
+        predicted: ``[B, K, 2]`` in -1..1.
+        target: The same; anything where a landmark is not known.
+        alpha: Factor on both.
+        known: ``[B, K]`` bool; all count when None. With none known the loss is 0.
+    """
+    if known is None:
+        return nn.functional.smooth_l1_loss(alpha * predicted, alpha * target)
+    # Chosen before the difference is taken: no number, however large, passes through a product with zero.
+    target = torch.where(known[..., None], target, predicted.detach())
+    each = nn.functional.smooth_l1_loss(alpha * predicted, alpha * target, reduction="none")
+    return each.sum() / (predicted.shape[-1] * known.sum()).clamp(min=1)
 
 
 def to_unit(points: Tensor, width: int, height: int) -> Tensor:

@@ -62,9 +62,10 @@ class ShapeRegressor(nn.Module):
         self.register_buffer("reference", torch.zeros(landmarks, 2, dtype=double))
         self.register_buffer("shape_sum", torch.zeros(2 * landmarks, dtype=double))
         self.register_buffer("shape_square", torch.zeros(2 * landmarks, 2 * landmarks, dtype=double))
-        self.register_buffer("shape_count", torch.zeros((), dtype=double))
-        # Centre xy and spread of the labelled shapes, where they lie in the view.
-        self.register_buffer("place_sum", torch.zeros(3, dtype=double))
+        # Shapes that have both coordinates of a pair: a label may lack points.
+        self.register_buffer("shape_count", torch.zeros(2 * landmarks, 2 * landmarks, dtype=double))
+        # Centre xy and spread of the labelled shapes, where they lie in the view; and their number.
+        self.register_buffer("place_sum", torch.zeros(4, dtype=double))
         self.register_buffer("mean_shape", torch.zeros(landmarks, 2, dtype=double))
         self.register_buffer("modes", torch.zeros(modes, 2 * landmarks, dtype=double))
         self.register_buffer("variances", torch.zeros(modes, dtype=double))
@@ -84,20 +85,26 @@ class ShapeRegressor(nn.Module):
     modes: Tensor
     variances: Tensor
 
-    def fit_batch(self, descriptors: Tensor, landmarks: Tensor, known: Tensor) -> Tensor:
+    def fit_batch(
+        self, descriptors: Tensor, landmarks: Tensor, known: Tensor, missing: Tensor | None = None
+    ) -> Tensor:
         """Add labelled maps and solve anew.
 
         Args:
             descriptors: ``[B, C, h, w]``.
-            landmarks: ``[B, K, 2]`` in -1..1; a shape with a NaN in it teaches detectors only.
+            landmarks: ``[B, K, 2]`` in -1..1; a shape with a NaN where no label is missing teaches detectors only.
             known: ``[B, K]`` bool; hidden points teach no detector.
+            missing: ``[B, K]`` bool: points without a label, whatever number stands there; none when None.
 
         Returns:
             ``[B, K, 2]`` the prediction for the batch after the fit.
         """
+        missing = torch.zeros_like(known) if missing is None else missing
+        landmarks = landmarks.masked_fill(missing[..., None], torch.nan)
         finite = torch.isfinite(landmarks).all(-1)
         self._observe_descriptors(descriptors, torch.nan_to_num(landmarks), known & finite)
-        self._observe_shapes(landmarks[finite.all(1)].double())
+        for shape in landmarks[(finite | missing).all(1)].double():
+            self._observe_shape(shape)
         self._solve_detectors()
         self._solve_modes()
         return self(descriptors)[0]
@@ -116,17 +123,32 @@ class ShapeRegressor(nn.Module):
         self.map_square += torch.bmm(vectors, vectors.mT).sum(0, dtype=torch.float64)
         self.map_count += vectors.shape[0] * vectors.shape[2]
 
-    def _observe_shapes(self, shapes: Tensor) -> None:
-        if not len(shapes):
+    def _observe_shape(self, shape: Tensor) -> None:
+        """Add one shape ``[K, 2]``; what it lacks (NaN) takes no part in the means of those points."""
+        has = torch.isfinite(shape).all(-1)
+        if int(has.sum()) < 2:
             return
-        if not float(self.shape_count):
-            first = shapes[0] - shapes[0].mean(0)
-            self.reference.copy_(first / first.norm())
-        aligned = umeyama(shapes, self.reference.expand_as(shapes)).apply(shapes).flatten(1)
-        self.shape_sum += aligned.sum(0)
-        self.shape_square += aligned.t() @ aligned
-        self.shape_count += len(aligned)
-        self.place_sum += torch.cat([shapes.mean(1), spread_of(shapes)[:, None]], dim=1).sum(0)
+        if not float(self.shape_count.max()):
+            first = shape - shape[has].mean(0)
+            self.reference.copy_(first / first[has].norm())
+        common = has & torch.isfinite(self.reference).all(-1)
+        # Too little in common to lay it on the others.
+        if int(common.sum()) < 2:
+            return
+        filled = torch.where(has[:, None], shape, 0)
+        reference = torch.nan_to_num(self.reference)
+        move = umeyama(filled, reference, common.double())
+        aligned = torch.where(has[:, None], move.apply(filled), 0)
+        self.reference.copy_(torch.where((has & ~common)[:, None], aligned, self.reference))
+        there = has.double().repeat_interleave(2)
+        flat = aligned.flatten()
+        self.shape_sum += flat
+        self.shape_square += flat[:, None] * flat
+        self.shape_count += there[:, None] * there
+        # Where it lies in the view, as if it were whole.
+        placed = torch.isfinite(self.reference).all(-1)
+        whole = torch.where(has[:, None], shape, move.apply_inverse(torch.nan_to_num(self.reference)))[placed]
+        self.place_sum += torch.cat([whole.mean(0), spread_of(whole)[None], whole.new_ones(1)])
 
     def _solve_detectors(self) -> None:
         # S^-1 (m_k - m), S the covariance of all descriptors. In these units the score at a landmark's mean descriptor
@@ -142,14 +164,17 @@ class ShapeRegressor(nn.Module):
 
     def usual_place(self) -> tuple[Tensor, float]:
         """Mean centre ``[2]`` and spread, in -1..1, of the labelled shapes in the view."""
-        mean = self.place_sum / self.shape_count
+        mean = self.place_sum / self.place_sum[3]
         return mean[:2], float(mean[2])
 
     def _solve_modes(self) -> None:
-        if not float(self.shape_count):
+        if not float(self.shape_count.max()):
             return
-        mean = self.shape_sum / self.shape_count
-        covariance = self.shape_square / self.shape_count - mean[:, None] * mean
+        # Each pair of coordinates over the shapes that have both.
+        pairs = self.shape_count.clamp(min=1)
+        mean = self.shape_sum / pairs.diagonal()
+        covariance = self.shape_square / pairs - mean[:, None] * mean
+        covariance = covariance * (self.shape_count > 0)
         values, vectors = torch.linalg.eigh(covariance)
         count = len(self.modes)
         self.mean_shape.copy_(mean.view(-1, 2))

@@ -20,7 +20,7 @@ from lineament.data.face_box import sample_box
 from lineament.data.sample import FaceSample
 from lineament.eight_bit import quantised
 from lineament.errors import DataError
-from lineament.faces.crops import named_crop, published_points
+from lineament.faces.crops import landmarks_serve, named_crop, published_points
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, as_scheme
 from lineament.geometry.affine2d import Affine2D
@@ -114,8 +114,8 @@ class View:
 
     Attributes:
         size: Side in pixels of what they see.
-        crop: ``box`` cuts by the face box; ``landmarks`` by the landmarks where a sample has more than five, else by
-            the box.
+        crop: ``box`` cuts by the face box; ``landmarks`` by the landmarks where a sample has more than five, none of
+            them missing, of a scheme that can become 68 points; else by the box.
         margins: What a box is grown by, above and below, in shares of its height.
         style: ``exact`` or ``published``.
         align: Turn faces that are cut by their landmarks upright first.
@@ -134,7 +134,7 @@ class View:
             DataError: If a crop that was prepared by another rule does not hold what is to be seen.
         """
         points = sample.landmarks if self.crop == "landmarks" else None
-        by_landmarks = points is not None and len(points) > 5
+        by_landmarks = self._cut_by_landmarks(sample, points)
         rule = sample.meta.get("crop_rule")
         if rule is not None and not self.align and self._cut_already(rule, by_landmarks):
             side = region_side(self.size)
@@ -148,6 +148,12 @@ class View:
         if rule is not None:
             self._check_covered(sample, region)
         return region
+
+    def _cut_by_landmarks(self, sample: FaceSample, points: Tensor | None) -> bool:
+        if points is None or len(points) <= 5:
+            return False
+        height, width = sample.image.shape[-2:]
+        return landmarks_serve("fabrec", points, sample.scheme, (height, width))
 
     def _cut_already(self, rule: Mapping[str, Any], by_landmarks: bool) -> bool:
         """Say whether a prepared crop was cut around the very region of this view."""

@@ -110,9 +110,11 @@ class LandmarkPredictor:
         c = self.config
         device = next(self.networks["decoder"].buffers()).device
         batch = normalise_images(pictures.to(device))
-        both = torch.cat([batch, batch.flip(-1)]) if c.mirrored_look else batch
+        # Where nobody knows which points swap, a mirrored picture tells nothing.
+        flipped = c.mirrored_look and self.scheme.mirror_known
+        both = torch.cat([batch, batch.flip(-1)]) if flipped else batch
         heatmaps = self.folded(both)
-        if c.mirrored_look:
+        if flipped:
             straight, mirrored = heatmaps.chunk(2)
             heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
         if c.loss == "place":

@@ -156,8 +156,7 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, known: Tensor | None = None)
         return HEATMAP_WEIGHT * F.mse_loss(heatmaps, targets)
     each = (heatmaps - targets).square().mean((2, 3))
     kept = known.to(each.dtype)
-    # Where a landmark is unknown its target is zero, never NaN, so the product is safe.
-    return HEATMAP_WEIGHT * (each * kept).sum() / kept.sum().clamp(min=1)
+    return HEATMAP_WEIGHT * torch.where(known, each, 0).sum() / kept.sum().clamp(min=1)
 
 
 def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
@@ -172,7 +171,7 @@ def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> 
     """
     each, inside = _place_entropies(scores, targets)
     kept = inside if known is None else inside & known
-    return (each * kept).sum() / kept.sum().clamp(min=1)
+    return torch.where(kept, each, 0).sum() / kept.sum().clamp(min=1)
 
 
 def consistency_loss(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -11,7 +12,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import convert_points, scheme
+from lineament.faces.schemes import as_scheme, convert_points, scheme, scheme_word
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
 from lineament.methods.fabrec.base import RANDOM_BASE, settle, take_weights
 from lineament.methods.fabrec.crop import region_side
@@ -58,6 +59,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         fresh = not config.settled
         if not config.base:
             raise UsageError("fabrec-landmarks needs the autoencoder to build on: give --base RUN.")
+        # The run keeps the content of a scheme file, which may be gone by the time it is used.
+        config = replace(config, scheme=scheme_word(config.scheme))
         super().__init__(settle(config))
         self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
         self.spread = level(config.augmentation)
@@ -112,6 +115,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
                 first is looked at, before anything is written.
         """
         c = self.config
+        if c.mirror:
+            self.landmarks.require_mirror()
         self._check_labels(source)
         if not c.labels:
             return source
@@ -134,9 +139,10 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         try:
             convert_points(first.landmarks.double(), first.scheme, self.landmarks)
         except UsageError as error:
+            found = as_scheme(first.scheme).name
             raise DataError(
-                f"{source.name} is labelled in scheme {first.scheme}, which cannot be turned into the scheme "
-                f"{self.landmarks.name} to be learnt: give --scheme {first.scheme}."
+                f"{source.name} is labelled in scheme {found}, which cannot be turned into the scheme "
+                f"{self.landmarks.name} to be learnt: give --scheme {found}, or its yaml file."
             ) from error
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
@@ -173,9 +179,10 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
 
     def loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of heatmaps ``[B, K, h, h]`` of a batch."""
-        known = batch["known"] if self.config.heatmaps == "exact" else None
+        known = batch["known"] if "known" in batch else torch.isfinite(batch["points"]).all(-1)
+        points = batch["points"].masked_fill(~known[..., None], torch.nan)
         measure = place_loss if self.config.loss == "place" else heatmap_loss
-        return measure(heatmaps, self.targets(batch["points"]), known)
+        return measure(heatmaps, self.targets(points), known)
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step; all normalisation uses its running statistics, as published."""

@@ -80,7 +80,7 @@ class EvaluateOptions:
     protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
     count: int = 0
     scheme: str | None = None
-    normaliser: str = "inter-ocular"
+    normaliser: str | None = None
     box_jitter: float = 0.0
     seed: int = 0
     device: str = "cpu"
@@ -95,7 +95,8 @@ class EvaluateOptions:
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on an unknown normaliser or preprocessing, or a crop that leaves nothing."""
-        normaliser(self.normaliser)
+        if self.normaliser is not None:
+            normaliser(self.normaliser)
         if self.crops not in (AUTO, BOX):
             get_protocol(self.crops)
         if self.crop < 0 or self.image_size - 2 * self.crop < 8:

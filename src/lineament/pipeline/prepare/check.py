@@ -8,6 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from lineament.data.cache_format import REMEDY
 from lineament.data.crop_cache import CropCache
 from lineament.data.registry import Request
@@ -15,6 +17,7 @@ from lineament.data.rejects import REJECT_NAMES, label_faults, read_rejects, wri
 from lineament.data.sample import FaceSource
 from lineament.data.subset import sample_id
 from lineament.errors import DataError, LineamentError
+from lineament.faces.schemes import as_scheme
 
 
 @dataclass
@@ -30,6 +33,8 @@ class CheckReport:
         largest: Width and height of the one with the most pixels.
         boxes: Usable samples with a face box.
         landmarks: Usable samples with landmarks.
+        missing: Single landmarks of them that have no place.
+        hidden: Those that are placed but hidden.
         scheme: Landmark scheme of the last one.
     """
 
@@ -41,6 +46,8 @@ class CheckReport:
     largest: tuple[int, int] | None = None
     boxes: int = 0
     landmarks: int = 0
+    missing: int = 0
+    hidden: int = 0
     scheme: str | None = None
 
     @property
@@ -58,6 +65,8 @@ class CheckReport:
             lines.append(f"pictures {size} px, {self.boxes} with a box, {self.landmarks} with landmarks")
             if self.scheme:
                 lines[-1] += f" (scheme {self.scheme})"
+            if self.missing or self.hidden:
+                lines.append(f"{self.missing} single points are missing, {self.hidden} are hidden but placed")
         if self.duplicates:
             copies = sum(len(group) - 1 for group in self.duplicates)
             lines.append(
@@ -73,6 +82,8 @@ class _Finding:
     size: tuple[int, int] = (0, 0)
     box: bool = False
     landmarks: bool = False
+    missing: int = 0
+    hidden: int = 0
     scheme: str | None = None
 
 
@@ -107,6 +118,8 @@ def check(
             same.setdefault(finding.pixels, []).append(name)
             report.boxes += finding.box
             report.landmarks += finding.landmarks
+            report.missing += finding.missing
+            report.hidden += finding.hidden
             report.scheme = finding.scheme or report.scheme
             area = finding.size[0] * finding.size[1]
             if report.smallest is None or area < report.smallest[0] * report.smallest[1]:
@@ -185,10 +198,17 @@ def _look(source: FaceSource, index: int, points: int | None) -> _Finding:
     height, width = sample.image.shape[-2:]
     pixels = hashlib.sha256(f"{width}x{height}".encode())
     pixels.update((sample.image * 65535).round().int().numpy().tobytes())
+    missing = hidden = 0
+    if sample.landmarks is not None:
+        placed = torch.isfinite(sample.landmarks).all(-1)
+        missing = int((~placed).sum())
+        hidden = 0 if sample.visibility is None else int((placed & ~sample.visibility).sum())
     return _Finding(
         pixels=pixels.digest(),
         size=(width, height),
         box=sample.box is not None,
         landmarks=sample.landmarks is not None,
-        scheme=sample.scheme,
+        missing=missing,
+        hidden=hidden,
+        scheme=None if sample.scheme is None else as_scheme(sample.scheme).name,
     )

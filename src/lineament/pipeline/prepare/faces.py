@@ -16,8 +16,9 @@ from lineament.eight_bit import to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces.boxes import box_from_landmarks
 from lineament.faces.crop_rules import crop_entry
-from lineament.faces.crops import crop_image, crop_size, named_crop, region_side
+from lineament.faces.crops import crop_image, crop_size, landmarks_serve, named_crop, region_side
 from lineament.faces.detection import Detection, Detector, detect_faces, main_face, make_detector
+from lineament.faces.schemes import as_scheme
 from lineament.geometry.affine2d import Affine2D
 
 
@@ -191,13 +192,19 @@ class Cutter:
         landmarks, scheme = face.landmarks, face.scheme
         if landmarks is None and face.points is not None:
             landmarks, scheme = face.points, "5"
-        if options.by == "box":
+        height, width = sample.image.shape[-2:]
+        # Landmarks of which some are missing, or of a scheme that the rule does not know, leave it to the box.
+        incomplete = landmarks is not None and not bool(torch.isfinite(landmarks).all())
+        if (
+            options.by == "box"
+            or incomplete
+            or not landmarks_serve(options.crop, landmarks, scheme, (height, width))
+        ):
             landmarks = scheme = None
         further: dict[str, Any] = {} if options.margins is None else {"margins": options.margins}
         region, around = options.frame
         if region != options.crop_side:
             further["trim"] = False
-        height, width = sample.image.shape[-2:]
         crop = named_crop(
             options.crop,
             box=face.box,
@@ -208,7 +215,7 @@ class Cutter:
             **further,
         )
         moved = crop.then(Affine2D.from_similarity(translation=(float(around), float(around))))
-        return moved, "box" if landmarks is None else f"landmarks {scheme}"
+        return moved, "box" if landmarks is None else f"landmarks {as_scheme(scheme or '5').name}"
 
     def _encoded(self, sample: FaceSample, transform: Affine2D) -> bytes:
         region, around = self.options.frame
