@@ -24,6 +24,7 @@ CAT = """
 name: cat-9
 description: nine points of a cat
 points: ["left_ear[2]", "right_ear[2]", left_eye, right_eye, nose, left_mouth, right_mouth]
+aliases: {nose_tip: nose}
 mirror:
   - [left_ear_0, right_ear_0]
   - [1, 3]
@@ -86,6 +87,10 @@ def test_points_without_a_pair_mirror_to_themselves() -> None:
         ({"convert": {"5": [0, 1, 2]}}, "3 points are given, it has 5"),
         ({"convert": {"5": 3}}, "list one point"),
         ({"convert": {"other": [[]]}}, "averages nothing"),
+        ({"aliases": {"nose": 0}}, "alias 'nose' must be a new name"),
+        ({"aliases": {"eye": [0, 1]}}, "alias 'eye' must be a new name of one point"),
+        ({"aliases": ["eye"]}, "'aliases' must be a mapping"),
+        ({"aliases": {"eye": 7}}, "index 7 is outside 0-2"),
         ({"flip": []}, "unknown key 'flip'"),
     ],
 )
@@ -122,6 +127,7 @@ def test_the_text_of_a_scheme_is_all_of_it(tmp_path: Path) -> None:
     path = tmp_path / "cat.yaml"
     path.write_text(CAT)
     cat = load_scheme(path)
+    assert cat.index("nose_tip") == cat.index("nose")
     word = scheme_word(cat)
     path.unlink()
     assert scheme(word) == cat and scheme_word(scheme(word)) == word

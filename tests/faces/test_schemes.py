@@ -163,3 +163,36 @@ def test_normalisers_by_hand() -> None:
         normaliser("box")(points, "68", box=torch.zeros(3))
     with pytest.raises(DataError):
         eye_centres(points[:5], "68")
+
+
+@pytest.mark.parametrize("name", ["66", "68", "98"])
+def test_aliases_name_what_they_say(name: str):
+    """Against the schemes' own contours, mirror and eyes."""
+    layout = scheme(name)
+    jaw, bridge = layout.contour("jaw"), layout.contour("nose_bridge")
+    assert layout.index("chin") == jaw[len(jaw) // 2]
+    assert layout.indices("jaw_end_left", "jaw_end_right") == [jaw[0], jaw[-1]]
+    assert layout.indices("nose_root", "nose_tip") == [bridge[0], bridge[-1]]
+    assert layout.index("nose_middle_below") == layout.contour("nose_base")[2]
+    assert layout.indices("left_eye_outer", "right_eye_outer") == layout.ocular_points()
+    for side, (outer, inner) in (("left", ("outer", "inner")), ("right", ("outer", "inner"))):
+        eye = layout.contour(f"{side}_eye")
+        corners = layout.indices(f"{side}_eye_{outer}", f"{side}_eye_{inner}")
+        assert set(corners) == {eye[0], eye[len(eye) // 2]}
+    lips = layout.contour("outer_lip")
+    assert layout.indices("mouth_left", "mouth_right") == [lips[0], lips[len(lips) // 2]]
+    for alias, index in layout.aliases.items():
+        other = alias.replace("left", "*").replace("right", "left").replace("*", "right")
+        assert layout.mirror[index] == layout.index(other)
+
+
+def test_parts_contours_and_points_that_are_not_there_name_the_nearest():
+    layout = scheme("68")
+    with pytest.raises(UsageError, match="left_eye"):
+        layout.contour("left_eyes")
+    with pytest.raises(UsageError, match="mouth"):
+        layout.part("mouht")
+    with pytest.raises(UsageError, match="chin"):
+        layout.index("chinn")
+    with pytest.raises(UsageError, match="eye corners"):
+        scheme("points-7").ocular_points()

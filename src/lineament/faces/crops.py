@@ -18,7 +18,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces import boxes
 from lineament.faces.crop_rules import CropRequest, crop_entry, crop_names, crop_size, register_crop
 from lineament.faces.resample import crop_image
-from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes
+from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.geometry.umeyama import fit_similarity
 
@@ -244,7 +244,10 @@ def _fabrec_box_region(request: CropRequest, growth: float) -> tuple[int, int, i
 
 def _fabrec_landmark_region(request: CropRequest) -> tuple[int, int, int, int]:
     points = request.points("68")
-    eyes, chin = points[[36, 39, 42, 45]].mean(0), points[8]  # the reference takes the eye corners only
+    layout = scheme("68")
+    # The reference takes the eye corners only.
+    corners = layout.indices("left_eye_outer", "left_eye_inner", "right_eye_inner", "right_eye_outer")
+    eyes, chin = points[corners].mean(0), points[layout.index("chin")]
     # The extent is that of all labelled points; the reference marks missing ones by an x of zero.
     assert request.landmarks is not None
     ys = request.landmarks[request.landmarks[:, 0] > 0][:, 1]

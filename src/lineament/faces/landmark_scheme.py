@@ -43,6 +43,7 @@ class LandmarkScheme:
         inter_ocular: The two points whose distance normalises errors: the outer eye corners where there are any.
         conversions: For a target scheme, the points to average for each of its points.
         description: One line for lists.
+        aliases: Further names of points, by index: for points that many schemes have under names of their own.
         mirror_known: Whether ``mirror`` says how the points swap; where it does not, it leaves all where they are.
     """
 
@@ -56,15 +57,43 @@ class LandmarkScheme:
     conversions: dict[str, tuple[tuple[int, ...], ...]] = field(default_factory=dict)
     description: str = ""
     mirror_known: bool = True
+    aliases: dict[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
 
     def index(self, name: str) -> int:
-        """Return the index of the point ``name``; raises ``UsageError`` naming the nearest one."""
-        if name not in self.names:
-            raise unknown_name(f"point of scheme {self.name}", name, self.names)
-        return self.names.index(name)
+        """Return the index of the point of this name or alias; raises ``UsageError`` naming the nearest one."""
+        if name in self.names:
+            return self.names.index(name)
+        if name not in self.aliases:
+            raise unknown_name(f"point of scheme {self.name}", name, (*self.names, *self.aliases))
+        return self.aliases[name]
+
+    def indices(self, *names: str) -> list[int]:
+        """Return the indices of several points, in the order asked for; raises as :meth:`index`."""
+        return [self.index(name) for name in names]
+
+    def contour(self, name: str) -> list[int]:
+        """Return the indices along a contour; raises ``UsageError`` naming the nearest one."""
+        lines = {line.name: line.indices for line in self.contours}
+        if name not in lines:
+            raise unknown_name(f"contour of scheme {self.name}", name, lines)
+        return list(lines[name])
+
+    def part(self, name: str) -> list[int]:
+        """Return the indices of a part; raises ``UsageError`` naming the nearest one."""
+        if name not in self.parts:
+            raise unknown_name(f"part of scheme {self.name}", name, self.parts)
+        return list(self.parts[name])
+
+    def ocular_points(self) -> list[int]:
+        """Return the left and the right of the ``inter_ocular`` points; raises ``UsageError`` if there are none."""
+        if self.inter_ocular is None:
+            raise UsageError(
+                f"scheme {self.name} names no eye corners: add 'inter_ocular: [left, right]' to its file."
+            )
+        return list(self.inter_ocular)
 
     def require_mirror(self) -> None:
         """Raise ``UsageError`` where it is not known which points swap when a picture is flipped."""

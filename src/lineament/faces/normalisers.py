@@ -11,7 +11,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from lineament.errors import DataError, UsageError, unknown_name
+from lineament.errors import DataError, unknown_name
 from lineament.faces.schemes import LandmarkScheme, as_scheme, eye_centres
 
 
@@ -32,11 +32,7 @@ def inter_ocular(landmarks: Tensor, which: str | LandmarkScheme, box: Tensor | N
     """
     layout = as_scheme(which)
     layout.check(landmarks)
-    if layout.inter_ocular is None:
-        raise UsageError(
-            f"scheme {layout.name} names no eye corners: add 'inter_ocular: [left, right]' to its file."
-        )
-    left, right = layout.inter_ocular
+    left, right = layout.ocular_points()
     return (landmarks[..., right, :2] - landmarks[..., left, :2]).norm(dim=-1)
 
 

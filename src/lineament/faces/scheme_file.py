@@ -12,7 +12,18 @@ import yaml
 from lineament.errors import DataError
 from lineament.faces.landmark_scheme import Contour, LandmarkScheme, builtin_schemes
 
-_KEYS = {"name", "description", "points", "mirror", "parts", "contours", "eyes", "inter_ocular", "convert"}
+_KEYS = {
+    "name",
+    "description",
+    "points",
+    "aliases",
+    "mirror",
+    "parts",
+    "contours",
+    "eyes",
+    "inter_ocular",
+    "convert",
+}
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _NUMBERED = re.compile(r"([A-Za-z][\w.-]*)\[(\d+)\]")
 # Tools that people label with allow anything as a name; what would break a line or a table does not belong in one.
@@ -67,6 +78,8 @@ def scheme_content(layout: LandmarkScheme) -> dict[str, Any]:
     if layout.description:
         content["description"] = layout.description
     content["points"] = list(layout.names)
+    if layout.aliases:
+        content["aliases"] = dict(layout.aliases)
     content["mirror"] = list(layout.mirror) if layout.mirror_known else None
     if layout.parts:
         content["parts"] = {name: list(part) for name, part in layout.parts.items()}
@@ -128,7 +141,10 @@ def parse_scheme(content: dict[str, Any], builtin: bool = False) -> LandmarkSche
     text = str(content.get("description", ""))
     known = mirror is not None
     swaps = tuple(range(len(names))) if mirror is None else mirror
-    return LandmarkScheme(name, names, swaps, parts, contours, eyes, pair, conversions, text, known)
+    aliases = {
+        str(alias): _alias(str(alias), item, names) for alias, item in _mapping(content, "aliases").items()
+    }
+    return LandmarkScheme(name, names, swaps, parts, contours, eyes, pair, conversions, text, known, aliases)
 
 
 # Left and right as words, or as single letters that stand apart.
@@ -204,6 +220,13 @@ def _indices(items: object, names: tuple[str, ...], where: str, ordered_once: bo
         twice = next(index for i, index in enumerate(found) if index in found[:i])
         raise DataError(f"{where}: point {names[twice]!r} is named twice.")
     return tuple(found)
+
+
+def _alias(alias: str, item: object, names: tuple[str, ...]) -> int:
+    found = _indices(item, names, f"alias {alias!r}")
+    if alias in names or not _NAME.fullmatch(alias) or len(found) != 1:
+        raise DataError(f"alias {alias!r} must be a new name of one point, not of {item!r}.")
+    return found[0]
 
 
 def _mirror(pairs: object, names: tuple[str, ...]) -> tuple[int, ...]:

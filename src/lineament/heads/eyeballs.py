@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lineament.faces.schemes import scheme
 from lineament.heads.builtin.template import EYE_RADIUS
 from lineament.heads.model import Floats, Ints, Part
 
@@ -35,7 +36,7 @@ def with_eyeballs(mesh: Eyeballs, landmarks: Ints, rings: int = 14, sectors: int
 
     Args:
         mesh: The face; left as it is.
-        landmarks: ``[68]`` vertex ids; the eye contours are 36..47.
+        landmarks: ``[68]`` vertex ids.
         rings: Circles of latitude about the optical axis.
         sectors: Vertices on each circle.
 
@@ -47,8 +48,10 @@ def with_eyeballs(mesh: Eyeballs, landmarks: Ints, rings: int = 14, sectors: int
     blocks = {name: [getattr(mesh, name)] for name in ("neutral", "identity", "expression", "uv")}
     all_faces, all_faces_uv, parts = [mesh.faces], [mesh.faces_uv], [mesh.part]
     vertex_count, uv_count = len(mesh.neutral), len(mesh.uv)
-    for eye, part in ((slice(42, 48), Part.EYE_LEFT), (slice(36, 42), Part.EYE_RIGHT)):
-        contour = landmarks[eye]
+    layout = scheme("68")
+    # Part names count the person's sides, contours those of the image.
+    for eye, part in (("right_eye", Part.EYE_LEFT), ("left_eye", Part.EYE_RIGHT)):
+        contour = landmarks[layout.contour(eye)]
         corners = contour[[0, 3]]
         front = mesh.neutral[contour]
         # The lids hug the ball: their middle lies on it, just behind the foremost lid point.

@@ -10,6 +10,7 @@ from scipy.optimize import lsq_linear
 from torch import Tensor
 
 from lineament.errors import DataError
+from lineament.faces.schemes import scheme
 from lineament.geometry.affine_fit import fit_affine
 from lineament.geometry.rotation import pose_from_matrix
 from lineament.heads.model import HeadModel
@@ -21,7 +22,6 @@ NOISE = 0.02
 EXPRESSION_PRIOR = 2.0
 # The outline of the cheeks is where the head turns away from the camera, not a fixed point of the skin.
 OUTLINE_WEIGHT = 0.4
-OUTLINE = tuple(range(17))
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class HeadFit:
     error: float
 
     @property
+    def eye_depth(self) -> Tensor:
+        """Depth midway between the outer eye corners, pixels: what depths of keypoints are counted from."""
+        return self.landmarks[scheme("68").ocular_points(), 2].mean()
+
+    @property
     def pose(self) -> Tensor:
         """``[3]`` yaw, pitch, roll in radians."""
         return pose_from_matrix(self.rotation)
@@ -64,12 +69,14 @@ def fit_head(head: HeadModel, points: Tensor) -> HeadFit:
         DataError: If the points coincide or lie on a line, or no pose explains them.
     """
     target = points.detach().double().numpy()
-    distance = float(np.linalg.norm(target[36] - target[45]))
+    layout = scheme("68")
+    left, right = layout.ocular_points()
+    distance = float(np.linalg.norm(target[left] - target[right]))
     if not (np.isfinite(target).all() and distance > 1):
         raise DataError("the outer eye corners lie within one pixel of each other: no head can be fitted.")
     basis = _landmark_basis(head)  # [1 + M, 68, 3]
-    weights = np.ones(68)
-    weights[list(OUTLINE)] = OUTLINE_WEIGHT
+    weights = np.ones(len(layout))
+    weights[layout.part("outline")] = OUTLINE_WEIGHT
     coefficients = np.zeros(len(basis) - 1)
     for _ in range(ROUNDS):
         shape = basis[0] + np.tensordot(coefficients, basis[1:], 1)

@@ -17,6 +17,7 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 from lineament.errors import DataError
+from lineament.faces.schemes import scheme
 from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS, LANDMARKS68
 from lineament.heads.eyeballs import Eyeballs, sphere_centre, with_eyeballs
 from lineament.heads.model import Eyes, Floats, HeadModel, Ints, Part
@@ -178,7 +179,7 @@ def _expression_files(folder: Path) -> list[Path]:
 
 def _obj_landmarks(folder: Path, mesh: ObjMesh) -> Ints:
     ids = np.array(_index_file(folder).get("idx_to_landmark_verts", _LANDMARKS68), np.int32)
-    if ids.shape != (68,) or ids.min() < 0 or ids.max() >= len(mesh.vertices):
+    if ids.shape != (len(scheme("68")),) or ids.min() < 0 or ids.max() >= len(mesh.vertices):
         raise DataError(
             f"{folder} does not hold the 68 landmark vertices of ICT-FaceKit (got {ids.shape} ids)."
         )
@@ -241,7 +242,7 @@ def _assemble(raw: _Raw) -> HeadModel:
         faces_uv=head.faces_uv,
         part=part.astype(np.uint8),
         landmark_ids=raw.landmarks[:, None],
-        landmark_weights=np.ones((68, 1), np.float32),
+        landmark_weights=np.ones((len(raw.landmarks), 1), np.float32),
         canonical=canonical,
         eyes=Eyes(
             ids=(ids[0], ids[1]),

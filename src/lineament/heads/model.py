@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lineament.errors import UsageError, unknown_name
+from lineament.faces import schemes as layouts
 from lineament.heads.linear import weighted_rows
 
 Floats = npt.NDArray[np.float32]
@@ -183,8 +184,8 @@ class HeadModel:
         points = np.einsum("bknc,kn->bkc", vertices[:, self.landmark_ids], self.landmark_weights)
         if scheme == "68":
             return points
-        eyes = [points[:, 36:42].mean(axis=1), points[:, 42:48].mean(axis=1)]
-        return np.stack([*eyes, points[:, 30], points[:, 48], points[:, 54]], axis=1)
+        groups = layouts.scheme("68").conversions["5"]
+        return np.stack([points[:, list(group)].mean(axis=1) for group in groups], axis=1)
 
     def _coefficients(self, kind: str, values: Floats, count: int) -> Floats:
         values = np.asarray(values, np.float32)

@@ -20,6 +20,7 @@ from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
 from lineament.eight_bit import to_pil
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.faces.schemes import scheme
 from lineament.files import replacing, write_bytes, write_text
 from lineament.parallel import single_threaded_children
 from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
@@ -29,6 +30,7 @@ TRUTHS = ("depth", "normals", "mask", "uv")
 CHUNK = 64
 """Pictures between two points from which an interrupted run goes on."""
 
+POINTS = len(scheme("68"))
 _list = pa.list_
 SCHEMA = pa.schema(
     [
@@ -39,9 +41,9 @@ SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("box", _list(pa.float32(), 4)),
-        ("landmarks", _list(pa.float32(), 136)),
-        ("visibility", _list(pa.bool_(), 68)),
-        ("landmark_depth", _list(pa.float32(), 68)),
+        ("landmarks", _list(pa.float32(), 2 * POINTS)),
+        ("visibility", _list(pa.bool_(), POINTS)),
+        ("landmark_depth", _list(pa.float32(), POINTS)),
         ("pose", _list(pa.float32(), 3)),
         ("intrinsics", _list(pa.float32(), 9)),
         ("world_to_camera", _list(pa.float32(), 16)),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from lineament.faces.schemes import scheme
 from lineament.heads.builtin.template import LANDMARKS68
 from lineament.heads.model import Floats, HeadModel, Ints, Part
 from lineament.synthetic.albedo import GLASSES_PART
@@ -63,7 +64,10 @@ def build_extras(person: Appearance, head: HeadModel, landmarks: Floats, cloth: 
 
 def _fit_to_face(landmarks: Floats) -> tuple[Floats, Floats]:
     """Scale along each axis and shift that carry template landmarks onto a face's (brows, nose, eyes, jaw's ends)."""
-    rigid = np.array([0, 1, 2, 14, 15, 16, *range(27, 31), 36, 39, 42, 45])
+    layout = scheme("68")
+    jaw, bridge = layout.contour("jaw"), layout.contour("nose_bridge")
+    corners = layout.indices("left_eye_outer", "left_eye_inner", "right_eye_inner", "right_eye_outer")
+    rigid = np.array([*jaw[:3], *jaw[-3:], *bridge, *corners])
     source, target = LANDMARKS68[rigid].astype(np.float64), landmarks[rigid].astype(np.float64)
     middle, goal = source.mean(axis=0), target.mean(axis=0)
     scale = ((source - middle) * (target - goal)).sum(axis=0) / ((source - middle) ** 2).sum(axis=0)

@@ -11,6 +11,7 @@ import itertools
 
 import numpy as np
 
+from lineament.faces.schemes import scheme
 from lineament.heads.builtin.template import HAIRLINE, LANDMARKS68
 from lineament.heads.model import Floats
 
@@ -29,10 +30,13 @@ def feature_maps() -> Floats:
     """``[241, 97, 10]`` float32 maps, indexed by y + 110, x and channel."""
     y, x = np.mgrid[Y_FIRST : Y_LAST + 1, 0 : X_LAST + 1].astype(np.float64)
     points = np.stack([x, y], axis=-1)
+    layout = scheme("68")
     marks = LANDMARKS68[:, :2].astype(np.float64)
-    along, across = _along_curve(points, marks[22:27])
-    mouth_corner, chin = marks[54], marks[8]
-    jaw = _polygon_distance(points, np.concatenate([marks[:17], [[78.0, -30.0], [-78.0, -30.0]]]))
+    along, across = _along_curve(points, marks[layout.contour("right_brow")])
+    mouth_corner, chin = marks[layout.indices("mouth_right", "chin")]
+    jaw = _polygon_distance(
+        points, np.concatenate([marks[layout.contour("jaw")], [[78.0, -30.0], [-78.0, -30.0]]])
+    )
     below_nose = 1 / (1 + np.exp(-(y - 47.0) / 2.0))
     # A beard lies under a line from the sideburn over the cheek to the corner of the mouth.
     beard_top = np.interp(x, [0, 20, mouth_corner[0] + 6, 50, 62, 70, 96], [78, 74, 66, 56, 36, 18, 18])
@@ -48,10 +52,10 @@ def feature_maps() -> Floats:
     under_eye = np.exp(-(((x - 29) / 14.0) ** 2) - ((y - 11) / 6.0) ** 2)
     hairline = np.interp(x, HAIRLINE[:, 0], HAIRLINE[:, 1])
     maps = np.zeros((*x.shape, CHANNELS), np.float32)
-    maps[..., LIP] = _polygon_distance(points, marks[48:60])
-    maps[..., MOUTH] = _polygon_distance(points, marks[60:68])
+    maps[..., LIP] = _polygon_distance(points, marks[layout.contour("outer_lip")])
+    maps[..., MOUTH] = _polygon_distance(points, marks[layout.contour("inner_lip")])
     maps[..., BROW_ALONG], maps[..., BROW_ACROSS] = along, across
-    maps[..., EYE] = _polygon_distance(points, _rounded(marks[42:48]))
+    maps[..., EYE] = _polygon_distance(points, _rounded(marks[layout.contour("right_eye")]))
     maps[..., CHEEK] = np.clip(cheek + nose_tip + chin_weight, 0, 1)
     maps[..., BEARD] = np.clip(beard, 0, 1) * (jaw < 12)
     maps[..., MOUSTACHE] = moustache

@@ -14,6 +14,7 @@ import torch
 
 from lineament.data.keypoint_depth import ORIENTATIONS, SCHEME, KeypointSet, depth_in_pixels
 from lineament.errors import DataError
+from lineament.faces.normalisers import inter_ocular
 from lineament.faces.schemes import convert_points
 from lineament.heads.model import Eyes, Floats, HeadModel
 from lineament.synthetic.scene import SceneOptions, Shape, camera_for, draw_shape
@@ -116,7 +117,7 @@ def draw_keypoints(
             points, depth = _seen(shape, landmarks, size)
             if noise:
                 rng = np.random.Generator(np.random.PCG64([seed, 7, index]))
-                eyes = float((points[36] - points[45]).norm())
+                eyes = float(inter_ocular(points, "68"))
                 points = points + noise * eyes * torch.from_numpy(rng.standard_normal(points.shape))
             keypoints.append(points / size)
             depths.append(depth / size)

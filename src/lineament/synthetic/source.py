@@ -13,6 +13,7 @@ from torch import Tensor
 
 from lineament.data.sample import FaceSample
 from lineament.errors import UsageError, unknown_name
+from lineament.faces.schemes import convert_points
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.synthetic.render import Renderer, Rendering
@@ -185,6 +186,4 @@ def to_sample(name: str, scene: Scene, rendering: Rendering) -> FaceSample:
 
 def five_points(landmarks: Tensor) -> Tensor:
     """Centres of the image-left and image-right eye, nose tip, mouth corners, from 68 points; ``[68, 2] -> [5, 2]``."""
-    return torch.stack(
-        [landmarks[36:42].mean(0), landmarks[42:48].mean(0), landmarks[30], landmarks[48], landmarks[54]]
-    )
+    return convert_points(landmarks, "68", "5")

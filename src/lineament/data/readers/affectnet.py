@@ -9,6 +9,7 @@ from lineament.data.records import Record, RecordSource, numbers, read_lines
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError
+from lineament.faces.schemes import scheme
 
 WHERE = "http://mohammadmahoor.com/affectnet"
 COLUMNS = (
@@ -77,4 +78,4 @@ def open_affectnet(
                 meta={"expression": EXPRESSIONS[int(expression)]},
             )
         )
-    return RecordSource(f"affectnet/{split}", records, "68", 68, find_rejects(root, rejects))
+    return RecordSource(f"affectnet/{split}", records, "68", len(scheme("68")), find_rejects(root, rejects))

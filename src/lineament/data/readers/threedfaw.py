@@ -25,11 +25,12 @@ from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError
 from lineament.faces.labels.point_rows import read_point_rows
+from lineament.faces.schemes import scheme
 
 WHERE = "3DFAW is no longer given out; synthetic-keypoints gives the same records"
 SPLITS = ("train", "valid", "test")
 LIST = "list_valid_test.txt"
-POINTS = 66
+POINTS = len(scheme("66"))
 SUFFIX = "_lm.csv"
 
 

@@ -14,6 +14,7 @@ from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.errors import DataError, unknown_name
 from lineament.faces.labels import read_keypoints
+from lineament.faces.schemes import scheme
 
 WHERE = (
     "https://ibug.doc.ic.ac.uk/resources/300-W/, or packed from "
@@ -81,7 +82,7 @@ def open_300w(
                 continue
             records.append(_record(root, folder / name, box, part))
     check_count(f"300w/{split} in {root}", len(records), PUBLISHED[split], subset)
-    return RecordSource(f"300w/{split}", records, "68", 68, find_rejects(root, rejects))
+    return RecordSource(f"300w/{split}", records, "68", len(scheme("68")), find_rejects(root, rejects))
 
 
 def _boxes(root: Path, part: str, kind: str) -> dict[str, tuple[float, float, float, float]]:

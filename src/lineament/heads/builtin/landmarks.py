@@ -7,33 +7,34 @@ from collections.abc import Callable
 import numpy as np
 import numpy.typing as npt
 
+from lineament.faces.schemes import scheme
 from lineament.heads.builtin.half import FullMesh, Index
 from lineament.heads.builtin.template import LANDMARKS68
 from lineament.heads.model import Part
 
 Array = npt.NDArray[np.float64]
 
-_JAW = list(range(8, 17))
-_FRONT = [*range(22, 31), *range(33, 36)]
-_EYE = list(range(42, 48))
-# Landmarks of the half x >= 0 along the lips, with the half of the contour they lie on.
-_UPPER_OUTER, _LOWER_OUTER = [51, 52, 53, 54], [55, 56, 57]
-_UPPER_INNER, _LOWER_INNER = [62, 63, 64], [65, 66]
+_LAYOUT = scheme("68")
+# Landmarks of the half x >= 0, the image's right: on the skin, around the eye, and along the lips with the half of the
+# contour they lie on.
+_JAW = _LAYOUT.contour("jaw")[len(_LAYOUT.contour("jaw")) // 2 :]
+_FRONT = [
+    *_LAYOUT.contour("right_brow"),
+    *_LAYOUT.contour("nose_bridge"),
+    *_LAYOUT.contour("nose_base")[len(_LAYOUT.contour("nose_base")) // 2 :],
+]
+_EYE = _LAYOUT.contour("right_eye")
+_UPPER_OUTER, _LOWER_OUTER = _LAYOUT.contour("outer_lip")[3:7], _LAYOUT.contour("outer_lip")[7:10]
+_UPPER_INNER, _LOWER_INNER = _LAYOUT.contour("inner_lip")[2:5], _LAYOUT.contour("inner_lip")[5:7]
+_PLACED = [*_JAW, *_FRONT, *_EYE, *_UPPER_OUTER, *_LOWER_OUTER, *_UPPER_INNER, *_LOWER_INNER]
 # (landmark of the half x >= 0, its mirror image)
-_MIRRORED = [
-    *((16 - k, k) for k in range(8)),
-    *((26 - k, 17 + k) for k in range(5)),
-    (34, 32), (35, 31),
-    (42, 39), (43, 38), (44, 37), (45, 36), (46, 41), (47, 40),
-    (52, 50), (53, 49), (54, 48), (55, 59), (56, 58),
-    (63, 61), (64, 60), (65, 67),
-]  # fmt: skip
+_MIRRORED = [(index, _LAYOUT.mirror[index]) for index in _PLACED if _LAYOUT.mirror[index] != index]
 _AXIS_DEPTH = 72.0
 
 
 def place_landmarks(mesh: FullMesh) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]]:
     """Vertices ``[68, 3]`` and weights ``[68, 3]`` of the landmarks, symmetric about the middle plane."""
-    ids, weights = np.zeros((68, 3), np.int64), np.zeros((68, 3))
+    ids, weights = np.zeros((len(_LAYOUT), 3), np.int64), np.zeros((len(_LAYOUT), 3))
     template = LANDMARKS68.astype(np.float64)
     half_skin = mesh.faces[(mesh.part == Part.SKIN) & (mesh.faces.max(axis=1) < mesh.half_count)]
     for chosen, project in ((_JAW, _around), (_FRONT, _frontal)):

@@ -18,7 +18,7 @@ from lineament.methods.depthnet.predictor import DepthPredictor
 
 MAP_SIZE = 128
 # Layers of the network: (output channels, stride).
-CONVOLUTIONS = ((66, 2), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1))
+CONVOLUTIONS = ((KEYPOINTS, 2), (64, 2), (64, 1), (128, 2), (128, 1), (256, 2), (256, 1))
 # Faces whose heat maps are held at a time.
 CHUNK = 16
 

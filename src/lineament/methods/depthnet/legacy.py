@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from lineament.errors import CheckpointError
 from lineament.interop.torch_file import TorchFile
 from lineament.methods.depthnet.aign import MAP_SIZE, Aign, SpectralCritic
-from lineament.methods.depthnet.model import Critic, DepthNet, LearntAffineDepthNet
+from lineament.methods.depthnet.model import KEYPOINTS, Critic, DepthNet, LearntAffineDepthNet
 from lineament.methods.depthnet.recipe import PUBLISHED_STEPS
 from lineament.training.imported import ImportedModel, checked
 
@@ -81,8 +81,8 @@ def _depthnet(
     widths = _widths(generator, prefix, 0 if learnt else 1)
     network = LearntAffineDepthNet if learnt else DepthNet
     keypoints = _rows(generator, "fc_z.weight" if learnt else f"fc.{3 * len(widths)}.weight")
-    if keypoints != 66:
-        raise CheckpointError(f"its network gives {keypoints} depths; the published ones give 66")
+    if keypoints != KEYPOINTS:
+        raise CheckpointError(f"its network gives {keypoints} depths; the published ones give {KEYPOINTS}")
     found["network"] = ("depth and affine map (sd5_learnm)" if learnt else "depth (shallowd5)") + (
         f", hidden layers {', '.join(map(str, widths))}"
     )

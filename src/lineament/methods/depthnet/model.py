@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from lineament.errors import UsageError
+from lineament.faces.schemes import scheme
 from lineament.geometry.affine_fit import apply_affine, fit_affine
 
-KEYPOINTS = 66
+KEYPOINTS = len(scheme("66"))
 """Points of a 3DFAW face; the scheme "66" of faces/schemes.py."""
 WIDTHS = (512, 512, 512, 256, 256, 256, 128)
 CRITIC_WIDTHS = (512, 512, 256, 256)

@@ -12,13 +12,12 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from lineament.faces.schemes import scheme
+from lineament.faces.schemes import eye_centres, scheme
 from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.methods.depthnet.model import KEYPOINTS, WIDTHS, blocks
 
-MIRROR = scheme("66").mirror
-# Points 37 to 42 and 43 to 48 of 300-W, and those of the mouth.
-EYES, MOUTH = ((36, 42), (42, 48)), (48, 66)
+LAYOUT = scheme("66")
+MIRROR = LAYOUT.mirror
 
 
 class TwoViewDepthNet(nn.Module):
@@ -97,8 +96,8 @@ def upright(keypoints: Tensor) -> tuple[Tensor, Tensor]:
     """
     size = _size(keypoints)
     points = (keypoints - keypoints.mean(1, keepdim=True)) / size
-    left, right = (points[:, first:last].mean(1) for first, last in EYES)
-    across, down = right - left, points[:, MOUTH[0] : MOUTH[1]].mean(1) - 0.5 * (left + right)
+    left, right = eye_centres(points, LAYOUT).unbind(1)
+    across, down = right - left, points[:, LAYOUT.part("mouth")].mean(1) - 0.5 * (left + right)
     axis = torch.stack([across[:, 0] + down[:, 1], across[:, 1] - down[:, 0]], dim=1)
     cosine, sine = (axis / axis.norm(dim=1, keepdim=True).clamp(min=1e-6))[:, None].unbind(2)
     x, y = points.unbind(2)

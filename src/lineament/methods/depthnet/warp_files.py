@@ -18,6 +18,7 @@ from torch import Tensor
 from lineament.data.images import read_image
 from lineament.eight_bit import from_array, to_array, to_pil
 from lineament.errors import DataError
+from lineament.faces.schemes import scheme
 from lineament.files import replacing, write_text
 from lineament.methods.depthnet.warp import face_warp
 
@@ -81,8 +82,8 @@ def read_case(
     Raises:
         DataError: If a file is missing or damaged.
     """
-    keypoints = read_table(folder / "keypoints" / f"{name}.txt", 68, 2)
-    depth = read_table(folder / "depth" / f"{name}.txt", 68, 1)[:, 0]
+    keypoints = read_table(folder / "keypoints" / f"{name}.txt", len(scheme("68")), 2)
+    depth = read_table(folder / "depth" / f"{name}.txt", len(scheme("68")), 1)[:, 0]
     if identity:
         matrix = torch.tensor(IDENTITY, dtype=torch.float64)
     else:

@@ -22,6 +22,7 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.eight_bit import from_pil, to_pil
 from lineament.errors import DataError, unknown_name
 from lineament.faces.crops import named_crop
+from lineament.faces.schemes import scheme
 from lineament.methods.dve import protocol_300w
 from lineament.methods.dve.frame import Frame, PreparedFace
 from lineament.methods.dve.warp import WarpedPair, crop_images, warp_pair, warp_single
@@ -39,13 +40,22 @@ class Protocol:
 
     Attributes:
         prepare: From a sample and the side in pixels to the face on which warps act.
-        eyes: Indices of the two points whose distance normalises landmark errors.
-        points: Number of landmarks.
+        layout: Landmark scheme of its faces.
     """
 
     prepare: Callable[[FaceSample, int], PreparedFace]
-    eyes: tuple[int, int]
-    points: int
+    layout: str
+
+    @property
+    def eyes(self) -> tuple[int, int]:
+        """Indices of the two points whose distance normalises landmark errors."""
+        left, right = scheme(self.layout).ocular_points()
+        return left, right
+
+    @property
+    def points(self) -> int:
+        """Number of landmarks."""
+        return len(scheme(self.layout))
 
 
 def celeba_face(sample: FaceSample, size: int) -> PreparedFace:
@@ -82,17 +92,17 @@ def aflw_m_face(sample: FaceSample, size: int) -> PreparedFace:
 
 def w300_face(sample: FaceSample, size: int, resize: str = "nearest") -> PreparedFace:
     """300-W: see :mod:`lineament.methods.dve.protocol_300w`; ``resize`` is nearest (as published) or bicubic."""
-    window, points = protocol_300w.face_window(sample, _landmarks(sample, 68), resize)
+    window, points = protocol_300w.face_window(sample, _landmarks(sample, len(scheme("68"))), resize)
     scaled = points * (size / protocol_300w.WINDOW)
     return PreparedFace(sample.id, _resized(window, size), scaled.float())
 
 
 PROTOCOLS: dict[str, Protocol] = {
-    "celeba": Protocol(celeba_face, (0, 1), 5),
-    "aflw-r": Protocol(aflw_r_face, (0, 1), 5),
-    "aflw-m": Protocol(aflw_m_face, (0, 1), 5),
-    "300w": Protocol(w300_face, (36, 45), 68),
-    "300w-bicubic": Protocol(lambda sample, size: w300_face(sample, size, "bicubic"), (36, 45), 68),
+    "celeba": Protocol(celeba_face, "5"),
+    "aflw-r": Protocol(aflw_r_face, "5"),
+    "aflw-m": Protocol(aflw_m_face, "5"),
+    "300w": Protocol(w300_face, "68"),
+    "300w-bicubic": Protocol(lambda sample, size: w300_face(sample, size, "bicubic"), "68"),
 }
 
 

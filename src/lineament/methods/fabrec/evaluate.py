@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.model import normalise_images, reconstruct, to_pictures
 from lineament.metrics.card import MetricCard
@@ -158,12 +158,14 @@ def published_normaliser(truth: Tensor, norm: str = "outer", size: int = 256) ->
         raise UsageError(
             f"the published norms are outer and none, not {norm!r}: use the normaliser inter-pupil."
         )
-    eyes = {68: (36, 45), 98: (60, 72), 5: (0, 1)}.get(truth.shape[1])
-    if truth.shape[1] == 68 and norm == "none":
+    # Published data sets are told apart by their number of points, after which built-in schemes are named.
+    layout = str(truth.shape[1])
+    if layout == "68" and norm == "none":
         return truth.new_full((len(truth),), 100.0)
-    if eyes is None:
+    if layout not in ("5", "68", "98"):
         return truth.new_full((len(truth),), float(size))
-    return (truth[:, eyes[1]] - truth[:, eyes[0]]).norm(dim=-1)
+    left, right = scheme(layout).ocular_points()
+    return (truth[:, right] - truth[:, left]).norm(dim=-1)
 
 
 def published_errors(predicted: Tensor, truth: Tensor, norm: str = "outer", size: int = 256) -> Tensor:

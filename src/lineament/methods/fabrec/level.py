@@ -11,16 +11,14 @@ from torch import Tensor
 
 from lineament.eight_bit import quantised
 from lineament.errors import DataError, UsageError
-from lineament.faces.schemes import LandmarkScheme
+from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import move_image
 
-# By scheme: corners of the left and of the right eye, chin, upper and lower end of the nose.
-_FACES = {"68": ((36, 39), (42, 45), 8, (27, 33)), "98": ((60, 64), (68, 72), 16, (51, 57))}
 # A face whose eyes lie closer together than this share of its height is a profile.
 PROFILE = 0.2
-# What the published code takes for the upper end of the nose in every scheme.
-PUBLISHED_UPPER_NOSE = 51
+# Whose number of the upper end of the nose the published code takes in every scheme.
+PUBLISHED_NOSE = "98"
 
 
 @dataclass(frozen=True)
@@ -56,19 +54,22 @@ def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -
         UsageError: If the scheme has no eye corners, chin and nose.
         DataError: If one of them is unknown.
     """
-    if layout.name not in _FACES:
+    if layout.name not in ("68", "98"):
         raise UsageError(f"levelling a face needs scheme 68 or 98, not {layout.name}.")
-    left, right, chin, (upper, lower) = _FACES[layout.name]
+    left = layout.indices("left_eye_outer", "left_eye_inner")
+    right = layout.indices("right_eye_inner", "right_eye_outer")
+    chin, upper, lower = layout.indices("chin", "nose_root", "nose_middle_below")
     exact = points.double()
     if not bool(torch.isfinite(exact[[*left, *right, chin, upper, lower]]).all()):
         raise DataError(
             "a face without known eye corners, chin and nose cannot be levelled: leave --align out."
         )
-    left_eye, right_eye = exact[list(left)].mean(0), exact[list(right)].mean(0)
+    left_eye, right_eye = exact[left].mean(0), exact[right].mean(0)
     across = right_eye - left_eye
     heights = exact[torch.isfinite(exact).all(-1), 1]
     if float(across.norm()) < PROFILE * float(heights.max() - heights.min()):
-        axis = exact[lower] - exact[PUBLISHED_UPPER_NOSE if published else upper]
+        root = scheme(PUBLISHED_NOSE).index("nose_root") if published else upper
+        axis = exact[lower] - exact[root]
         down = axis if float(axis[1]) >= 0 else -axis
         angle = math.atan2(float(down[0]), float(down[1]))
     else:

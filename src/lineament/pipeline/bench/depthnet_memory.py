@@ -17,15 +17,15 @@ from torch import Tensor
 
 from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
 from lineament.methods.depthnet.evaluate import PairScores, score_pairs
-from lineament.methods.depthnet.model import DepthNet
+from lineament.methods.depthnet.model import KEYPOINTS, DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 
 
 def faces(count: int, seed: int = 0) -> KeypointSet:
     """Random faces; how they are scored does not depend on what they look like."""
     generator = torch.Generator().manual_seed(seed)
-    keypoints = torch.rand(count, 66, 2, generator=generator)
-    depth = torch.randn(count, 66, generator=generator)
+    keypoints = torch.rand(count, KEYPOINTS, 2, generator=generator)
+    depth = torch.randn(count, KEYPOINTS, generator=generator)
     turned = tuple(ORIENTATIONS[number % 3] for number in range(count))
     return KeypointSet(tuple(map(str, range(count))), keypoints, depth, turned, torch.full((count, 2), 128))
 

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import read_heatmaps
 from lineament.methods.fabrec.loss import (
@@ -34,7 +35,7 @@ from lineament.training.context import StepContext
 from lineament.training.distributed import PrecisionChoice, make_fabric, place_network
 from lineament.training.update import GradientUpdate
 
-SIZE, LANDMARKS, BATCH = 256, 68, 4
+SIZE, LANDMARKS, BATCH = 256, len(scheme("68")), 4
 # Seconds of the published program on one thread of the machine it was measured on (idle).
 PUBLISHED = {"structural_loss": 3.55, "training_step": 5.9, "landmarks": 0.175}
 

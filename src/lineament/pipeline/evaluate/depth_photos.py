@@ -18,6 +18,7 @@ from torch import Tensor
 from lineament.data.images import read_image
 from lineament.data.subset import digest
 from lineament.errors import DataError
+from lineament.faces.schemes import convert_points, scheme
 from lineament.heads.fit import HeadFit, fit_head
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.progress import Progress, silent
@@ -25,7 +26,6 @@ from lineament.pipeline.turn.depth import framed_keypoints, load_depth_run, netw
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.report.figures import save_figure, show_image
 
-NOSE_TIP, EYE_CORNERS, JAW_ENDS = 30, (36, 45), (0, 16)
 FRONTAL_DEGREES = 15.0
 # Other faces that stand as targets where a network's depth of a face depends on one.
 TARGETS = 32
@@ -144,9 +144,11 @@ def plausible(depth: Tensor) -> tuple[Tensor, Tensor]:
     Returns:
         ``[N]`` bool each.
     """
-    eyes = depth[:, list(EYE_CORNERS)]
-    nose_in_front = depth[:, NOSE_TIP] < eyes.amin(1)
-    return nose_in_front, depth[:, list(JAW_ENDS)].amin(1) > eyes.amax(1)
+    layout = scheme(str(depth.shape[1]))
+    eyes = depth[:, layout.ocular_points()]
+    nose_in_front = depth[:, layout.index("nose_tip")] < eyes.amin(1)
+    jaw_ends = layout.indices("jaw_end_left", "jaw_end_right")
+    return nose_in_front, depth[:, jaw_ends].amin(1) > eyes.amax(1)
 
 
 def plausibility_card(faces: PhotoFaces, name: str, degrees: float = FRONTAL_DEGREES) -> MetricCard:
@@ -238,9 +240,7 @@ def draw_sheet(
         low, high = points.amin(0), points.amax(0)
         margin = 0.12 * float((high - low).max())
         show_image(axes, read_image(faces.photos[row]))
-        # The network's 66 points are the 68 without the inner corners of the mouth.
-        kept = [k for k in range(68) if k not in (60, 64)]
-        x, y = points[kept].T.numpy()
+        x, y = convert_points(points, "68", "66").T.numpy()
         axes.scatter(
             x, y, c=faces.depth[row].numpy(), cmap="plasma_r", s=9, edgecolors="black", linewidths=0.3
         )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from lineament.data.images import read_image
 from lineament.eight_bit import to_uint8
+from lineament.faces.schemes import scheme
 from lineament.files import replacing
 from lineament.heads.fit import HeadFit
 from lineament.pipeline.predict.photos import Photo
@@ -65,7 +66,7 @@ def measure_depth(photo: Path, request: FaceRequest) -> FaceDepth:
     image = read_image(photo)
     found = request.points(image, photo)
     fit, depth = face_depth(request.head, found.points.double(), request.run)
-    zero = float(fit.landmarks[[36, 45], 2].mean())
+    zero = float(fit.eye_depth)
     surface = build_surface(fit, found.points, depth.values + zero)
     rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
     values, cover = _at(surface, columns, rows)
@@ -133,8 +134,8 @@ def face_mesh(face: FaceDepth) -> trimesh.Trimesh:
     y = np.arange(max(rows.min() - 1, 0), min(rows.max() + 1, height - 1), step)
     grid_x, grid_y = np.meshgrid(x, y)
     depth, cover = _at(face.surface, grid_x, grid_y)
-    zero = float(face.fit.landmarks[[36, 45], 2].mean())
-    middle = face.points[[36, 45]].mean(0).numpy()
+    zero = float(face.fit.eye_depth)
+    middle = face.points[scheme("68").ocular_points()].mean(0).numpy()
     scale = 1 / face.fit.scale
     points = np.stack(
         [(grid_x - middle[0]) * scale, (middle[1] - grid_y) * scale, (zero - depth) * scale], axis=-1

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lineament.faces.normalisers import inter_ocular
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.fit import HeadFit, fit_head
@@ -71,11 +72,7 @@ def face_depth(head: HeadModel, points: Tensor, run: str | None = None) -> tuple
 def head_depth(fit: HeadFit) -> KeypointDepth:
     """Depth of the fitted head's own landmarks."""
     words = f"the {fit.head.name} head fitted to the keypoints (off by {100 * fit.error:.1f} % of the eye distance)"
-    return KeypointDepth(fit.landmarks[:, 2] - _zero(fit), words)
-
-
-def _zero(fit: HeadFit) -> Tensor:
-    return fit.landmarks[[36, 45], 2].mean()
+    return KeypointDepth(fit.landmarks[:, 2] - fit.eye_depth, words)
 
 
 def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredictor) -> KeypointDepth:
@@ -105,7 +102,7 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
         f"{run.folder} ({run.recipe}), sign, scale and shear fitted to the {fit.head.name} head "
         f"(correlation before the fit {correlation:.2f})"
     )
-    return KeypointDepth(aligned - _zero(fit), words, correlation)
+    return KeypointDepth(aligned - fit.eye_depth, words, correlation)
 
 
 def framed_keypoints(points: Tensor) -> Tensor:
@@ -115,7 +112,7 @@ def framed_keypoints(points: Tensor) -> Tensor:
 
 def _frame(points: Tensor) -> tuple[Tensor, float]:
     """Middle and side of a square picture around a face, as the network has seen faces."""
-    side = FRAME * float((points[36] - points[45]).norm())
+    side = FRAME * float(inter_ocular(points, "68"))
     return (points.amax(0) + points.amin(0)).double() / 2, side
 
 

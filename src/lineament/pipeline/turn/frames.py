@@ -100,7 +100,7 @@ def prepare_face(
     view = head_view(image, points, options.size, whole=options.whole, side=side)
     here = view.to_view.apply(points.double())
     fit, depth = face_depth(head, here, run)
-    zero = fit.landmarks[[36, 45], 2].mean()
+    zero = fit.eye_depth
     return PreparedFace(view, here, fit, depth, build_surface(fit, here, depth.values + zero, forehead))
 
 

@@ -8,6 +8,7 @@ from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
 from lineament.errors import DataError
+from lineament.faces.normalisers import inter_ocular
 from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.methods.depthnet.warp import CORNER, face_warp
 from lineament.pipeline.turn.frames import BORDER, PreparedFace, TurnOptions, draw_smoothly, soften
@@ -64,7 +65,7 @@ def face_onto(
     else:
         points = _landed(face, affine[0], there)
         colour, cover = draw_smoothly(face.surface, points, face.view.picture, view.window, cut=True)
-    cover = soften(cover, 2 * BORDER * float((there[36] - there[45]).norm()))
+    cover = soften(cover, 2 * BORDER * float(inter_ocular(there, "68")))
     shown = view.shown
     if not keep_colours:
         colour = _match_colours(colour, shown, cover)
@@ -74,7 +75,7 @@ def face_onto(
 def _landed(face: PreparedFace, affine: Tensor, there: Tensor) -> Tensor:
     """Points ``[V, 3]`` of the surface in the target's picture."""
     surface = face.surface
-    zero = face.fit.landmarks[[36, 45], 2].mean()
+    zero = face.fit.eye_depth
     depth = surface.points[:, 2] - zero
     moved = apply_affine(affine[None], surface.points[None, :, :2], depth[None])[0]
     rows = affine[:, :3]

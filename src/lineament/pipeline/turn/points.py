@@ -13,6 +13,7 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints
+from lineament.faces.normalisers import inter_ocular
 from lineament.faces.schemes import convert_points
 from lineament.geometry.least_squares import levenberg_marquardt
 from lineament.geometry.rotation import matrix_from_pose
@@ -94,7 +95,7 @@ def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:
             f"{what}: {outside} of {len(points)} keypoints lie outside the picture of {width} x {height} pixels: "
             "are they of another picture or size?"
         )
-    if float((points[36] - points[45]).norm()) < SMALLEST:
+    if float(inter_ocular(points, "68")) < SMALLEST:
         raise DataError(f"{what}: the eyes lie less than {SMALLEST:g} pixels apart: choose a larger picture.")
 
 

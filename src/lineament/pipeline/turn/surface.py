@@ -16,6 +16,8 @@ from scipy import ndimage
 from scipy.interpolate import RBFInterpolator
 from torch import Tensor
 
+from lineament.faces.normalisers import inter_ocular
+from lineament.faces.schemes import scheme
 from lineament.heads.fit import HeadFit
 from lineament.heads.model import Part
 from lineament.ops import rasterize_with_depth
@@ -38,6 +40,8 @@ FOREHEAD, BROWS_ONLY = 0.6, 0.1
 # Where a head turns: in millimetres of the head frame, between the ears and a little below the eyes.
 NECK = (0.0, 25.0, 68.0)
 FACE = (0.0, 30.0, 10.0)
+LAYOUT = scheme("68")
+BROW_MIDDLES = [line[len(line) // 2] for line in map(LAYOUT.contour, ("left_brow", "right_brow"))]
 _SKIN = (Part.SKIN, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EAR)
 
 
@@ -86,9 +90,9 @@ def build_surface(fit: HeadFit, keypoints: Tensor, depth: Tensor, forehead: floa
         forehead: How far above the brows the face ends, in shares of the distance from nose root to chin.
     """
     points = keypoints.double().numpy()
-    unit = float(np.linalg.norm(points[36] - points[45]))
+    unit = float(inter_ocular(keypoints.double(), LAYOUT))
     step = CELL * unit
-    middle = points[[27, 28, 29, 30]].mean(0)
+    middle = points[LAYOUT.contour("nose_bridge")].mean(0)
     count = int(2 * REACH / CELL) + 1
     axis_x = middle[0] + (np.arange(count) - count // 2) * step
     axis_y = middle[1] + (np.arange(count) - count // 2) * step
@@ -127,18 +131,20 @@ def grid_faces(rows: int, columns: int) -> Tensor:
 
 def face_outline(points: np.ndarray, forehead: float = FOREHEAD) -> np.ndarray:
     """Polygon ``[P, 2]`` around the face: the jaw, and half an ellipse over the forehead."""
-    left, right = points[0], points[16]
+    left, right, chin, root = points[LAYOUT.indices("jaw_end_left", "jaw_end_right", "chin", "nose_root")]
     middle = (left + right) / 2
     across = (right - left) / 2
-    up = points[27] - points[8]
-    top = points[[19, 24]].mean(0) + forehead * up - middle
+    up = root - chin
+    top = points[BROW_MIDDLES].mean(0) + forehead * up - middle
     angle = np.linspace(0, np.pi, 25)[1:-1, None]
-    return np.concatenate([points[:17], middle + np.cos(angle) * across + np.sin(angle) * top])
+    return np.concatenate(
+        [points[LAYOUT.contour("jaw")], middle + np.cos(angle) * across + np.sin(angle) * top]
+    )
 
 
 def _place(fit: HeadFit, millimetres: tuple[float, float, float]) -> np.ndarray:
     """A point of the head frame in the picture's."""
-    eyes = fit.landmarks[36:48].mean(0).numpy()
+    eyes = fit.landmarks[LAYOUT.part("eyes")].mean(0).numpy()
     # The landmarks of the lids lie in front of the eyeballs, whose middle is the origin.
     offset = np.array(millimetres) + np.array([0.0, 0.0, 6.0])
     place: np.ndarray = eyes + fit.scale * fit.rotation.numpy() @ offset
@@ -154,7 +160,7 @@ def _head_relief(
         landmarks[:, :2], points - landmarks[:, :2], kernel="linear", smoothing=0.02 * unit
     )
     vertices = fit.vertices.numpy().copy()
-    away = np.linalg.norm(vertices[:, :2] - landmarks[27:36, :2].mean(0), axis=1) / unit
+    away = np.linalg.norm(vertices[:, :2] - landmarks[LAYOUT.part("nose"), :2].mean(0), axis=1) / unit
     fade = 1 - _smooth_step((away - 1.2) / 1.0)
     vertices[:, :2] += fade[:, None] * move(vertices[:, :2])
     vertices[:, :2] = (vertices[:, :2] - corner) / step
@@ -173,10 +179,10 @@ def _keypoint_correction(
     difference = depth - fit.landmarks[:, 2].numpy()
     if np.abs(difference).max() < 1e-6:
         return np.zeros(known.shape)
-    unit = float(np.linalg.norm(points[36] - points[45]))
+    unit = float(inter_ocular(torch.from_numpy(points), LAYOUT))
     bend = RBFInterpolator(points, difference, kernel="thin_plate_spline", smoothing=1.0, degree=1)
     ys, xs = np.nonzero(known)
-    near = np.linalg.norm(grid[ys, xs] - points[27:36].mean(0), axis=1) / unit
+    near = np.linalg.norm(grid[ys, xs] - points[LAYOUT.part("nose")].mean(0), axis=1) / unit
     limit = np.abs(difference).max()
     correction = np.zeros(known.shape)
     correction[ys, xs] = np.clip(bend(grid[ys, xs]), -limit, limit) * (1 - _smooth_step((near - 1.0) / 1.2))
@@ -237,11 +243,13 @@ def _signed_distance(polygon: np.ndarray, corner: np.ndarray, step: float, count
 
 def _head_ellipse(points: np.ndarray, grid: np.ndarray) -> np.ndarray:
     """Rough distance, negative outside, to an ellipse around head and hair, in shares of the inter-ocular distance."""
-    unit = np.linalg.norm(points[36] - points[45])
-    across = (points[45] - points[36]) / unit
+    left, right = points[LAYOUT.ocular_points()]
+    unit = np.linalg.norm(left - right)
+    across = (right - left) / unit
     down = np.array([-across[1], across[0]])
-    chin = (points[8] - points[27]) @ down / unit
-    middle = points[27] - 0.05 * chin * down * unit
+    lowest, root = points[LAYOUT.indices("chin", "nose_root")]
+    chin = (lowest - root) @ down / unit
+    middle = root - 0.05 * chin * down * unit
     half_x, half_y = 1.25, 1.05 * chin
     offset = (grid - middle) / unit
     radius = np.sqrt((offset @ across / half_x) ** 2 + (offset @ down / half_y) ** 2)

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lineament.faces.normalisers import inter_ocular
 from lineament.faces.resample import crop_image
+from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.turn.render import Window
 
@@ -53,11 +55,11 @@ def head_view(
         side: Side of that square in outer eye distances.
     """
     height, width = image.shape[1:]
-    unit = float((points[36] - points[45]).norm())
+    unit = float(inter_ocular(points, "68"))
     if whole:
         left, top, across, down = -0.5, -0.5, float(width), float(height)
     else:
-        middle = points[27:31].double().mean(0)
+        middle = points[scheme("68").contour("nose_bridge")].double().mean(0)
         across, down = min(side * unit, float(width)), min(side * unit, float(height))
         left = min(max(float(middle[0]) - across / 2, -0.5), width - 0.5 - across)
         top = min(max(float(middle[1]) - down / 2, -0.5), height - 0.5 - down)
