@@ -10,7 +10,6 @@ from tests.parity.dve_goldens import golden_files
 from lineament.methods.dve.schedule import PUBLISHED_SCHEDULES, published_factor
 from lineament.metrics.correspondence import dense_match_grid, match_points, pixel_errors
 from lineament.metrics.landmark import inter_ocular, normalised_errors
-from lineament.metrics.regions import enlarge_logits, region_scores
 
 
 def test_point_matches_equal_the_reference(goldens: Path):
@@ -42,25 +41,6 @@ def test_inter_ocular_error_equals_the_reference(goldens: Path):
         left, right = golden["eye_idxs"].tolist()
         errors = normalised_errors(golden["pred"], truth, inter_ocular(truth, (left, right)))
         torch.testing.assert_close(100 * errors.mean(), golden["inter_ocular_error"], rtol=1e-5, atol=1e-5)
-
-
-def test_region_scores_equal_the_reference(goldens: Path):
-    for golden in golden_files(goldens, "metrics"):
-        labels = golden["seg_labels"].long()
-        logits = enlarge_logits(golden["seg_logits"], *labels.shape[1:])
-        loss = torch.nn.functional.cross_entropy(logits, labels)
-        torch.testing.assert_close(loss, golden["seg_loss"].to(loss.dtype), rtol=1e-5, atol=1e-5)
-        scores = region_scores(logits.argmax(1), labels, logits.shape[1])
-        for key, value in (
-            ("acc", scores.accuracy),
-            ("clsacc", scores.class_accuracy),
-            ("fwacc", scores.weighted_iou),
-            ("miou", scores.mean_iou),
-        ):
-            assert abs(value - float(golden[f"seg.{key}"])) < 1e-5, key
-        torch.testing.assert_close(
-            scores.class_iou.float(), golden["seg_class_iou"].float(), rtol=0, atol=1e-5, equal_nan=True
-        )
 
 
 def test_learning_rates_follow_the_published_schedule(goldens: Path):

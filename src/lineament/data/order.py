@@ -178,10 +178,6 @@ class SampleOrder:
         """Samples that this process reads for one part of a step."""
         return self.batch_size // (self.world * self.accumulate)
 
-    def epoch_of(self, step: int) -> int:
-        """Epoch in which step ``step`` begins."""
-        return step * self.batch_size // self.epoch_length
-
     def place(self, position: int) -> Place:
         """Find the sample at a global position."""
         epoch, offset = divmod(position, self.epoch_length)

@@ -61,16 +61,6 @@ def normalised_errors(
     return torch.where(visible, errors, 0).sum(1) / kept.sum(1)
 
 
-def errors_per_point(
-    predicted: Tensor, truth: Tensor, normaliser: Tensor, visible: Tensor | None = None
-) -> Tensor:
-    """Like :func:`normalised_errors`, but averaged over faces: ``[K]``."""
-    errors = point_distances(predicted, truth) / normaliser[:, None]
-    if visible is None:
-        return errors.mean(dim=0)
-    return torch.where(visible, errors, 0).sum(0) / visible.to(errors.dtype).sum(0)
-
-
 def failure_rate(errors: Tensor, threshold: float = 0.1) -> float:
     """Share of faces whose normalised error ``[N]`` is above the threshold (or is NaN)."""
     return float((~(errors <= threshold)).double().mean())

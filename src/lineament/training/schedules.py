@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import torch
 from torch.optim.lr_scheduler import CosineAnnealingLR, LambdaLR, LRScheduler, OneCycleLR
 
 from lineament.errors import unknown_name
 
-Schedule = Literal["constant", "cosine", "one-cycle", "warmup-cosine"]
 # Share of the steps in which the rate rises, of the two schedules that begin low.
 RISE = 0.1
 

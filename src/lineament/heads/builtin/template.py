@@ -16,9 +16,6 @@ EYE_RADIUS = 12.2
 EYE_CENTRES = np.array([[31.5, 0.0, 0.0], [-31.5, 0.0, 0.0]], dtype=np.float32)
 """``[2, 3]`` eyeball centres: the person's left eye (image right) first, then the right one."""
 
-IRIS_RADIUS = 5.9
-"""Radius of the iris in millimetres (half the white-to-white distance of an adult eye)."""
-
 # The half of the face on the image left (the person's right), in the order of the 68-point scheme.
 _JAW = [
     (-70.5, 0.0, 61.9),
