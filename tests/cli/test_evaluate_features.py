@@ -18,12 +18,12 @@ from torch import Tensor
 from lineament.cli.main import main
 from lineament.data.registry import open_data
 from lineament.errors import DataError, UsageError
-from lineament.methods.dve.evaluate import matching_errors
-from lineament.methods.dve.evaluate_landmarks import published_landmark_errors
-from lineament.methods.dve.protocol import published_faces
+from lineament.evaluation.matching import matching_errors
+from lineament.evaluation.published import published_faces
+from lineament.inference import load
+from lineament.methods.dve.evaluate import published_scores
 from lineament.pipeline.evaluate.features import checked_map
 from lineament.pipeline.evaluate.score import EvaluateOptions, evaluate, evaluate_seeds
-from lineament.pipeline.predict.load import load
 
 DATA = "synthetic?count=5&size=64"
 MATCHING = EvaluateOptions(protocol="matching")
@@ -107,7 +107,7 @@ def test_a_function_is_scored_in_python_by_the_same_protocol(mafl: str):
 
 
 def load_frame():
-    from lineament.methods.dve.frame import Frame
+    from lineament.faces.frame import Frame
 
     return Frame(100, 15, 1.2, protocol="celeba")
 
@@ -116,19 +116,19 @@ def test_published_landmark_error_of_a_run(landmark_run: Path, tmp_path: Path):
     make_300w(tmp_path / "300w")
     data = f"300w:{tmp_path / '300w'}?split=test&subset=true"
     assert main(["evaluate", str(landmark_run), "--data", data, "--out", str(tmp_path / "cards.json")]) == 0
-    (card,) = json.loads((tmp_path / "cards.json").read_text())
+    card, failures, area = json.loads((tmp_path / "cards.json").read_text())
+    assert all("300w" in each["protocol"] for each in (failures, area))
     assert card["name"] == "landmark error, published protocol"
     assert "300w" in card["protocol"] and "36 and 45" in card["normaliser"]
     model = load(landmark_run)
-    frame = replace(model.frame, protocol="300w")
-    errors = published_landmark_errors(model.networks, open_data(data), frame)
-    assert card["value"] == pytest.approx(100 * float(errors.mean()), rel=1e-5)
+    scores = published_scores(model.predictor, open_data(data), "300w")
+    assert card["value"] == pytest.approx(100 * scores.mean, rel=1e-5)
     bicubic = replace(EvaluateOptions(), crops="300w-bicubic")
     assert evaluate(landmark_run, open_data(data), bicubic)[0].value != card["value"]
 
 
 def test_many_points_are_scored_against_five(landmark_run: Path, mafl: str):
-    (card,) = evaluate(landmark_run, open_data(mafl), EvaluateOptions())
+    card = evaluate(landmark_run, open_data(mafl), EvaluateOptions())[0]
     assert card.count == len(open_data(mafl)) and card.value > 0
 
 
@@ -146,8 +146,8 @@ def test_seeds_give_a_mean_and_a_deviation(descriptor_run: Path, other_seed: Pat
     assert main([*words, "--out", str(out)]) == 0
     same, _ = json.loads(out.read_text())
     assert same["details"]["seeds"] == [0, 7]
-    assert same["deviation_over"] == "seeds"
-    assert same["deviation"] == pytest.approx(0, abs=1e-6)
+    assert same["std_over"] == "seeds"
+    assert same["std"] == pytest.approx(0, abs=1e-6)
     assert same["value"] == pytest.approx(same["details"]["values"][0])
     assert len(same["details"]["runs"]) == 2
     assert main(words) == 0

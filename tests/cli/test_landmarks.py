@@ -14,10 +14,10 @@ from PIL import Image
 from skimage import data
 
 import lineament
+from lineament.capabilities import LandmarkPredictor
 from lineament.cli.main import main
 from lineament.errors import DataError, UsageError
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
-from lineament.pipeline.predict.models import LandmarkModel
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
 BOX = torch.tensor([60.0, 40.0, 150.0, 150.0])
@@ -148,7 +148,7 @@ def test_a_run_of_another_method_is_refused(landmark_run: Path, tmp_path: Path, 
 
 def test_python_accepts_paths_tensors_and_arrays(photo: Path, landmark_run: Path):
     model = lineament.load(landmark_run)
-    assert isinstance(model, LandmarkModel)
+    assert model.has(LandmarkPredictor)
     pixels = np.asarray(Image.open(photo))
     array = model(pixels, boxes=BOX[None])[0]
     tensor = model(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255, boxes=BOX[None])[0]
@@ -176,13 +176,13 @@ def resident() -> float:
 
 
 def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
+    from lineament.inference import load
     from lineament.pipeline.predict.landmarks import LandmarkOptions, mark_photos
-    from lineament.pipeline.predict.load import load_landmarks
     from lineament.pipeline.predict.photos import LANDMARKS, Photo
 
     picture = tmp_path / "p.jpg"
     FACE.resize((120, 120)).save(picture)
-    model = load_landmarks(landmark_run)
+    model = load(landmark_run)
     options = LandmarkOptions(("json",), {picture.name: BOX[None] * 0.6}, overwrite=True)
 
     def go_through(count: int) -> None:
@@ -221,7 +221,7 @@ def test_a_thousand_pictures_grow_memory_by_less_than_50_mb(tmp_path: Path, land
 
 @pytest.mark.filterwarnings("error")
 def test_a_read_only_array_is_a_picture_too():
-    from lineament.pipeline.predict.models import as_picture
+    from lineament.inference import as_picture
 
     array = np.full((4, 6, 3), 255, np.uint8)
     array.setflags(write=False)

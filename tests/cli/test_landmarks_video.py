@@ -24,7 +24,7 @@ from lineament.faces.boxes import centre
 from lineament.faces.detection import Detection
 from lineament.faces.labels import read_keypoints
 from lineament.faces.schemes import scheme
-from lineament.pipeline.predict.models import Face
+from lineament.inference import Face
 from lineament.pipeline.video.track_faces import FollowOptions, follow_faces
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220)).resize((120, 120))
@@ -247,7 +247,7 @@ def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: 
         (["CLIP", "--smooth", "-1"], 2, "smoothing"),
         (["CLIP", "--detect-every", "0"], 2, "every 1 or more frames"),
         (["CLIP", "--boxes", "boxes.json"], 2, "--boxes is for photographs"),
-        (["CLIP", "--bf16"], 2, "bf16 is for fabrec"),
+        (["CLIP", "--bf16"], 2, "leave --bf16 out"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(

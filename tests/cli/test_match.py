@@ -100,7 +100,7 @@ def test_many_faces_go_on_several_sheets(tmp_path: Path):
 
     shown = torch.zeros(3, 20, 20, dtype=torch.uint8)
     features = torch.randn(3, 6, 6)
-    view = FaceView("a", torch.rand(3, 12, 12), shown, torch.zeros(4), features, Affine2D.identity())
+    view = FaceView("a", 12, shown, torch.zeros(4), features, Affine2D.identity(), 2.0, 10.0)
     points = torch.tensor([[3.0, 4.0]])
     match = FaceMatch(view, view, points, points, torch.ones(1), torch.zeros(1), ("nose",))
     written = write_matches([match] * (FACES + 1), tmp_path / "many")

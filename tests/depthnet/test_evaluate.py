@@ -10,13 +10,13 @@ import torch
 from tests.depthnet.faces import random_faces
 
 from lineament.errors import DataError
-from lineament.methods.depthnet.evaluate import (
+from lineament.evaluation.depth import (
     given_depths,
     score_depths,
     score_pairs,
     score_true_depth,
 )
-from lineament.methods.depthnet.figures import evaluation_figures, sample_depths
+from lineament.evaluation.depth_figures import evaluation_figures, sample_depths
 from lineament.methods.depthnet.folded import FoldedNetwork
 from lineament.methods.depthnet.model import build_network
 from lineament.methods.depthnet.predictor import DepthPredictor
@@ -84,7 +84,9 @@ def test_true_depth_of_one_rigid_face_explains_all_pairs():
     turned = torch.stack([rigid.keypoints[0] * (1 + 0.1 * i) + 0.01 * i for i in range(5)])
     same = type(faces)(rigid.ids, turned, rigid.depth, None, rigid.sizes)
     assert score_true_depth(same).keypoint_error()[0] < 1e-12
-    assert score_depths(given_depths(faces.depth), faces).depth_corr() == pytest.approx(66, abs=1e-6)
+    assert score_depths(given_depths(faces.depth, faces.keypoints), faces).depth_corr() == pytest.approx(
+        66, abs=1e-6
+    )
 
 
 def test_too_few_faces_or_no_depth():

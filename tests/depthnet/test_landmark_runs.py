@@ -7,18 +7,19 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tests.depthnet.faces import source
 from tests.depthnet.turning import astronaut
 from tests.fabrec.test_legacy import snapshot
 
-from lineament.errors import CheckpointError, LineamentError, UsageError
+from lineament.capabilities import Landmarks
+from lineament.errors import LineamentError, UsageError
 from lineament.faces.detection import Detection
 from lineament.faces.schemes import convert_points
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.pipeline.predict.models_fabrec import FabrecModel
 from lineament.pipeline.turn import points as points_module
 from lineament.pipeline.turn.run import make_request
-from lineament.training.run import create_run
+from lineament.training.loop import LoopOptions, train
 
 BOX = torch.tensor([150.0, 20.0, 300.0, 220.0])
 
@@ -28,19 +29,18 @@ def test_a_fabrec_run_of_98_points_gives_68(tmp_path: Path, monkeypatch: pytest.
     import_checkpoint("fabrec", tmp_path / "published", tmp_path / "run")
     request = make_request(None, tmp_path / "run", None, "builtin", None, "cpu")
     model = request.landmarks
-    assert isinstance(model, FabrecModel) and len(model.scheme) == 98
+    assert model is not None and len(model.scheme) == 98
     monkeypatch.setattr(points_module, "find_face", lambda image, name: Detection.given(box=BOX))
     # A network without training sees nothing; the points are what a trained one would answer.
     low, high = BOX[:2], BOX[2:]
     answer = low + (high - low) * torch.rand(98, 2, generator=torch.Generator().manual_seed(2))
     asked = []
 
-    def predict(image: torch.Tensor, box: torch.Tensor) -> SimpleNamespace:
-        asked.append(box)
-        return SimpleNamespace(points=answer, confidence=torch.ones(98))
+    def landmarks(image: torch.Tensor, boxes: torch.Tensor) -> Landmarks:
+        asked.append(boxes)
+        return Landmarks(answer[None], torch.ones(1, 98))
 
-    predict.scheme = model.scheme  # type: ignore[attr-defined]
-    model.predictor = predict  # type: ignore[assignment]
+    model.predictor = SimpleNamespace(scheme=model.scheme, landmarks=landmarks)
     found = request.points(astronaut(), Path("astronaut.png"))
     torch.testing.assert_close(found.points, convert_points(answer, "98", "68"))
     assert len(asked) == 1 and "run" in found.origin
@@ -54,8 +54,12 @@ def test_a_fabrec_autoencoder_is_refused(tmp_path: Path):
 
 
 def test_runs_without_landmarks_are_refused(tmp_path: Path):
-    create_run(tmp_path / "depth", ModernDepthNetRecipe(ModernDepthNetConfig()), "32-true")
-    with pytest.raises(CheckpointError, match=r"'depthnet'.*dve or fabrec"):
+    config = ModernDepthNetConfig(steps=1, batch_size=4, widths=(8,), evaluate_count=2)
+    quiet = LoopOptions(progress=False, report=False, figures=False)
+    train(ModernDepthNetRecipe(config), source(4), tmp_path / "depth", options=quiet)
+    with pytest.raises(
+        UsageError, match="holds depths of keypoints, no landmarks: `lineament depth PHOTO --model"
+    ):
         make_request(None, tmp_path / "depth", None, "builtin", None, "cpu")
     with pytest.raises(LineamentError, match="no run"):
         make_request(None, tmp_path / "nowhere", None, "builtin", None, "cpu")

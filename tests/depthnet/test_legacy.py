@@ -12,12 +12,12 @@ from tests.depthnet.faces import random_faces
 from torch import nn
 
 from lineament.errors import CheckpointError
+from lineament.inference import load
 from lineament.interop.torch_file import read_torch_file
 from lineament.methods import register_all
 from lineament.methods.depthnet.aign import Aign, SpectralCritic
 from lineament.methods.depthnet.legacy import read_legacy
 from lineament.methods.depthnet.model import Critic, DepthNet, LearntAffineDepthNet
-from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.imported import write_imported_run
 
 register_all()
@@ -60,7 +60,7 @@ def test_forms_give_the_depths_of_their_weights(network, form: str, tmp_path: Pa
     faces = random_faces(2).keypoints
     with torch.no_grad():
         expected, affine = generator.eval()(faces[:1], faces[1:])
-    fit = load_depth(run.folder)(faces[:1], faces[1:])
+    fit = load(run.folder).predictor(faces[:1], faces[1:])
     assert torch.equal(fit.depth, expected)
     if affine is not None:
         assert torch.equal(fit.affine, affine)
@@ -76,7 +76,7 @@ def test_counters_that_old_torch_did_not_save_and_small_critics(tmp_path: Path):
     path = save(tmp_path / "old.pkl", (old, Critic(widths=(32, 16, 16)).state_dict()))
     model = read_legacy(read_torch_file(path))
     assert "d" in model.ignored and model.recipe.endswith("nogan.sigma0.fixm")
-    assert load_depth(run_of(path, tmp_path / "run").folder).solve == "fixed"
+    assert load(run_of(path, tmp_path / "run").folder).predictor.solve == "fixed"
 
 
 @pytest.mark.parametrize("spectral", [False, True])
@@ -85,7 +85,7 @@ def test_aign(spectral: bool, tmp_path: Path):
     generator = Aign(size=16)
     critic: nn.Module = SpectralCritic() if spectral else Critic()
     path = save(tmp_path / "aign.pkl", (generator.state_dict(), critic.state_dict()))
-    predictor = load_depth(run_of(path, tmp_path / "run").folder)
+    predictor = load(run_of(path, tmp_path / "run").folder).predictor
     faces = random_faces(2).keypoints
     with torch.no_grad():
         expected = generator.eval()(faces)[0][:, 2]

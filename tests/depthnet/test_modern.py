@@ -9,8 +9,8 @@ import torch
 from tests.depthnet.faces import random_faces, source
 
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.depth import score_depths, score_pairs
 from lineament.geometry.affine_fit import apply_affine, fit_affine
-from lineament.methods.depthnet.evaluate import score_depths, score_pairs
 from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
@@ -80,7 +80,7 @@ def test_pairs_are_scored_as_the_network_answers():
 
     def slow(face: int, targets: slice):
         others = faces.keypoints[targets]
-        return predictor.depth(faces.keypoints[face].expand_as(others), others), None
+        return predictor(faces.keypoints[face].expand_as(others), others)
 
     fast, plain = score_pairs(predictor, faces), score_depths(slow, faces)
     assert fast.depth_corr() == pytest.approx(plain.depth_corr(), abs=1e-3)

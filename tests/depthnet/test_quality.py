@@ -13,9 +13,9 @@ import torch
 
 from lineament.data.keypoint_depth import KeypointFaces, collect
 from lineament.data.registry import open_data
+from lineament.evaluation.depth import PairScores, score_pairs
+from lineament.inference import load
 from lineament.methods import register_all
-from lineament.methods.depthnet.evaluate import PairScores, score_pairs
-from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 
@@ -47,7 +47,7 @@ def test_the_critic_helps_the_depth_and_modern_beats_it_on_held_out_ict_heads(pa
             cls = get_recipe(name)
             recipe = cls(cls.config_class(steps=STEPS, seed=seed, checkpoint_every=STEPS, evaluate_count=6))
             run = train(recipe, faces, tmp_path / f"{name}-{seed}", options=options)
-            scores.append(score_pairs(load_depth(run.folder), test))
+            scores.append(score_pairs(load(run.folder).predictor, test))
         depth_corr[name] = torch.tensor([each.depth_corr() for each in scores])
         error[name] = torch.tensor([each.keypoint_error()[0] for each in scores])
         print(

@@ -10,11 +10,11 @@ import torch
 from tests.depthnet.faces import random_faces, source
 
 from lineament.errors import DataError, UsageError
+from lineament.inference import load
 from lineament.methods import register_all
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import Critic, build_network, predict_depth
 from lineament.methods.depthnet.recipe import DepthNetConfig
-from lineament.pipeline.predict.load_depth import load_depth
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe, recipes
 from lineament.training.stopping import TrainingInterrupted
@@ -116,7 +116,7 @@ def test_penalty_of_a_linear_critic_is_its_squared_norm():
 def test_a_run_loads_as_a_predictor_in_the_pixels_of_a_picture(tmp_path: Path):
     config = DepthNetConfig(steps=2, batch_size=8, widths=(16,), evaluate_count=4)
     train(DepthNetRecipe(config), source(12), tmp_path / "run", options=QUIET)
-    predictor = load_depth(tmp_path / "run")
+    predictor = load(tmp_path / "run").predictor
     faces = random_faces(2)
     points = torch.cat([faces.keypoints[0], faces.keypoints[0, :2]]) * torch.tensor([200.0, 100.0])
     assert predictor.normalise(points, (200, 100), "68").shape == (66, 2)

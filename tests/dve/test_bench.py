@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from lineament.geometry.tps_warp import warp_pair
 from lineament.methods.dve.loss import descriptor_loss
-from lineament.methods.dve.warp import warp_pair
 from lineament.pipeline.bench import dve as bench
 from lineament.pipeline.bench import dve_twin
 

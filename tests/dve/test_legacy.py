@@ -26,10 +26,10 @@ from lineament.data.order import sample_generator
 from lineament.errors import CheckpointError, LineamentError
 from lineament.interop.torch_file import TorchFile, read_torch_file
 from lineament.methods import register_all
-from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.methods.dve.legacy import read_legacy
 from lineament.methods.dve.legacy_config import read_config, shown
 from lineament.methods.dve.model import SmallNet, build_backbone
+from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.protocol import whole_view
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
@@ -115,8 +115,8 @@ def test_imported_landmark_run_predicts_on_a_photograph(base: dict[str, Tensor],
     predictor = LandmarkPredictor(run.build_recipe().config, run.load_networks())
     assert predictor.scheme.name == "points-7"
     image = torch.rand(3, 90, 120, generator=sample_generator(0, 0, 0))
-    found = predictor(image, torch.tensor([20.0, 10.0, 90.0, 80.0]))
-    assert found.points.shape == (7, 2)
+    found = predictor.landmarks(image, torch.tensor([[20.0, 10.0, 90.0, 80.0]]))
+    assert found.points.shape == (1, 7, 2)
     assert bool(found.points.isfinite().all())
 
 

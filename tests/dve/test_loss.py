@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from lineament.errors import DataError
+from lineament.geometry.tps_warp import lattice
 from lineament.methods.dve.loss import descriptor_loss, lattice_targets
-from lineament.methods.dve.warp import lattice
 
 
 def identity_grid(batch: int, height: int, width: int) -> torch.Tensor:

@@ -7,14 +7,17 @@ import torch
 
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
+from lineament.evaluation import published, published_300w
+from lineament.faces.frame import Frame
+from lineament.geometry.tps_warp import SINGLE, random_weights
 from lineament.methods import register_all
-from lineament.methods.dve import protocol, protocol_300w
-from lineament.methods.dve.evaluate_landmarks import published_landmark_card
-from lineament.methods.dve.frame import Frame
+from lineament.methods.dve import protocol
+from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.model import SmallNet
+from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.protocol_look import published_look
+from lineament.methods.dve.recipe_landmarks import LandmarkConfig
 from lineament.methods.dve.regressor import to_unit
-from lineament.methods.dve.warp import SINGLE, random_weights
 from lineament.training.config import config_from_dict
 from lineament.training.registry import get_recipe
 
@@ -40,10 +43,10 @@ class Faces:
         return sample(seed=index)
 
 
-@pytest.mark.parametrize("name", sorted(protocol.PROTOCOLS))
+@pytest.mark.parametrize("name", sorted(published.PROTOCOLS))
 @pytest.mark.parametrize("size", [64, 137])
 def test_every_protocol_gives_a_square_of_eight_bits(name: str, size: int):
-    chosen = protocol.get_protocol(name)
+    chosen = published.get_protocol(name)
     face = chosen.prepare(sample(points=chosen.points), size)
     assert face.image.shape == (3, size, size)
     assert torch.equal((face.image * 255).round() / 255, face.image)
@@ -51,9 +54,9 @@ def test_every_protocol_gives_a_square_of_eight_bits(name: str, size: int):
     assert max(chosen.eyes) < chosen.points
 
 
-@pytest.mark.parametrize("name", sorted(protocol.PROTOCOLS))
+@pytest.mark.parametrize("name", sorted(published.PROTOCOLS))
 def test_labels_stay_on_what_they_name(name: str):
-    chosen = protocol.get_protocol(name)
+    chosen = published.get_protocol(name)
     # AFLW_M counts in pixels of its 150x150 crops.
     given = sample(*((150, 150) if name == "aflw-m" else (218, 178)), points=chosen.points)
     given.image.zero_()
@@ -78,33 +81,33 @@ def test_labels_stay_on_what_they_name(name: str):
 )
 def test_refuses_other_pictures_and_labels(name: str, change: dict[str, int], words: str):
     with pytest.raises(DataError, match=words):
-        protocol.get_protocol(name).prepare(sample(**change), 100)
+        published.get_protocol(name).prepare(sample(**change), 100)
 
 
 def test_refuses_unlabelled_and_boxless_samples():
     bare = sample(points=68)
     bare.box = None
     with pytest.raises(DataError, match="no face box"):
-        protocol.w300_face(bare, 100)
+        published.w300_face(bare, 100)
     bare.box = torch.tensor([5.0, 5.0, 5.001, 5.001])
     with pytest.raises(DataError, match=r"photograph would be|empty"):
-        protocol.w300_face(bare, 100)
+        published.w300_face(bare, 100)
     bare.landmarks = None
     with pytest.raises(DataError, match="no landmarks"):
-        protocol.aflw_m_face(bare, 100)
+        published.aflw_m_face(bare, 100)
     with pytest.raises(UsageError, match="did you mean 'nearest'"):
-        protocol_300w.face_window(sample(points=68), torch.zeros(68, 2), "nearst")
+        published_300w.face_window(sample(points=68), torch.zeros(68, 2), "nearst")
     with pytest.raises(UsageError, match="did you mean 'celeba'"):
-        protocol.get_protocol("celebra")
+        published.get_protocol("celebra")
 
 
 def test_sources_name_their_protocol():
-    assert [protocol.protocol_for(name) for name in ("mafl/test", "celeba/train", "300w/test", "folder")] == [
+    assert [published.protocol_for(name) for name in ("mafl/test", "celeba/train", "300w/test", "folder")] == [
         "celeba", "celeba", "300w", "",
     ]  # fmt: skip
-    faces = protocol.published_faces(Faces(), "celeba", 100)
+    faces = published.published_faces(Faces(), "celeba", 100)
     assert [face.image.shape for face in faces] == [(3, 100, 100)] * 3
-    assert torch.equal(protocol.published_faces(Faces(), "celeba", 100, [2])[0].image, faces[2].image)
+    assert torch.equal(published.published_faces(Faces(), "celeba", 100, [2])[0].image, faces[2].image)
 
 
 class Knows(torch.nn.Module):
@@ -113,8 +116,8 @@ class Knows(torch.nn.Module):
     def __init__(self, faces: Faces, frame: Frame, move: float) -> None:
         super().__init__()
         views = [
-            protocol.plain_view(face, frame.crop)[1]
-            for face in protocol.published_faces(faces, frame.protocol, frame.size)
+            published.plain_view(face, frame.crop)[1]
+            for face in published.published_faces(faces, frame.protocol, frame.size)
         ]
         self.answers = to_unit(torch.stack(views), frame.seen, frame.seen) + torch.tensor([move, 0.0])
 
@@ -127,13 +130,19 @@ def test_published_landmark_error_is_in_eye_distances(move: float):
     frame = Frame(100, 15, 1.0, protocol="celeba")
     faces = Faces()
     networks = {"descriptor": SmallNet(3), "regressor": Knows(faces, frame, move)}
-    card = published_landmark_card(networks, faces, frame)
+    config = LandmarkConfig(scheme="5", channels=3, image_size=100, crop=15, view=1.0)
+    predictor = LandmarkPredictor(config, networks)
+    scores = published_scores(predictor, faces, "celeba")
     eyes = torch.stack([faces[i].landmarks[0] - faces[i].landmarks[1] for i in range(3)])  # type: ignore[index]
     distance = eyes.norm(dim=1) * 100 / 178 * 2 / 69
-    assert card.value == pytest.approx(float(100 * (move / distance).mean()), abs=1e-3)
-    assert card.count == 3
-    with pytest.raises(UsageError, match="needs the protocol"):
-        published_landmark_card(networks, faces, Frame(100, 15, 1.0))
+    assert 100 * scores.mean == pytest.approx(float(100 * (move / distance).mean()), abs=1e-3)
+    assert scores.errors.shape == (3, 5)
+    shapes = torch.stack([faces[i].landmarks for i in range(3)])  # type: ignore[misc]
+    others = (shapes.sum(0) - shapes) / 2
+    expected = ((others - shapes).norm(dim=2) / eyes.norm(dim=1)[:, None]).mean()
+    assert scores.mean_shape_error == pytest.approx(float(expected), abs=1e-5)
+    with pytest.raises(UsageError, match="needs the preprocessing"):
+        published_scores(predictor, faces, "")
 
 
 def test_recipes_train_and_evaluate_on_published_crops():
@@ -143,7 +152,7 @@ def test_recipes_train_and_evaluate_on_published_crops():
         cls = get_recipe(name)
         recipe = cls(config_from_dict(cls.config_class, {**small, **fields}))
         item = recipe.item(LabelledFaces()[0], torch.Generator().manual_seed(0))
-        expected = protocol.celeba_face(sample(), 36)
+        expected = published.celeba_face(sample(), 36)
         assert torch.equal(item["image"], expected.image)
         if "points" in item:
             assert torch.equal(item["points"], expected.points)
@@ -168,7 +177,7 @@ def test_picks_are_reproducible_and_bounded():
 
 
 def test_single_view_and_look_depend_on_the_generator_alone():
-    face = protocol.celeba_face(sample(), 100)
+    face = published.celeba_face(sample(), 100)
     image, points = protocol.single_view(face, 15, random_weights(SINGLE, torch.Generator().manual_seed(1)))
     assert image.shape == (3, 70, 70)
     assert torch.equal(points, points.round())

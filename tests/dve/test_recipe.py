@@ -12,12 +12,13 @@ from torch import Tensor
 
 from lineament.data.order import sample_generator
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.landmark_cards import landmark_cards
+from lineament.evaluation.landmarks import TablePredictions
+from lineament.evaluation.mean_shape import MeanShape
 from lineament.methods import register_all
-from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
+from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
-from lineament.report.landmark_cards import landmark_cards
-from lineament.report.landmark_scores import TablePredictions
 from lineament.training.context import StepContext
 from lineament.training.registry import get_recipe, recipes
 
@@ -119,10 +120,11 @@ def test_a_second_look_is_taken_only_where_views_agree_better(monkeypatch):
     networks, _ = train(recipe, source, 6)
     predictor = LandmarkPredictor(recipe.config, networks)
     sample = source[25]
-    once = predictor._look(sample.image, sample.box)
+    once, _ = predictor._look(sample.image, [sample.box])
     # A proposal beside the face: what the views see there disagrees, so the first look stands.
     monkeypatch.setattr(predictor, "_usual_box", lambda points, box: box + 60.0)
-    torch.testing.assert_close(predictor(sample.image, sample.box).points, once.points, atol=1e-3, rtol=0)
+    found = predictor.landmarks(sample.image, sample.box[None])
+    torch.testing.assert_close(found.points, once, atol=1e-3, rtol=0)
 
 
 def test_items_depend_on_their_generator_only():
@@ -197,9 +199,9 @@ def test_landmarks_are_learnt_from_few_labels():
     assert error.count == 10
     assert 0 <= area.value <= 1
     assert failures.unit == "% of faces"
-    found = predictor(source[25].image, source[25].box)
-    assert found.points.shape == (5, 2)
-    assert found.spread.shape == (5,)
+    found = predictor.landmarks(source[25].image, source[25].box[None])
+    assert found.points.shape == (1, 5, 2)
+    assert found.confidence.shape == (1, 5)
 
 
 def test_the_published_regressor_trains_on_frozen_descriptors():

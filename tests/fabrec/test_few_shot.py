@@ -70,7 +70,7 @@ def test_a_study_goes_on_with_what_is_missing(ways: None, base: Path, tmp_path: 
     table, plot, cards = write_few_shot(plan, other, judges, tmp_path)
     assert "autoencoder, frozen" in table.read_text() and plot.stat().st_size > 5000
     merged = json.loads(cards.read_text())
-    assert len(merged) == 4 and merged[0]["deviation_over"] == "seeds" and merged[0]["data"] == "marks"
+    assert len(merged) == 4 and merged[0]["std_over"] == "seeds" and merged[0]["data"] == "marks"
 
 
 def test_unlabelled_faces_take_part_in_the_modern_way_only(

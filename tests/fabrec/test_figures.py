@@ -7,13 +7,13 @@ import torch
 from tests.fabrec.faces import Marks
 
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.reconstruction import reconstruction_cards
 from lineament.faces.normalisers import normaliser
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.evaluate import (
     inner_and_outline,
     published_normaliser,
-    reconstruction_cards,
 )
 from lineament.methods.fabrec.figures import (
     LINE,
@@ -29,6 +29,7 @@ from lineament.methods.fabrec.figures import (
 )
 from lineament.methods.fabrec.loss import WINDOW
 from lineament.methods.fabrec.model import Layout
+from lineament.methods.fabrec.predictor import AutoencoderPredictor
 
 
 def pictures(size: int, seed: int = 0) -> torch.Tensor:
@@ -99,13 +100,13 @@ def test_perfect_reconstructions_have_no_error():
 
 def test_cards_with_and_without_labels():
     layout = Layout(64, width=2, code=3)
-    networks = {name: network.eval() for name, network in layout.autoencoder().items()}
-    plain = reconstruction_cards(networks, Marks(count=3, labelled=False), View(64), range(2))
+    predictor = AutoencoderPredictor(View(64), layout.autoencoder())
+    plain = reconstruction_cards(predictor, Marks(count=3, labelled=False), range(2))
     assert [(card.name, card.count) for card in plain] == [
         ("pixel error", 2),
         ("structural dissimilarity", 2),
     ]
-    full = reconstruction_cards(networks, Marks(count=3), View(64), range(3))
+    full = reconstruction_cards(predictor, Marks(count=3), range(3))
     assert [card.name for card in full[2:]] == [
         "similarity at landmarks",
         "correlation at landmarks",
@@ -114,7 +115,7 @@ def test_cards_with_and_without_labels():
     ]
     assert list(full[2].details["per_point"]) == list(scheme("5").names)
     with pytest.raises(DataError, match="no faces to reconstruct"):
-        reconstruction_cards(networks, Marks(), View(64), [])
+        reconstruction_cards(predictor, Marks(), [])
 
 
 def test_published_measures_without_eyes_or_outline():

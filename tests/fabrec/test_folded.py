@@ -8,8 +8,8 @@ from torch import nn
 
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.landmarks import LandmarkPredictor
 from lineament.methods.fabrec.model import Layout, heatmaps_of, normalise_images
+from lineament.methods.fabrec.predictor import LandmarkPredictor
 
 
 def networks_of(layout: Layout, landmarks: int) -> dict[str, nn.Module]:
@@ -51,7 +51,7 @@ def test_half_precision_is_near_and_comes_back_in_full():
     networks = networks_of(Layout(64, 8, 12), 5)
     images = 0.2 * torch.randn(2, 3, 64, 64)
     expected = heatmaps_of(networks, images)
-    found = folded(networks, torch.bfloat16)(images)
+    found = folded(networks, dtype=torch.bfloat16)(images)
     assert found.dtype == torch.float32
     error = float((found - expected).abs().max() / expected.abs().max())
     assert 1e-6 < error < 0.05, "bfloat16 has eight binary digits"
@@ -66,5 +66,5 @@ def test_a_predictor_reads_the_same_points():
         peaks = heatmaps_of(networks, normalise_images(pictures)).amax((-2, -1)).clamp(0, 1)
     torch.testing.assert_close(confidence, peaks, atol=1e-5, rtol=0)
     assert points.shape == (2, 5, 2)
-    near = LandmarkPredictor(config, networks, torch.bfloat16).read(pictures)[1]
+    near = LandmarkPredictor(config, networks, dtype=torch.bfloat16).read(pictures)[1]
     torch.testing.assert_close(near, confidence, atol=0.05, rtol=0.05)

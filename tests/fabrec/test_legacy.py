@@ -11,9 +11,9 @@ import torch
 
 from lineament.cli.main import main
 from lineament.errors import CheckpointError, UsageError
+from lineament.inference import load
 from lineament.methods.fabrec.model import Fabrec, Layout
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.pipeline.predict.load import load, load_landmarks
 
 META = {"epoch": 191, "total_iter": 2595984, "total_time": 639421, "best_score": 999}
 
@@ -37,7 +37,7 @@ def test_a_landmark_snapshot_becomes_a_run(tmp_path: Path, capsys: pytest.Captur
     text = capsys.readouterr().out
     assert "fabrec-landmarks, step 2595984" in text
     assert "ignored D_z.*: not needed for landmarks." in text
-    found = load_landmarks(tmp_path / "run")
+    found = load(tmp_path / "run")
     assert len(found.scheme) == 98
     faces = found(torch.rand(3, 90, 80), boxes=[[10.0, 10.0, 70.0, 80.0]])
     assert faces[0].landmarks.shape == (98, 2)
@@ -58,7 +58,7 @@ def test_an_autoencoder_snapshot_can_be_trained_on(tmp_path: Path):
         "image_discriminator",
     }
     with pytest.raises(UsageError, match="autoencoder without landmarks"):
-        load(tmp_path / "run")
+        load(tmp_path / "run")(torch.rand(3, 90, 80))
 
 
 @pytest.mark.parametrize(

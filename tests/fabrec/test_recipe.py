@@ -13,12 +13,12 @@ from torch import Tensor
 
 from lineament.data.order import sample_generator
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.landmarks import score_landmarks
 from lineament.methods.fabrec.figures import autoencoder_figures, five_tiles, landmark_figures
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.landmarks import LandmarkPredictor
+from lineament.methods.fabrec.predictor import LandmarkPredictor
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
-from lineament.report.landmark_scores import score_landmarks
 from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric
 from lineament.training.loop import LoopOptions, train

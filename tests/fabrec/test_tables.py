@@ -10,22 +10,22 @@ import pytest
 import torch
 from tests.fabrec.faces import Marks
 
+from lineament.capabilities import Landmarks
 from lineament.cli.main import main
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
-from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
-from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.landmarks import Landmarks
-from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
-from lineament.report.landmark_scores import (
+from lineament.evaluation.landmark_tables import subset_table, write_landmark_tables
+from lineament.evaluation.landmarks import (
     LandmarkScores,
     TablePredictions,
     read_predictions,
     score_landmarks,
 )
-from lineament.report.landmark_tables import subset_table, write_landmark_tables
+from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.schemes import scheme
+from lineament.methods.fabrec.landmark_config import LandmarkConfig
+from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.training.loop import LoopOptions, train
 
 
@@ -79,9 +79,9 @@ class Lost:
     def __init__(self, source: Marks) -> None:
         self.answers = iter([source[0].landmarks, torch.full((5, 2), float("nan"))])
 
-    def __call__(self, image: torch.Tensor, box: torch.Tensor) -> Landmarks:
-        points = next(self.answers)
-        return Landmarks(points, torch.ones(len(points)))
+    def landmarks(self, image: torch.Tensor, boxes: torch.Tensor) -> Landmarks:
+        points = next(self.answers)[None]
+        return Landmarks(points, torch.ones(points.shape[:2]))
 
 
 def test_a_lost_face_is_a_failure():

@@ -11,7 +11,7 @@ from torch import Tensor
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.figures import five_tiles_of, tile_pictures
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
-from lineament.methods.fabrec.landmarks import Look
+from lineament.methods.fabrec.predictor import Look
 
 POINTS = torch.tensor([[12.0, 20.0], [50.0, 18.0], [31.0, 35.0], [18.0, 50.0], [45.0, 52.0]])
 

@@ -22,8 +22,8 @@ CARD = MetricCard(
     seed=3,
     data="made up",
     fingerprint="ab" * 32,
-    deviation=1.5,
-    deviation_over="samples",
+    std=1.5,
+    std_over="samples",
     details={"per_point": {"nose": math.nan}},
 )
 
@@ -46,8 +46,8 @@ def test_cards_are_written_as_strict_json(tmp_path: Path):
 def test_over_seeds_takes_the_population_deviation():
     merged = over_seeds([replace(CARD, value=value, seed=seed) for seed, value in enumerate((1.0, 2.0, 3.0))])
     assert merged.value == 2.0
-    assert merged.deviation == pytest.approx(math.sqrt(2 / 3))
-    assert merged.deviation_over == "seeds"
+    assert merged.std == pytest.approx(math.sqrt(2 / 3))
+    assert merged.std_over == "seeds"
     assert merged.details["values"] == [1.0, 2.0, 3.0]
 
 

@@ -20,9 +20,9 @@ from tests.parity.depthnet_goldens import (
 from tests.parity.test_depthnet_training import Numbers, add_state, move_weights, unexplained
 
 from lineament.data.keypoint_depth import KeypointSet, read_arrays
+from lineament.evaluation.depth import score_pairs
+from lineament.evaluation.depth_single import single_depth_corr
 from lineament.methods.depthnet.aign import Aign, AignPredictor, SpectralLinear, heat_maps
-from lineament.methods.depthnet.evaluate import score_pairs
-from lineament.methods.depthnet.evaluate_single import single_depth_corr
 from lineament.methods.depthnet.recipe_aign import AignConfig, AignRecipe
 from lineament.training.context import StepContext
 from lineament.training.distributed import make_fabric

@@ -11,8 +11,8 @@ import torch
 from tests.parity.depthnet_goldens import assert_state, fill, golden_files, golden_folder, read_npz, tensor
 
 from lineament.data.keypoint_depth import KeypointSet, read_arrays
+from lineament.evaluation.depth import PairScores, score_pairs, score_true_depth
 from lineament.geometry.affine_fit import apply_affine, fit_affine
-from lineament.methods.depthnet.evaluate import PairScores, score_pairs, score_true_depth
 from lineament.methods.depthnet.model import Critic, DepthNet, LearntAffineDepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.metrics.depth import depth_correlation

@@ -16,9 +16,9 @@ from tests.dve.old_checkpoints import (
 from tests.parity.dve_goldens import HOURGLASS_GAIN, SMALLNET_GAIN, fill_with_recipe_weights, golden_files
 from torch import Tensor
 
-from lineament.methods.dve import protocol
-from lineament.methods.dve.evaluate import matching_errors
-from lineament.methods.dve.frame import Frame
+from lineament.evaluation import published
+from lineament.evaluation.matching import matching_errors
+from lineament.faces.frame import Frame
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.model import SmallNet, describe
 from lineament.pipeline.import_checkpoint import import_checkpoint
@@ -104,7 +104,7 @@ def test_matching_of_an_imported_network(goldens: Path, tmp_path: Path):
         frame = run.build_recipe().config.frame
         assert (frame.size, frame.crop) == tuple(args.values())
         samples = RecordedFaces(golden)
-        faces = protocol.published_faces(samples, protocol.protocol_for(samples.name), frame.size)
+        faces = published.published_faces(samples, published.protocol_for(samples.name), frame.size)
         found = matching_errors(
             lambda x: describe(network, x),  # noqa: B023
             faces,

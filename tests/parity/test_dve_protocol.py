@@ -11,9 +11,11 @@ from tests.parity.dve_goldens import HOURGLASS_GAIN, SMALLNET_GAIN, fill_with_re
 from torch import Tensor
 
 from lineament.data.sample import FaceSample
-from lineament.methods.dve import protocol, protocol_300w, warp
-from lineament.methods.dve.evaluate import matching_errors
-from lineament.methods.dve.frame import Frame, PreparedFace
+from lineament.evaluation import published, published_300w
+from lineament.evaluation.matching import matching_errors
+from lineament.faces.frame import Frame, PreparedFace
+from lineament.geometry import tps_warp as warp
+from lineament.methods.dve import protocol
 from lineament.methods.dve.model import IMAGE_STD, build_backbone, describe, normalise_images
 from lineament.methods.dve.protocol_look import add_colour_noise
 from lineament.methods.dve.regressor import to_unit
@@ -38,7 +40,7 @@ def cut_of(golden: dict[str, Tensor], face: PreparedFace, data: str) -> int:
 
 def assert_plain_view_equal(golden: dict[str, Tensor], face: PreparedFace, prefix: str = "") -> None:
     cut = cut_of(golden, face, f"{prefix}data")
-    image, points = protocol.plain_view(face, cut)
+    image, points = published.plain_view(face, cut)
     torch.testing.assert_close(normalise_images(image), golden[f"{prefix}data"], rtol=0, atol=1e-5)
     torch.testing.assert_close(points, golden[f"{prefix}keypts"], rtol=0, atol=1e-4)
     unit = to_unit(points, image.shape[-1], image.shape[-2])
@@ -48,14 +50,14 @@ def assert_plain_view_equal(golden: dict[str, Tensor], face: PreparedFace, prefi
 def test_celeba_items_equal_the_reference(goldens: Path):
     for golden in golden_files(goldens, "celeba_item_*"):
         sample = as_sample(golden["image_hwc_uint8"], golden["landmarks_raw"][0])
-        face = protocol.celeba_face(sample, int(golden["imwidth"]))
+        face = published.celeba_face(sample, int(golden["imwidth"]))
         assert_plain_view_equal(golden, face, "plain.")
 
 
 def test_celeba_pairs_equal_the_reference(goldens: Path):
     for golden in golden_files(goldens, "celeba_item_*"):
         sample = as_sample(golden["image_hwc_uint8"], golden["landmarks_raw"][0])
-        face = protocol.celeba_face(sample, int(golden["imwidth"]))
+        face = published.celeba_face(sample, int(golden["imwidth"]))
         cut = cut_of(golden, face, "pair.data")
         # The recorded pair was drawn with the spreads of training right after seeding.
         torch.manual_seed(int(golden["pair.torch_seed"]))
@@ -89,13 +91,13 @@ def test_300w_items_equal_the_reference(goldens: Path, recorded: str, resize: st
             if exact:
                 sample.meta["published_box"] = tuple(golden["bbox_xyxy"].tolist())
             assert sample.landmarks is not None
-            window, points = protocol_300w.face_window(sample, sample.landmarks.double(), resize)
+            window, points = published_300w.face_window(sample, sample.landmarks.double(), resize)
             assert np.array_equal(np.array(window), golden["crop100_hwc_uint8"].numpy())
-            size = recorded_size(golden, points / protocol_300w.WINDOW)
-            face = protocol.w300_face(sample, size, resize)
+            size = recorded_size(golden, points / published_300w.WINDOW)
+            face = published.w300_face(sample, size, resize)
             assert_plain_view_equal(golden, face)
         named = {"nearest": "300w", "bicubic": "300w-bicubic"}[resize]
-        assert torch.equal(protocol.get_protocol(named).prepare(sample, size).image, face.image)
+        assert torch.equal(published.get_protocol(named).prepare(sample, size).image, face.image)
 
 
 def recorded_size(golden: dict[str, Tensor], share: Tensor) -> int:
@@ -113,7 +115,7 @@ def test_aflw_items_equal_the_reference(goldens: Path):
         sample.meta["published_size"] = (width, height)
         assert sample.landmarks is not None
         size = recorded_size(golden, sample.landmarks / torch.tensor([width, height]))
-        assert_plain_view_equal(golden, protocol.aflw_r_face(sample, size))
+        assert_plain_view_equal(golden, published.aflw_r_face(sample, size))
 
 
 def test_colour_noise_equals_the_reference(goldens: Path):
@@ -145,7 +147,7 @@ def test_matching_evaluation_equals_the_reference(goldens: Path, recorded: str):
         network.eval()
         size, crop = int(golden["imwidth"]), int(golden["crop"])
         pictures = zip(golden["images_hwc_uint8"], golden["landmarks_raw"], strict=True)
-        faces = [protocol.celeba_face(as_sample(*each), size) for each in pictures]
+        faces = [published.celeba_face(as_sample(*each), size) for each in pictures]
         found = matching_errors(lambda x: describe(network, x), faces, Frame(size, crop, 1.0), eight_bit=True)  # noqa: B023
         rows = golden["rows_same_diff_predxy_gtxy_err"]
         pairs, points = len(faces) // 2, faces[0].points.shape[0]

@@ -8,7 +8,7 @@ import torch
 from tests.parity.dve_goldens import golden_files
 from torch import Tensor
 
-from lineament.methods.dve import warp
+from lineament.geometry import tps_warp as warp
 
 
 def spread_of(golden: dict[str, Tensor]) -> tuple[warp.WarpSpread, float, float]:

@@ -16,14 +16,14 @@ from torch import Tensor
 from lineament.data.keypoint_depth import keypoint_record
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
+from lineament.evaluation.landmark_cards import landmark_cards
+from lineament.evaluation.landmarks import score_landmarks
 from lineament.faces.boxes import box_from_five_points
 from lineament.faces.schemes import mirror_values, parse_scheme, scheme, scheme_word
 from lineament.methods import register_all
 from lineament.methods.dve.regressor import landmark_loss
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.fabrec.loss import heatmap_loss, place_loss
-from lineament.report.landmark_cards import landmark_cards
-from lineament.report.landmark_scores import score_landmarks
 from lineament.training.registry import get_recipe, preset_fields
 
 FILL = st.sampled_from([math.nan, 1e9, -1e9, 0.0])

@@ -16,8 +16,9 @@ class Command:
     """Score a run, or somebody else's landmarks or dense features, on labelled data; prints metric cards.
 
     Writes the cards as json: into RUN/evaluations, or to --out. Several runs that differ in their seed give the mean
-    and the deviation over the seeds. Data sets with a published preprocessing (celeba, mafl, 300w, aflw-m, aflw-r) are
-    cut by it. Examples: `lineament evaluate runs/faces --data mafl:/data/celeba?split=test --protocol matching`,
+    and the standard deviation over the seeds. Data sets with a published preprocessing (celeba, mafl, 300w, aflw-m,
+    aflw-r) are cut by it. Examples:
+    `lineament evaluate runs/faces --data mafl:/data/celeba?split=test --protocol matching`,
     `lineament evaluate my_package.features:describe --data mafl:/data/celeba?split=test --protocol matching`.
     """
 
@@ -29,31 +30,31 @@ class Command:
     # landmarks: error of the landmarks; matching: error of matched landmarks between warps and identities;
     # reconstruction: what an autoencoder makes of the faces, as a whole and at their landmarks.
     protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
-    # How faces are cut: auto (as published where the data set has a published way, else box), box, or the name of a
-    # published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic).
-    crops: str = "auto"
+    # How faces are cut: auto (as published where data set and model have a published way, else box), box, or the name
+    # of a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic); auto when not given.
+    crops: str | None = None
     # Use only the first so many samples; 0 uses all.
     count: int = 0
-    # Landmark scheme to compare in; the labels' own when not given.
+    # Landmark scheme to compare in (landmarks); the labels' own when not given.
     scheme: str | None = None
-    # What errors are divided by: inter-ocular, inter-pupil, box, box-side, diagonal; where not given inter-ocular, and
-    # box where the scheme names no eyes.
+    # What errors are divided by (landmarks, faces cut by the box): inter-ocular, inter-pupil, box, box-side, diagonal;
+    # when not given inter-ocular, and box for a scheme without eyes.
     normaliser: str | None = None
     # Move and scale each face box by up to this share of its side (landmarks protocol, faces cut by the box).
     box_jitter: float = 0.0
-    # Features from elsewhere: side in pixels of the pictures before the crop.
-    image_size: int = 100
-    # Features from elsewhere: pixels cut off each side.
-    crop: int = 15
+    # Features from elsewhere: side in pixels of the pictures before the crop; 100 when not given.
+    image_size: int | None = None
+    # Features from elsewhere: pixels cut off each side; 15 when not given.
+    crop: int | None = None
     # Write the pictures of the matching evaluation into this folder, for a program that will describe them.
     pictures_out: Path | None = None
     # Write the features of the matching evaluation: .npz, .safetensors, or a folder.
     features_out: Path | None = None
     # Landmarks: also write subset tables, cumulative curves and the error of every landmark into this folder.
     tables: Path | None = None
-    # How the area under the cumulative curve is taken: exact, or published (3FabRec: the mean of the curve at 50
-    # thresholds from 0 to 10 %).
-    area: Literal["exact", "published"] = "exact"
+    # Landmarks: how the area under the cumulative curve is taken: exact (when not given), or published (3FabRec: the
+    # mean of the curve at 50 thresholds from 0 to 10 %).
+    area: Literal["exact", "published"] | None = None
     # Seed of everything random in the protocol.
     seed: int = 0
     # File for the cards.

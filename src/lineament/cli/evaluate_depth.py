@@ -111,9 +111,9 @@ def _on_photos(command: Command) -> int:
         predict_depth,
         summary,
     )
-    from lineament.pipeline.predict.load_depth import load_depth
     from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.progress import progress
+    from lineament.pipeline.turn.depth import load_depth_run
     from lineament.pipeline.turn.run import make_request
 
     if command.dump or not all(subject.is_dir() for subject in command.subject):
@@ -121,7 +121,7 @@ def _on_photos(command: Command) -> int:
     if not 0 < command.frontal <= 90:
         raise UsageError(f"--frontal is an angle above 0 and at most 90 degrees, not {command.frontal:g}.")
     for subject in command.subject:
-        load_depth(subject)  # a wrong run is said before thousands of pictures are read
+        load_depth_run(str(subject))  # a wrong run is said before thousands of pictures are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
     request = make_request(

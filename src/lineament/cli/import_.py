@@ -17,9 +17,9 @@ class Command:
     The run loads like one trained here. Example: `lineament import dve checkpoint-epoch100.pth --run runs/published`.
     """
 
-    # Family of the checkpoint: dve (Descriptor Vector Exchange), fabrec (3FabRec) or depthnet (DepthNets and AIGN).
+    # Family of the checkpoint: the method of this package that it belongs to (dve, fabrec, depthnet ...).
     family: tyro.conf.Positional[str]
-    # The .pth file; for fabrec the folder with saae.mdl and meta.json.
+    # The file of the checkpoint, or the folder where its program wrote one (3FabRec: saae.mdl and meta.json).
     file: tyro.conf.Positional[Path]
     # Run directory to make; runs/FAMILY-FILE when not given.
     run: Path | None = None

@@ -12,8 +12,8 @@ from tyro.conf import Positional
 from lineament.cli.parse import parse
 
 if TYPE_CHECKING:
+    from lineament.inference import Model
     from lineament.pipeline.predict.landmarks import LandmarkOptions, LandmarkReport
-    from lineament.pipeline.predict.models import LandmarkModel
     from lineament.pipeline.predict.photos import Photo
     from lineament.pipeline.video.landmarks import VideoOptions, VideoReport
 
@@ -39,7 +39,8 @@ class Command:
     format: tuple[str, ...] | None = None
     # Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
     boxes: Path | None = None
-    # Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks in both.
+    # Also write NAME.tiles.png of photographs, where the model can show what it makes of a face (fabrec-landmarks):
+    # input, reconstruction, heatmaps, landmarks in both.
     tiles: bool = False
     # Amount of smoothing in videos: 0 none, 1 usual, more for calmer landmarks that follow later.
     smooth: float = 1.0
@@ -47,7 +48,8 @@ class Command:
     detect_every: int = 5
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
-    # Compute in bfloat16 (fabrec-landmarks): faster on GPUs and CPUs that have it, confidences to two digits.
+    # Compute in bfloat16, where the model can (fabrec-landmarks): faster on hardware that has it, confidences to two
+    # digits.
     bf16: bool = False
     # Do again what is done, replacing its files.
     overwrite: bool = False
@@ -56,9 +58,12 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "landmarks", arguments)
+    import torch
+
+    from lineament.capabilities import FaceTiles, LandmarkPredictor
     from lineament.errors import UsageError
+    from lineament.inference import load
     from lineament.pipeline.predict.landmarks import FORMATS, LandmarkOptions, read_boxes
-    from lineament.pipeline.predict.load import load_landmarks
     from lineament.pipeline.predict.photos import LANDMARKS, plan
     from lineament.pipeline.video.landmarks import FORMATS as VIDEO_FORMATS
     from lineament.pipeline.video.landmarks import VideoOptions
@@ -77,7 +82,9 @@ def main(arguments: list[str]) -> int:
     photos = [file for file in files if not file.is_video]
     if videos and command.boxes:
         raise UsageError(f"--boxes is for photographs: the faces of {videos[0].path} are detected.")
-    model = load_landmarks(command.model, command.device, bf16=command.bf16)
+    model = load(command.model, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32)
+    for wanted in (LandmarkPredictor, *([FaceTiles] if command.tiles else [])):
+        model.capability(wanted)
     boxes = read_boxes(command.boxes) if command.boxes else None
     options = LandmarkOptions(formats or FORMATS, boxes, command.overwrite, command.tiles)
     video_options = VideoOptions(formats or VIDEO_FORMATS, following, command.overwrite)
@@ -88,7 +95,7 @@ def main(arguments: list[str]) -> int:
     return min(codes)
 
 
-def _one(model: LandmarkModel, photo: Photo, options: LandmarkOptions) -> int:
+def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
     from lineament.errors import DataError
     from lineament.pipeline.predict.landmarks import mark_photos
 
@@ -105,7 +112,7 @@ def _one(model: LandmarkModel, photo: Photo, options: LandmarkOptions) -> int:
     return 0
 
 
-def _many(model: LandmarkModel, photos: list[Photo], options: LandmarkOptions) -> int:
+def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
     from lineament.pipeline.predict.landmarks import mark_photos, write_tables
     from lineament.pipeline.progress import progress
 
@@ -122,7 +129,7 @@ def _many(model: LandmarkModel, photos: list[Photo], options: LandmarkOptions) -
     return 0 if report.faces else 1
 
 
-def _one_video(model: LandmarkModel, video: Photo, options: VideoOptions) -> int:
+def _one_video(model: Model, video: Photo, options: VideoOptions) -> int:
     from lineament.pipeline.progress import progress
     from lineament.pipeline.video.landmarks import mark_video
 
@@ -130,7 +137,7 @@ def _one_video(model: LandmarkModel, video: Photo, options: VideoOptions) -> int
     return 0
 
 
-def _many_videos(model: LandmarkModel, videos: list[Photo], options: VideoOptions) -> int:
+def _many_videos(model: Model, videos: list[Photo], options: VideoOptions) -> int:
     from lineament.errors import DataError
     from lineament.pipeline.progress import progress
     from lineament.pipeline.video.landmarks import mark_video

@@ -42,9 +42,10 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "match", arguments)
+    from lineament.capabilities import DenseDescriptor
     from lineament.data.images import list_images, read_image
     from lineament.errors import DataError
-    from lineament.pipeline.predict.load import load
+    from lineament.inference import load
     from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
@@ -64,6 +65,7 @@ def main(arguments: list[str]) -> int:
         refuse_existing(stem, command.overwrite)
     first = read_image(command.a)
     model = load(command.model, command.device)
+    model.capability(DenseDescriptor)
     face = find_face(model, first, str(command.a))
     points, names = points_to_match(model, first, face, command.points)
     source = view_face(model, first, face.box, command.a.name)
@@ -77,7 +79,7 @@ def main(arguments: list[str]) -> int:
                 raise
             failed.append(str(error))
             continue
-        match = match_faces(model, source, other, points, names)
+        match = match_faces(source, other, points, names)
         matches.append(match)
         written = write_match(match, stem)
         print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")

@@ -27,8 +27,11 @@ class MetricCard:
         seed: Seed of everything random in the protocol, or None when nothing is.
         data: Name of the data set and split.
         fingerprint: Hex digest of the data.
-        deviation: Standard deviation over samples or seeds, as ``deviation_over`` says.
-        deviation_over: ``"samples"`` or ``"seeds"``.
+        std: Standard deviation over samples or seeds (of the population), as ``std_over`` says.
+        std_over: ``"samples"`` or ``"seeds"``.
+        baseline: The same number of something that every method must beat, or None.
+        baseline_name: What that is.
+        note: What a reader must know before believing the number, said in the first line; "" for nothing.
         details: Further numbers, for example one per landmark.
     """
 
@@ -42,8 +45,11 @@ class MetricCard:
     seed: int | None = None
     data: str | None = None
     fingerprint: str | None = None
-    deviation: float | None = None
-    deviation_over: str | None = None
+    std: float | None = None
+    std_over: str | None = None
+    baseline: float | None = None
+    baseline_name: str | None = None
+    note: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
@@ -52,8 +58,12 @@ class MetricCard:
 
     def text(self) -> str:
         """Several lines for a terminal or a report."""
-        spread = f" ± {self.deviation:.3g} (over {self.deviation_over})" if self.deviation is not None else ""
-        lines = [f"{self.name}: {self.value:.4g}{spread} {self.unit}", f"  definition  {self.definition}"]
+        spread = f" ± {self.std:.3g} (std over {self.std_over})" if self.std is not None else ""
+        note = f" ({self.note})" if self.note else ""
+        lines = [f"{self.name}: {self.value:.4g}{spread} {self.unit}{note}"]
+        if self.baseline is not None:
+            lines.append(f"  baseline    {self.baseline:.4g} {self.unit}: {self.baseline_name}")
+        lines.append(f"  definition  {self.definition}")
         if self.normaliser:
             lines.append(f"  normaliser  {self.normaliser}")
         lines.append(f"  protocol    {self.protocol}")
@@ -81,7 +91,7 @@ def write_cards(cards: Sequence[MetricCard], path: Path) -> None:
 
 
 def over_seeds(cards: Iterable[MetricCard]) -> MetricCard:
-    """Merge cards of the same metric measured with several seeds: mean and population deviation of their values.
+    """Merge cards of the same metric measured with several seeds: mean and standard deviation of their values.
 
     Raises:
         ValueError: If there is no card or their names or units differ.
@@ -96,8 +106,8 @@ def over_seeds(cards: Iterable[MetricCard]) -> MetricCard:
         **{key: getattr(first, key) for key in first.__dataclass_fields__},
         "value": mean,
         "seed": None,
-        "deviation": math.sqrt(sum((value - mean) ** 2 for value in values) / len(values)),
-        "deviation_over": "seeds",
+        "std": math.sqrt(sum((value - mean) ** 2 for value in values) / len(values)),
+        "std_over": "seeds",
         "details": {"seeds": [card.seed for card in given], "values": values},
     }
     return MetricCard(**merged)

@@ -5,26 +5,16 @@ from __future__ import annotations
 import hashlib
 import importlib
 import json
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from lineament.errors import CheckpointError, unknown_name
 from lineament.interop.torch_file import read_torch_file
-from lineament.methods import register_all
+from lineament.methods import legacy_readers, register_all
 from lineament.training.imported import ImportedModel, imported_origin, write_imported_run
 from lineament.training.run import Run, open_run
-
-# Family -> module with a function ``read_legacy(TorchFile) -> ImportedModel``. Its errors complete "FILE: ...".
-FAMILIES = {
-    "depthnet": "lineament.methods.depthnet.legacy",
-    "dve": "lineament.methods.dve.legacy",
-    "fabrec": "lineament.methods.fabrec.legacy",
-}
-# Families whose checkpoints are folders: names of the weights and of the facts beside them (JSON), which the reader
-# gets as a second argument.
-FOLDERS = {"fabrec": ("saae.mdl", "meta.json")}
 
 
 @dataclass(frozen=True)
@@ -51,15 +41,20 @@ class Import:
         return "\n".join(lines)
 
 
-def reader_of(family: str) -> Callable[..., ImportedModel]:
-    """The function that recognises a family's checkpoints.
+def reader_of(family: str) -> ModuleType:
+    """The module that recognises a family's checkpoints.
+
+    It has a function ``read_legacy(TorchFile) -> ImportedModel``, whose errors complete "FILE: ...". Where a family's
+    checkpoints are folders it also has ``FOLDER``, the names of the weights and of the facts beside them (JSON), which
+    the function gets as a second argument.
 
     Raises:
-        UsageError: If the family is unknown; the message names the nearest one.
+        UsageError: If no method has one; the message names the nearest.
     """
-    if family not in FAMILIES:
-        raise unknown_name("family of checkpoints", family, FAMILIES)
-    return importlib.import_module(FAMILIES[family]).read_legacy
+    known = legacy_readers()
+    if family not in known:
+        raise unknown_name("family of checkpoints", family, known)
+    return importlib.import_module(known[family])
 
 
 def import_checkpoint(
@@ -68,8 +63,8 @@ def import_checkpoint(
     """Read an old checkpoint into a run directory.
 
     Args:
-        family: One of :data:`FAMILIES`.
-        path: The file; for families of :data:`FOLDERS` the folder that holds it, or the file itself.
+        family: A method that knows older checkpoints; see :func:`reader_of`.
+        path: The file; where the checkpoints of a family are folders, the folder, or the file itself.
         folder: Run directory to make; ``runs/<family>-<name of the file>`` when None.
         overwrite: Replace an older run there.
 
@@ -78,10 +73,11 @@ def import_checkpoint(
         CheckpointError: If the file is missing, damaged, or of another method.
         LineamentError: If the folder is in use by something else.
     """
-    read = reader_of(family)
-    register_all()
+    reader = reader_of(family)
+    in_folders: tuple[str, str] | None = getattr(reader, "FOLDER", None)
+    register_all(family)
     folder = folder or Path("runs") / f"{family}-{_name(path)}"
-    path, facts = _opened(family, path)
+    path, facts = _opened(in_folders, path)
     file = read_torch_file(path)
     digest = _sha256(path)
     before = imported_origin(folder) if folder.is_dir() else None
@@ -91,7 +87,7 @@ def import_checkpoint(
         run.read_checkpoint()
         return Import(run, None)
     try:
-        model = read(file, facts) if family in FOLDERS else read(file)
+        model = reader.read_legacy(file, facts) if in_folders else reader.read_legacy(file)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {str(error).rstrip('.')}.") from error
     origin = {"family": family, "file": path.name, "sha256": digest}
@@ -104,11 +100,11 @@ def _name(path: Path) -> str:
     return f"{path.resolve().parent.name}-{plain}" if path.is_dir() and plain.isdigit() else plain
 
 
-def _opened(family: str, path: Path) -> tuple[Path, dict[str, Any]]:
+def _opened(in_folders: tuple[str, str] | None, path: Path) -> tuple[Path, dict[str, Any]]:
     """The file with the weights, and the facts that lie beside it."""
-    if family not in FOLDERS:
+    if in_folders is None:
         return path, {}
-    weights, facts = FOLDERS[family]
+    weights, facts = in_folders
     if path.is_dir():
         path = path / weights
     beside = path.with_name(facts)

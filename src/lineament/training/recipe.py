@@ -136,6 +136,29 @@ class Recipe(ABC, Generic[C, S]):
         """Measure on validation data; the networks (of the average ``ema`` where there is one) are in eval mode."""
         return {}
 
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> Any:
+        """What trained networks can do for others: an object with one capability or several.
+
+        Args:
+            networks: Networks of this recipe, whose weights of now are used.
+            device: Where they are put; None leaves them where they are.
+            dtype: What is computed in; None and ``torch.float32`` are the same.
+
+        Returns:
+            An object that answers protocols of :mod:`lineament.capabilities`.
+
+        Raises:
+            UsageError: If the recipe makes nothing that can be asked for, or cannot compute in the number type.
+        """
+        raise UsageError(
+            f"the recipe {self.name} says nothing of what its runs can be asked for: it has no predictor."
+        )
+
     def figures(self, networks: dict[str, nn.Module], source: Source[S], folder: Path) -> list[Path]:
         """Draw figures into ``folder``; return the PNG paths, each with its numbers beside it as JSON."""
         return []

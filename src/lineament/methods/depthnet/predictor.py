@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
+from lineament.capabilities import DepthFit, PairFits, check_float32
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
+from lineament.methods.depthnet.folded import FoldedNetwork
 from lineament.methods.depthnet.model import Solve, check_keypoints, find_affine
 from lineament.methods.depthnet.two_view import TwoViewDepthNet
 
 POINTS_SCHEME = "66"
-
-
-@dataclass(frozen=True)
-class DepthFit:
-    """What a source and a target face give.
-
-    Attributes:
-        depth: ``[B, K]`` depth of the source keypoints in half the sum of its picture's width and height, larger away
-            from the camera.
-        affine: ``[B, 2, 4]`` map of (x, y, depth, 1) to the target keypoints, all over the size of their pictures.
-    """
-
-    depth: Tensor
-    affine: Tensor
+# What can be done with a run.
+READ_BY = (
+    "`lineament depth PHOTO --model {run}`, `lineament turn PHOTO --model {run}` and `lineament evaluate depth {run}` "
+    "read it"
+)
 
 
 class DepthPredictor:
@@ -36,6 +30,8 @@ class DepthPredictor:
         network: A trained network of model.py.
         solve: How its affine map is found.
         sigma: Damping, for the ways that have one.
+        device: Where the network is put; None leaves it where it is.
+        dtype: None or float32, in which it computes.
 
     Attributes:
         scheme: The landmark scheme of the keypoints.
@@ -43,9 +39,21 @@ class DepthPredictor:
     """
 
     single = False
+    holds = "depths of keypoints"
+    hints: ClassVar[Mapping[str, str]] = dict.fromkeys(
+        ("LandmarkPredictor", "DenseDescriptor", "Reconstructor", "FaceTiles"), READ_BY
+    )
 
-    def __init__(self, network: nn.Module, solve: Solve = "fixed", sigma: float = 0.0) -> None:
-        self.network = network.eval()
+    def __init__(
+        self,
+        network: nn.Module,
+        solve: Solve = "fixed",
+        sigma: float = 0.0,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> None:
+        check_float32(dtype, "a DepthNet")
+        self.network = network.to(device).eval()
         self.solve: Solve = solve
         self.sigma = sigma
         self.scheme: LandmarkScheme = scheme(POINTS_SCHEME)
@@ -84,6 +92,37 @@ class DepthPredictor:
     def _predict(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         check_keypoints(self.network, source, target)
         return self.network(source, target)
+
+    def pair_fits(self, keypoints: Tensor, depth: Tensor | None = None) -> PairFits:
+        """Depths and maps of all pairs of faces, made ready once.
+
+        Args:
+            keypoints: ``[N, K, 2]`` over the size of their pictures.
+            depth: ``[N, K]`` true depths, for which the maps are then found in place of the predicted ones.
+        """
+        check_keypoints(self.network, keypoints)
+        predicted = None if depth is not None and self.solve != "learnt" else self._pair_depths(keypoints)
+
+        @torch.no_grad()
+        def fits(source: int, targets: slice) -> DepthFit:
+            target = keypoints[targets]
+            own = keypoints[source].expand_as(target)
+            found, learnt = (None, None) if predicted is None else predicted(source, targets)
+            used = found if depth is None else depth[source].expand(len(target), -1)
+            assert used is not None
+            return DepthFit(used, find_affine(self.solve, own, used, target, sigma=self.sigma, learnt=learnt))
+
+        return fits
+
+    @torch.no_grad()
+    def _pair_depths(self, keypoints: Tensor) -> Callable[[int, slice], tuple[Tensor, Tensor | None]]:
+        """Depths of one source given a slice of the targets, and predicted maps or None."""
+        if self.single:
+            own = self.depth(keypoints, keypoints)
+            return lambda source, targets: (own[source].expand(targets.stop - targets.start, -1), None)
+        if isinstance(self.network, TwoViewDepthNet):
+            return self.network.pair_depths(keypoints)
+        return FoldedNetwork(self.network, keypoints)
 
     def normalise(self, points: Tensor, size: tuple[int, int], which: str | LandmarkScheme) -> Tensor:
         """Keypoints as the network takes them.

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from lineament.data.keypoint_depth import collect, keypoint_record
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.depth import score_pairs
 from lineament.methods.depthnet.critic_step import critic_losses, penalty
-from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.loss import keypoint_loss
 from lineament.methods.depthnet.model import (
     CRITIC_WIDTHS,
@@ -180,9 +180,16 @@ class DepthNetRecipe(Recipe[DepthNetConfig, FaceSample]):
                 values["penalty"] = weighted / c.penalty
         return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
 
-    def predictor(self, networks: dict[str, nn.Module]) -> DepthPredictor:
-        """Networks of this recipe as a predictor."""
-        return DepthPredictor(networks["generator"], self.config.solve, self.config.sigma)
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> DepthPredictor:
+        """Depths of keypoints."""
+        return DepthPredictor(
+            networks["generator"], self.config.solve, self.config.sigma, device=device, dtype=dtype
+        )
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Keypoint error and, where depths are known, DepthCorr, over all ordered pairs."""
@@ -197,7 +204,7 @@ class DepthNetRecipe(Recipe[DepthNetConfig, FaceSample]):
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """True against predicted depth of a few faces; keypoint errors."""
-        from lineament.methods.depthnet.figures import training_figures
+        from lineament.evaluation.depth_figures import training_figures
 
         faces = collect(source, self.config.evaluate_count)
         if faces.depth is None or len(faces) < 2:

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from lineament.data.keypoint_depth import collect, keypoint_record
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
+from lineament.evaluation.depth import score_pairs
 from lineament.methods.depthnet.aign import MAP_SIZE, Aign, AignPredictor, SpectralCritic
-from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import CRITIC_WIDTHS, Critic
 from lineament.methods.depthnet.recipe import published_adam
@@ -105,9 +105,14 @@ class AignRecipe(Recipe[AignConfig, FaceSample]):
         loss = adversarial + c.projection_weight * projection
         return {"loss": loss.detach(), **{name: value.detach() for name, value in values.items()}}
 
-    def predictor(self, networks: dict[str, nn.Module]) -> AignPredictor:
-        """Networks of this recipe as a predictor."""
-        return AignPredictor(networks["generator"])
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> AignPredictor:
+        """Depths of keypoints."""
+        return AignPredictor(networks["generator"], device=device, dtype=dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Keypoint error over all ordered pairs and DepthCorr over single faces."""
@@ -119,7 +124,7 @@ class AignRecipe(Recipe[AignConfig, FaceSample]):
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """True against predicted depth of a few faces; keypoint errors."""
-        from lineament.methods.depthnet.figures import training_figures
+        from lineament.evaluation.depth_figures import training_figures
 
         faces = collect(source, self.config.evaluate_count)
         if faces.depth is None or len(faces) < 2:

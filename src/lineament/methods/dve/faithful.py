@@ -10,10 +10,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lineament.methods.dve.frame import PreparedFace
-from lineament.methods.dve.protocol import pair_views, plain_view, single_view
+from lineament.evaluation.published import plain_view
+from lineament.faces.frame import PreparedFace
+from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights
+from lineament.methods.dve.protocol import pair_views, single_view
 from lineament.methods.dve.protocol_look import published_look
-from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights
 
 
 def faithful_pair(

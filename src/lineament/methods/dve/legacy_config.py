@@ -10,7 +10,7 @@ from lineament.errors import CheckpointError
 from lineament.interop.restricted_pickle import Inert
 from lineament.methods.dve.protocol import published_place
 
-# Classes of the old code -> published preprocessing (`protocol.PROTOCOLS`).
+# Classes of the old code -> published preprocessing (`evaluation.published.PROTOCOLS`).
 DATASETS = {
     "CelebAPrunedAligned_MAFLVal": "celeba",
     "MAFLAligned": "celeba",

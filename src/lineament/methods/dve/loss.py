@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError
-from lineament.methods.dve.warp import pixels_from_grid
+from lineament.geometry.tps_warp import pixels_from_grid
 from lineament.ops.exchange import dense_correlation_loss, exchange_loss
 
 

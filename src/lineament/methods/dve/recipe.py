@@ -9,17 +9,20 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lineament.data.face_box import jittered_box
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.evaluation.matching import matching_cards, prepare_faces
+from lineament.evaluation.published import published_face
+from lineament.faces.frame import Frame, PreparedFace, cut
 from lineament.faces.look import LookSpread, change_look, draw_look
-from lineament.methods.dve.evaluate import matching_cards, prepare_faces
+from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.methods.dve.faithful import faithful_pair
-from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
 from lineament.methods.dve.optimiser import published_optimiser
-from lineament.methods.dve.protocol import frame_of, published_face
+from lineament.methods.dve.predictor import DescriptorPredictor
+from lineament.methods.dve.protocol import frame_of
 from lineament.methods.dve.schedule import StepDecay, step_factor
-from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.schedules import rate_schedules
@@ -277,6 +280,15 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         loss = self.loss(networks["descriptor"], batch, exchange=c.exchange and not warm)
         context.update(loss)
         return {"loss": loss.detach()}
+
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> DescriptorPredictor:
+        """Dense descriptors of the faces of photographs."""
+        return DescriptorPredictor(self.config.frame, networks, device, dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Matching error in px at 70 px for the same and for another identity, where landmarks are known."""

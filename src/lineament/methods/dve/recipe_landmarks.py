@@ -9,9 +9,13 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
+from lineament.data.face_box import jittered_box
 from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
+from lineament.evaluation.landmark_cards import landmark_cards
+from lineament.evaluation.published import published_face
+from lineament.faces.frame import Frame, PreparedFace, cut
 from lineament.faces.look import LookSpread, change_look, draw_look
 from lineament.faces.schemes import (
     as_scheme,
@@ -21,19 +25,17 @@ from lineament.faces.schemes import (
     scheme,
     scheme_word,
 )
+from lineament.geometry.tps_warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
-from lineament.methods.dve.evaluate_landmarks import published_landmark_card
+from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.faithful import faithful_labelled
-from lineament.methods.dve.frame import Frame, PreparedFace, cut, jittered_box
-from lineament.methods.dve.landmarks import LandmarkPredictor
 from lineament.methods.dve.model import build_backbone, describe_frozen
-from lineament.methods.dve.protocol import frame_of, published_face
+from lineament.methods.dve.predictor import LandmarkPredictor
+from lineament.methods.dve.protocol import frame_of
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
-from lineament.methods.dve.warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
-from lineament.report.landmark_cards import landmark_cards
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.registry import register_recipe
@@ -300,13 +302,22 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
             context.update(loss)
         return {"loss": loss.detach()}
 
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> LandmarkPredictor:
+        """Landmarks and dense descriptors of the faces of photographs."""
+        return LandmarkPredictor(self.config, networks, device, dtype)
+
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Landmark error in % of inter-ocular distance on validation faces, ``evaluate_count`` at most."""
         indices = range(min(self.config.evaluate_count, len(source)))
+        predictor = self.predictor(networks)
         if self.config.protocol:
-            card = published_landmark_card(networks, source, self.config.frame, indices, self.layout.name)
-            return {"landmark_error_percent": card.value}
-        predictor = LandmarkPredictor(self.config, networks)
+            scores = published_scores(predictor, source, self.config.protocol, indices)
+            return {"landmark_error_percent": 100 * scores.mean}
         cards = landmark_cards(predictor, source, indices, box_jitter=self.config.box_jitter)
         return {"landmark_error_percent": cards[0].value} if cards else {}
 
@@ -314,6 +325,6 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         """Faces with predicted and true landmarks."""
         from lineament.methods.dve.figures import landmark_figure  # loads the plotting library
 
-        predictor = LandmarkPredictor(self.config, networks)
+        predictor = self.predictor(networks)
         samples = [source[index] for index in range(min(8, len(source)))]
         return [landmark_figure(predictor, samples, folder / "landmarks.png")]

@@ -27,7 +27,7 @@ from lineament.methods.fabrec.model import interpolate_codes, normalise_images, 
 from lineament.metrics.reconstruction import pixel_error, similarity
 
 if TYPE_CHECKING:
-    from lineament.methods.fabrec.landmarks import LandmarkPredictor
+    from lineament.methods.fabrec.predictor import LandmarkPredictor
 
 # Faces in a figure, steps of an interpolation, white pixels between tiles.
 FACES, STEPS, GAP = 8, 8, 2
@@ -192,12 +192,12 @@ def landmark_figures(predictor: LandmarkPredictor, source: FaceSource, folder: P
     samples = [source[index] for index in range(min(6, len(source)))]
     rows = [five_tiles(predictor, sample) for sample in samples]
     columns = ["input", "reconstruction", "heatmaps", "landmarks in reconstruction", "landmarks in input"]
-    found = [predictor(sample.image, sample_box(sample)) for sample in samples]
+    found = [predictor.landmarks(sample.image, sample_box(sample)[None]) for sample in samples]
     numbers = {
         "columns": columns,
         "faces": [sample.id for sample in samples],
-        "landmarks": [each.points.tolist() for each in found],
-        "confidence": [each.confidence.tolist() for each in found],
+        "landmarks": [each.points[0].tolist() for each in found],
+        "confidence": [each.confidence[0].tolist() for each in found],
     }
     return [_write(folder / "five-tiles.png", tile_pictures(rows), numbers)]
 

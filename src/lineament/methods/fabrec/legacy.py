@@ -19,8 +19,8 @@ from lineament.methods.fabrec.model import PREFIXES, SIZES, Fabrec, Layout
 from lineament.methods.fabrec.recipe import NETWORKS
 from lineament.training.imported import ImportedModel, checked
 
-# Names of the two files of a snapshot.
-WEIGHTS, META = "saae.mdl", "meta.json"
+# Names of the weights of a snapshot and of the facts beside them.
+FOLDER = ("saae.mdl", "meta.json")
 LARGEST_STEP = 10**9
 
 State = dict[str, Tensor]

@@ -30,6 +30,7 @@ from lineament.methods.fabrec.loss import (
     structural_loss,
 )
 from lineament.methods.fabrec.model import normalise_images
+from lineament.methods.fabrec.predictor import AutoencoderPredictor
 from lineament.training.context import StepContext, Update
 from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
@@ -242,6 +243,15 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         update.backward(loss, "image_discriminator")
         update.step("image_discriminator")
         return loss
+
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> AutoencoderPredictor:
+        """Reconstructions of faces."""
+        return AutoencoderPredictor(self.config.view, networks, device, dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Pixel error (0 to 255) and 1 - SSIM of reconstructions of validation faces."""

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.landmarks import score_landmarks
 from lineament.faces.schemes import as_scheme, convert_points, scheme, scheme_word
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
 from lineament.methods.fabrec.base import RANDOM_BASE, settle, take_weights
@@ -20,6 +21,7 @@ from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import heatmap_loss, place_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
+from lineament.methods.fabrec.predictor import LandmarkPredictor
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe
 from lineament.training.registry import register_recipe
@@ -194,19 +196,23 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         context.update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
         return {"loss": loss.detach()}
 
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> LandmarkPredictor:
+        """Landmarks and reconstructions of the faces of photographs."""
+        return LandmarkPredictor(self.config, networks, device, dtype)
+
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Landmark error in % of the inter-ocular distance on validation faces, cropped by their boxes."""
-        from lineament.methods.fabrec.landmarks import LandmarkPredictor
-        from lineament.report.landmark_scores import score_landmarks
-
-        predictor = LandmarkPredictor(self.config, networks)
         count = min(len(source), self.config.evaluate_count)
-        scores = score_landmarks(predictor, source, range(count))
+        scores = score_landmarks(self.predictor(networks), source, range(count))
         return {} if scores is None else {"landmark_error_percent": 100 * scores.mean}
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """Five tiles per face: input, reconstruction, heatmaps, landmarks in both."""
         from lineament.methods.fabrec.figures import landmark_figures
-        from lineament.methods.fabrec.landmarks import LandmarkPredictor
 
-        return landmark_figures(LandmarkPredictor(self.config, networks), source, folder)
+        return landmark_figures(self.predictor(networks), source, folder)

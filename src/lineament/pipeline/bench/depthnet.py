@@ -10,8 +10,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from lineament.evaluation.depth import score_pairs
 from lineament.methods import register_all
-from lineament.methods.depthnet.evaluate import score_pairs
 from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.pipeline.bench.depthnet_memory import faces, peak_mb

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
-from lineament.methods.depthnet.evaluate import PairScores, score_pairs
+from lineament.evaluation.depth import PairScores, score_pairs
 from lineament.methods.depthnet.model import KEYPOINTS, DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 

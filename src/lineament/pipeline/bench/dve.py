@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from lineament.faces.schemes import scheme
+from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, TRAINING, random_weights, warp_pair
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, SmallNet, normalise_images
 from lineament.methods.dve.optimiser import published_optimiser
-from lineament.methods.dve.warp import FIRST_KERNEL_FACTOR, TRAINING, random_weights, warp_pair
 from lineament.pipeline.bench import dve_twin
 from lineament.pipeline.bench.timing import Timing, report
 

@@ -106,20 +106,24 @@ class FewShotWork:
             validation_data=self.faces.test_data,
             overwrite=self.overwrite,
         )
-        self.compare({"fabrec": run.folder}, [way for way in self.ways if WAYS[way].base != "dve"])
+        self.compare({"fabrec": run.folder}, self.ways_on("", "fabrec"))
         return run, time.perf_counter() - start
 
     def learn_from_descriptors(self, descriptors: Path) -> float:
         """Train the ways on descriptors; give the seconds."""
         register_all()
         start = time.perf_counter()
-        self.compare({"dve": descriptors}, [way for way in self.ways if WAYS[way].base == "dve"])
+        self.compare({"dve": descriptors}, self.ways_on("dve"))
         return time.perf_counter() - start
 
     @property
     def ways(self) -> tuple[str, ...]:
         """What is compared."""
         return self.plan.study.ways
+
+    def ways_on(self, *bases: str) -> list[str]:
+        """What of it builds on runs of these methods; "" stands for no run."""
+        return [way for way in self.ways if WAYS[way].base in bases]
 
     def judges(self) -> list[Judge]:
         """What is measured on."""

@@ -8,22 +8,22 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from lineament.capabilities import DenseDescriptor, LandmarkPredictor
+from lineament.data.face_box import sample_box
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.eight_bit import from_array
 from lineament.errors import LineamentError
+from lineament.evaluation.mean_shape import MeanShape
 from lineament.faces import boxes
 from lineament.faces.detection import Detection, detect_faces, main_face
+from lineament.faces.frame import Frame, PreparedFace, cut
 from lineament.faces.normalisers import normaliser
-from lineament.methods.dve.evaluate import PreparedFace
+from lineament.inference import load
 from lineament.methods.dve.figures import descriptor_figure
-from lineament.methods.dve.frame import cut, sample_box
-from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
-from lineament.methods.dve.model import describe
 from lineament.metrics.card import MetricCard, write_cards
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
-from lineament.pipeline.predict.load import load
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
 from lineament.report.figures import draw_grid, plot_curves
 from lineament.report.html import Report
@@ -65,6 +65,7 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
     figures.mkdir(parents=True, exist_ok=True)
     write_cards(list(result.cards.values()), out / "cards.json")
     predictor = result.predictor()
+    frame: Frame = result.landmarks.build_recipe().config.frame
     page = Report("Landmarks from few labels", _lead(result, plan))
     photo = astronaut()
     write_image(figures / f"{PHOTO}.png", photo)
@@ -73,14 +74,14 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
     _add_numbers(page, result)
     _add_curves(page, figures, result, command)
     page.section("Faces of people never seen")
-    path = _faces_figure(figures / "unseen.png", result.test, predictor)
+    path = _faces_figure(figures / "unseen.png", result.test, predictor, frame)
     page.picture(
         path,
         "Synthetic faces of unseen people: predicted landmarks (yellow dots), truth (blue rings).",
         command=_evaluate_command(result.landmarks),
     )
     if result.portraits is not None:
-        path = _faces_figure(figures / "portraits.png", result.portraits, predictor)
+        path = _faces_figure(figures / "portraits.png", result.portraits, predictor, frame)
         page.picture(
             path,
             "Real portraits held out of training: predicted landmarks (yellow dots); the detector's five points (blue "
@@ -127,7 +128,7 @@ def _add_photo(
     right, bottom = (int(v) for v in window[2:].ceil())
     corner = torch.tensor([left, top], dtype=torch.float32)
     view = photo[:, top:bottom, left:right]
-    found, placed = (model(photo, box).points for model in (predictor, mean))
+    found, placed = (model.landmarks(photo, box[None]).points[0] for model in (predictor, mean))
     path = draw_grid(
         figures / "photo.png",
         [view, view],
@@ -256,13 +257,15 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
         )
 
 
-def _faces_figure(path: Path, source: FaceSource, predictor: LandmarkPredictor) -> Path:
+def _faces_figure(path: Path, source: FaceSource, predictor: LandmarkPredictor, frame: Frame) -> Path:
     samples = [source[index] for index in range(min(SHOWN, len(source)))]
     pictures, predicted, true = [], [], []
     for sample in samples:
-        transform = predictor.frame.view_of(sample_box(sample))
-        pictures.append(cut(sample.image, transform, predictor.frame.seen))
-        predicted.append(transform.apply(predictor(sample.image, sample_box(sample)).points))
+        transform = frame.view_of(sample_box(sample))
+        pictures.append(cut(sample.image, transform, frame.seen))
+        predicted.append(
+            transform.apply(predictor.landmarks(sample.image, sample_box(sample)[None]).points[0])
+        )
         true.append(None if sample.landmarks is None else transform.apply(sample.landmarks.float()))
     return draw_grid(
         path, pictures, columns=6, predicted=predicted, true=true, titles=[_short(s) for s in samples]
@@ -277,7 +280,8 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     """Descriptors as colours, and dense matches from the photograph to another face."""
     page.section("What the descriptors see")
     recipe = result.descriptors.build_recipe()
-    network = result.descriptors.load_networks()["descriptor"]
+    model = load(result.descriptors.folder)
+    describe = model.capability(DenseDescriptor).describe_views
     frame = recipe.config.frame
     sources = [result.test] if result.portraits is None else [result.portraits, result.test]
     others = [source[index] for source in sources for index in range(min(6 // len(sources), len(source)))]
@@ -285,7 +289,7 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     for sample in others:
         whole = frame.whole(sample_box(sample))
         faces.append(PreparedFace(sample.id, cut(sample.image, whole, frame.size), torch.zeros(0, 2)))
-    path = descriptor_figure(lambda x: describe(network, x), faces, frame, figures / "descriptors.png")
+    path = descriptor_figure(describe, faces, frame, figures / "descriptors.png")
     page.picture(
         path,
         "Top: faces. Middle: their descriptors as colours, the same part of a face in the same colour. Bottom: the "
@@ -293,13 +297,12 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     )
     other = others[0]
     write_image(figures / "other.png", other.image)
-    model = load(result.descriptors.folder)
     first, second = (
         view_face(model, photo, box, PHOTO),
         view_face(model, other.image, sample_box(other), other.id),
     )
     points, names = points_to_match(model, photo, Detection.given(box=box), None)
-    path = write_match(match_faces(model, first, second, points, names), figures / "match")[1]
+    path = write_match(match_faces(first, second, points, names), figures / "match")[1]
     page.picture(
         path,
         "Points of the photograph and where the descriptors find them on another face.",

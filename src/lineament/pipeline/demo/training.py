@@ -9,10 +9,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.data.sample import FaceSource
-from lineament.methods.dve.evaluate import matching_cards, prepare_faces
-from lineament.methods.dve.landmarks import LandmarkPredictor, MeanShape
-from lineament.methods.dve.model import describe
+from lineament.evaluation.landmark_cards import landmark_cards
+from lineament.evaluation.matching import matching_cards, prepare_faces
+from lineament.evaluation.mean_shape import MeanShape
+from lineament.inference import load
 from lineament.metrics.card import MetricCard
 from lineament.parallel import helpers, leaving_a_core
 from lineament.pipeline.demo.data import DemoFaces, draw_faces
@@ -20,7 +22,6 @@ from lineament.pipeline.demo.few_shot import DemoFewShot, DemoFewShotPlan, FewSh
 from lineament.pipeline.evaluate.few_shot import FewShotPlan
 from lineament.pipeline.evaluate.portraits import Portraits, portrait_pack, read_portraits
 from lineament.pipeline.progress import Progress
-from lineament.report.landmark_cards import landmark_cards
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run
@@ -132,12 +133,7 @@ class DemoResult:
 
     def predictor(self) -> LandmarkPredictor:
         """The trained landmark model."""
-        return predictor_of(self.landmarks)
-
-
-def predictor_of(run: Run) -> LandmarkPredictor:
-    """Load the landmark predictor of a ``dve-landmarks`` run."""
-    return LandmarkPredictor(run.build_recipe().config, run.load_networks())
+        return load(self.landmarks.folder).capability(LandmarkPredictor)
 
 
 def train_demo(
@@ -247,7 +243,7 @@ def _measure(
     seed: int,
 ) -> dict[str, MetricCard]:
     """Every number of the report, each beside the mean shape."""
-    predictor = predictor_of(landmarks)
+    predictor = load(landmarks.folder).capability(LandmarkPredictor)
     cards: dict[str, MetricCard] = {}
 
     def both(key: str, source: FaceSource, title: str, which: str | None = None) -> None:
@@ -267,10 +263,9 @@ def _measure(
         title = "disagreement with the detector's five points on held-out portraits"
         both("portraits", portraits.judged, title, "5")
         both("portraits, boxes of the pack", portraits.judged_pack_boxes, title, "5")
-    recipe = descriptors.build_recipe()
-    network = descriptors.load_networks()["descriptor"]
-    frame = recipe.config.frame
+    descriptor = load(descriptors.folder).capability(DenseDescriptor)
+    frame = descriptors.build_recipe().config.frame
     faces = prepare_faces(test, frame, range(min(len(test), 100)))
-    same, other = matching_cards(lambda x: describe(network, x), faces, frame, test, seed=seed)
+    same, other = matching_cards(descriptor.describe_views, faces, frame, test, seed=seed)
     cards["matching, same person"], cards["matching, another person"] = same, other
     return cards

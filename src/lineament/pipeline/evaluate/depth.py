@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from lineament.capabilities import DepthPredictor
 from lineament.data.keypoint_depth import KeypointSet, collect
 from lineament.data.sample import FaceSource
 from lineament.data.subset import digest
 from lineament.errors import DataError, UsageError
-from lineament.files import replacing
-from lineament.methods.depthnet.evaluate import (
+from lineament.evaluation.depth import (
     PairScores,
     given_depths,
+    sample_depths,
     score_depths,
     score_pairs,
     score_true_depth,
 )
-from lineament.methods.depthnet.evaluate_single import read_mofa, single_depth_corr
-from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.evaluation.depth_cards import error_card, pair_card, single_card
+from lineament.evaluation.depth_single import read_mofa
+from lineament.files import replacing
+from lineament.inference import load
 from lineament.metrics.card import MetricCard, over_seeds
-from lineament.pipeline.predict.load_depth import load_depth
+from lineament.pipeline.evaluate.score import TRAINED_ON, trained_on
 from lineament.training.run import open_run
-
-PAIRS = "all ordered pairs of different faces, the first as source"
-ERROR = (
-    "mean over pairs of the mean squared difference of the target's coordinates and the source's carried over"
-)
-CORRELATION = "sum over keypoints of |Pearson correlation| between predicted and true depth over the rows"
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def score_subject(subject: Path, source: FaceSource, count: int = 0, dump: Path 
         dump: Write all predicted depths there (``preds``, row source, column target, zero on the diagonal).
 
     Raises:
-        UsageError: If a dump is asked for that cannot be given.
+        UsageError: If a dump is asked for that cannot be given, or the run predicts no depth of keypoints.
         DataError: If the data does not fit.
     """
     faces = collect(source, count or None)
@@ -74,20 +70,21 @@ def score_subject(subject: Path, source: FaceSource, count: int = 0, dump: Path 
         if dump is not None:
             raise UsageError(f"depths of pairs can be dumped for a run, not for the file {subject}.")
         depth, faces = read_mofa(subject, faces)
-        scores = score_depths(given_depths(depth), faces)
-        cards = [_single_card(depth, faces, source), _error_card(scores, source)]
+        scores = score_depths(given_depths(depth, faces.keypoints), faces)
+        cards = [single_card(depth, faces, source), error_card(scores, source)]
         return Scored(subject.stem, "", cards, depth, faces, scores)
-    from lineament.methods.depthnet.figures import sample_depths
-
-    predictor = load_depth(subject)
+    model = load(subject)
+    predictor = model.capability(DepthPredictor)
     scores = _score_and_dump(predictor, faces, dump) if dump is not None else score_pairs(predictor, faces)
     depth = sample_depths(predictor, faces)
     cards = []
     if faces.depth is not None:
-        cards.append(_single_card(depth, faces, source) if predictor.single else _pair_card(scores, source))
-    cards.append(_error_card(scores, source))
+        cards.append(single_card(depth, faces, source) if predictor.single else pair_card(scores, source))
+    cards.append(error_card(scores, source))
     if faces.depth is not None:
-        cards.append(_error_card(score_true_depth(faces, predictor), source, " with true depth"))
+        cards.append(error_card(score_true_depth(faces, predictor), source, " with true depth"))
+    if trained_on(model.run, source):
+        cards = [replace(card, note=TRAINED_ON) for card in cards]
     return Scored(subject.name, _group(subject), cards, depth, faces, scores)
 
 
@@ -97,7 +94,7 @@ def draw_figures(scored: Sequence[Scored], folder: Path) -> list[Path]:
     Raises:
         DataError: If the faces have no true depths, or the subjects were scored on different faces.
     """
-    from lineament.methods.depthnet.figures import evaluation_figures
+    from lineament.evaluation.depth_figures import evaluation_figures
 
     faces = scored[0].faces
     if faces.depth is None:
@@ -108,17 +105,17 @@ def draw_figures(scored: Sequence[Scored], folder: Path) -> list[Path]:
 
 
 def table_over_seeds(scored: Sequence[Scored]) -> str:
-    """Mean and deviation of the scores over runs that differ in their seed alone; "" where no two do."""
+    """Mean and standard deviation of the scores over runs that differ in their seed alone; "" where no two do."""
     groups: dict[str, list[Scored]] = {}
     for each in scored:
         groups.setdefault(each.group or each.name, []).append(each)
     if all(len(members) < 2 for members in groups.values()):
         return ""
-    rows = ["recipe, steps, seeds: mean ± deviation over seeds"]
+    rows = ["recipe, steps, seeds: mean ± std over seeds"]
     for name, members in groups.items():
         columns = zip(*[each.cards for each in members], strict=True)
         merged = [over_seeds(cards) for cards in columns]
-        values = "; ".join(f"{card.name} {card.value:.4g} ± {card.deviation or 0:.2g}" for card in merged)
+        values = "; ".join(f"{card.name} {card.value:.4g} ± {card.std or 0:.2g}" for card in merged)
         rows.append(f"{name}, {len(members)} seeds: {values}")
     return "\n".join(rows)
 
@@ -152,63 +149,3 @@ def _score_and_dump(predictor: DepthPredictor, faces: KeypointSet, path: Path) -
     with replacing(path if path.suffix == ".npz" else path.with_name(path.name + ".npz")) as temporary:
         np.savez(temporary, preds=depths)
     return scores
-
-
-def _pair_card(scores: PairScores, source: FaceSource) -> MetricCard:
-    correlation = scores.correlation_per_keypoint()
-    return MetricCard(
-        name="DepthCorr",
-        value=scores.depth_corr(),
-        unit=f"of at most {len(correlation)}",
-        definition=CORRELATION,
-        protocol=f"{PAIRS}; a row is the depth of a source given a target",
-        count=len(scores.pair_errors()),
-        data=source.name,
-        fingerprint=source.fingerprint,
-        details={
-            "grid": _grid(scores, lambda a, b: scores.depth_corr(a, b)),
-            "signed_correlation_per_keypoint": correlation.tolist(),
-        },
-    )
-
-
-def _single_card(depth: Tensor, faces: KeypointSet, source: FaceSource) -> MetricCard:
-    values = single_depth_corr(depth, faces)
-    return MetricCard(
-        name="DepthCorr",
-        value=values["all"],
-        unit=f"of at most {depth.shape[1]}",
-        definition=CORRELATION,
-        protocol="one row per face",
-        count=len(depth),
-        data=source.name,
-        fingerprint=source.fingerprint,
-        details={"orientations": values},
-    )
-
-
-def _error_card(scores: PairScores, source: FaceSource, words: str = "") -> MetricCard:
-    mean, deviation = scores.keypoint_error()
-    return MetricCard(
-        name=f"keypoint error{words}",
-        value=mean,
-        unit="squared picture sides",
-        definition=ERROR,
-        protocol=PAIRS,
-        count=len(scores.pair_errors()),
-        normaliser="x by the width of the picture, y by its height",
-        data=source.name,
-        fingerprint=source.fingerprint,
-        deviation=deviation,
-        deviation_over="samples",
-        details={
-            "root": float(torch.tensor(mean).sqrt()),
-            "grid": _grid(scores, lambda a, b: list(scores.keypoint_error(a, b))),
-        },
-    )
-
-
-def _grid(scores: PairScores, value: Callable[[str, str], object]) -> dict[str, dict[str, object]]:
-    if len(scores.names) < 2:
-        return {}
-    return {a: {b: value(a, b) for b in scores.names} for a in scores.names}

@@ -25,8 +25,8 @@ from torch import Tensor
 
 from lineament.data.images import write_image
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.matching import Describe, MatchingPair, PairFeatures
 from lineament.files import replacing, write_text
-from lineament.methods.dve.evaluate import Describe, MatchingPair, PairFeatures
 
 ENDINGS = (".npz", ".safetensors")
 

@@ -19,17 +19,18 @@ from typing import Any
 
 import torch
 
+from lineament.capabilities import LandmarkPredictor
 from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError, unknown_name
+from lineament.evaluation.landmarks import score_landmarks
 from lineament.files import write_text
+from lineament.inference import load
 from lineament.methods import register_all
 from lineament.methods.fabrec.base import RANDOM_BASE
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
-from lineament.pipeline.predict.load import load_landmarks
 from lineament.pipeline.progress import Progress, silent
-from lineament.report.landmark_scores import score_landmarks
 from lineament.training.loop import LoopOptions, train
 from lineament.training.recipe import Recipe
 from lineament.training.registry import get_recipe
@@ -48,6 +49,7 @@ class Way:
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
         accompanied: Whether unlabelled faces take part where the study has some.
+        stepwise: Whether it learns by gradient descent, for as many steps as the study says.
         by_default: Whether a study that names no ways has it; the others say what a part of a way is worth.
     """
 
@@ -57,12 +59,8 @@ class Way:
     fields: Mapping[str, Any] = field(default_factory=dict)
     preset: str = ""
     accompanied: bool = False
+    stepwise: bool = True
     by_default: bool = True
-
-    @property
-    def stepwise(self) -> bool:
-        """Whether it learns by gradient descent, for as many steps as the study says."""
-        return self.base != "dve"
 
 
 _PUBLISHED = LandmarkConfig()
@@ -111,7 +109,7 @@ WAYS = {
         by_default=False,
     ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
-    "dve": Way("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}),
+    "dve": Way("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}, stepwise=False),
 }
 
 
@@ -344,7 +342,7 @@ class _Study:
             labels = draw_labels(self.labelled, count, seed)
             run = train(self.recipe(way, seed), labels, work / "run", options=options)
             seconds = time.perf_counter() - start
-            predictor = load_landmarks(run.folder, self.device).predictor
+            predictor = load(run.folder, self.device).capability(LandmarkPredictor)
             errors = {judge.title: self._error(predictor, judge) for judge in self.judges}
         except TrainingInterrupted as stop:
             # Its own message names a run that is about to be removed.
@@ -355,7 +353,7 @@ class _Study:
             shutil.rmtree(work)
         return Cell(way, count, seed, errors, seconds)
 
-    def _error(self, predictor: Any, judge: Judge) -> float:
+    def _error(self, predictor: LandmarkPredictor, judge: Judge) -> float:
         scores = score_landmarks(
             predictor,
             judge.source,

@@ -8,24 +8,30 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
+from lineament.capabilities import DenseDescriptor, LandmarkPredictor, Reconstructor
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
-from lineament.faces.normalisers import normaliser
-from lineament.methods.dve.evaluate import (
+from lineament.evaluation.landmark_cards import cards_of
+from lineament.evaluation.landmarks import (
+    LandmarkScores,
+    PublishedLandmarks,
+    read_predictions,
+    score_landmarks,
+)
+from lineament.evaluation.matching import (
     Describe,
     PairFeatures,
     matching_cards,
     matching_pairs,
     prepare_faces,
 )
-from lineament.methods.dve.evaluate_landmarks import published_landmark_card
-from lineament.methods.dve.frame import Frame, PreparedFace
-from lineament.methods.dve.model import describe
-from lineament.methods.dve.protocol import get_protocol, protocol_for
-from lineament.methods.fabrec.evaluate import reconstruction_cards
+from lineament.evaluation.published import get_protocol, protocol_for
+from lineament.evaluation.reconstruction import reconstruction_cards
+from lineament.faces.frame import Frame, PreparedFace
+from lineament.faces.normalisers import normaliser
+from lineament.inference import Model, load
 from lineament.metrics.card import MetricCard, over_seeds
 from lineament.metrics.landmark import AreaRule
 from lineament.pipeline.evaluate.features import (
@@ -36,45 +42,40 @@ from lineament.pipeline.evaluate.features import (
     write_features,
     write_pictures,
 )
-from lineament.pipeline.predict.load import load, load_landmarks
-from lineament.pipeline.predict.models import DescriptorModel, LandmarkModel
-from lineament.report.landmark_cards import cards_of
-from lineament.report.landmark_scores import (
-    Predictor,
-    TablePredictions,
-    read_predictions,
-    score_landmarks,
-)
-from lineament.training.run import open_run
+from lineament.training.run import Run, open_run
 
-# How faces are cut: as published where the data set has a published way, else by the face box; always by the box.
+# How faces are cut: as published where data and model have a published way, else by the face box; always by the box.
 AUTO, BOX = "auto", "box"
 # Fields in which the runs of several seeds may differ.
 FREE_FIELDS = ("seed", "base")
 # What is scored: a run, a file of predictions or features, the name of a function, or a function.
 Subject = str | Path | Callable[[Tensor], Any]
+# What the cards of a run that learnt from the very faces it is scored on must say.
+TRAINED_ON = "measured on the faces that it was trained on"
 
 
 @dataclass(frozen=True)
 class EvaluateOptions:
-    """How to score.
+    """How to score. What is None was not asked for; what is asked for and has no effect on the cards is refused.
 
     Attributes:
         protocol: ``landmarks``, ``matching``, or ``reconstruction`` (of the faces by an autoencoder).
         count: Use only the first so many samples; 0 uses all.
-        scheme: Scheme to compare in, or None for the labels' own.
-        normaliser: Name of the normaliser.
+        scheme: Scheme to compare landmarks in, or None for the labels' own.
+        normaliser: Name of the normaliser of landmark errors; None takes inter-ocular, and box for a scheme without
+            eyes.
         box_jitter: Largest move and scaling of the boxes, as a share of their side.
         seed: Seed of everything random.
         device: Where the model runs.
-        crops: ``auto``, ``box``, or a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic).
-        image_size: For features from elsewhere: side of the picture before the crop.
-        crop: For features from elsewhere: pixels cut off each side.
+        crops: ``auto``, ``box``, or a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic); None is
+            ``auto``.
+        image_size: For features from elsewhere: side of the picture before the crop; None is 100.
+        crop: For features from elsewhere: pixels cut off each side; None is 15.
         view: For features from elsewhere, cut by the box: side of what is seen, in box sides.
         features_out: Write the features of the matching evaluation there.
         pictures_out: Write the pictures of the matching evaluation into this folder.
         tables: Write tables and curves of the landmark evaluation into this folder.
-        area: How the area under the cumulative curve is taken.
+        area: How the area under the cumulative curve is taken; None is ``exact``.
     """
 
     protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
@@ -84,29 +85,44 @@ class EvaluateOptions:
     box_jitter: float = 0.0
     seed: int = 0
     device: str = "cpu"
-    crops: str = AUTO
-    image_size: int = 100
-    crop: int = 15
+    crops: str | None = None
+    image_size: int | None = None
+    crop: int | None = None
     view: float = 1.2
     features_out: Path | None = None
     pictures_out: Path | None = None
     tables: Path | None = None
-    area: AreaRule = "exact"
+    area: AreaRule | None = None
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on an unknown normaliser or preprocessing, or a crop that leaves nothing."""
         if self.normaliser is not None:
             normaliser(self.normaliser)
-        if self.crops not in (AUTO, BOX):
+        if self.crops not in (None, AUTO, BOX):
             get_protocol(self.crops)
-        if self.crop < 0 or self.image_size - 2 * self.crop < 8:
-            raise UsageError(
-                f"cutting {self.crop} px off each side of {self.image_size} px leaves too little."
-            )
+        frame = self.frame
+        if frame.crop < 0 or frame.seen < 8:
+            raise UsageError(f"cutting {frame.crop} px off each side of {frame.size} px leaves too little.")
         if (self.features_out or self.pictures_out) and self.protocol != "matching":
             raise UsageError("--features-out and --pictures-out belong to --protocol matching.")
         if self.tables and self.protocol != "landmarks":
             raise UsageError("--tables belongs to --protocol landmarks.")
+        if self.protocol != "landmarks":
+            self.refuse(f"--protocol {self.protocol}", "scheme", "normaliser", "box_jitter", "area")
+
+    @property
+    def frame(self) -> Frame:
+        """The view of features from elsewhere."""
+        size = 100 if self.image_size is None else self.image_size
+        return Frame(size, 15 if self.crop is None else self.crop, self.view)
+
+    def refuse(self, what: str, *names: str) -> None:
+        """Raise ``UsageError`` if one of these fields was asked for, which has no effect on ``what``."""
+        for name in names:
+            value = getattr(self, name)
+            if value not in (None, 0.0) and not (name == "crops" and value in (AUTO, BOX)):
+                flag = f"--{name.replace('_', '-')}"
+                raise UsageError(f"{flag} {value} has no effect on {what}: leave it out.")
 
 
 def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> list[MetricCard]:
@@ -120,44 +136,69 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
         options: How.
 
     Raises:
-        UsageError: If the subject cannot be scored by the protocol.
+        UsageError: If the subject cannot be scored by the protocol, or an option has no effect on it.
         DataError: If the data has no landmarks, or a prediction or feature is missing or unusable.
     """
     indices = range(min(len(source), options.count) if options.count else len(source))
-    if options.protocol == "reconstruction":
-        return _reconstruction(subject, source, indices, options)
     if callable(subject):
-        return _matching(
-            checked_function(subject, "the function"), _frame(options, source), source, indices, options
-        )
+        return _features(checked_function(subject, "the function"), source, indices, options)
     path = Path(subject)
     if path.suffix.lower() in (".json", ".csv") and path.is_file():
         _only(options, "landmarks", "a file of predictions")
-        return _landmarks(read_predictions(path), source, indices, options)
+        options.refuse("a file of predictions", "crops", "box_jitter", "image_size", "crop")
+        scores = _score(read_predictions(path), source, indices, options)
+        return _landmark_cards(scores, source, options)
     if is_feature_file(path):
-        return _matching(FileFeatures(path), _frame(options, source), source, indices, options)
+        return _features(FileFeatures(path), source, indices, options)
     if ":" in str(subject) and not path.exists():
         function = checked_function(import_function(str(subject)), str(subject))
-        return _matching(function, _frame(options, source), source, indices, options)
-    model = load(path, options.device)
-    if model.run.method != "dve":
-        _only(options, "landmarks", f"a run of {model.run.recipe}")
-        return _landmarks(load_landmarks(path, options.device).predictor, source, indices, options)
-    frame = _frame(options, source, model)
+        return _features(function, source, indices, options)
+    return _run(load(path, options.device), source, indices, options)
+
+
+def _run(model: Model, source: FaceSource, indices: range, options: EvaluateOptions) -> list[MetricCard]:
+    """Score a run by one of its capabilities."""
+    run = model.run
+    what = f"the run {run.folder} ({run.recipe})"
+    note = TRAINED_ON if trained_on(run, source) else ""
+    if options.protocol == "reconstruction":
+        predictor = model.capability(Reconstructor)
+        options.refuse(f"{what}, whose own crop is reconstructed", "crops", "image_size", "crop")
+        return reconstruction_cards(predictor, source, indices, note)
     if options.protocol == "matching":
-        return _matching(_features_of(model), frame, source, indices, options)
-    if not isinstance(model, LandmarkModel):
-        model(torch.zeros(3, 1, 1))  # says what the run lacks
-    assert isinstance(model, LandmarkModel)
-    if frame.protocol and options.scheme is None:
-        if options.tables is not None:
-            _landmarks(model.predictor, source, indices, options)
-        return [published_landmark_card(model.networks, source, frame, indices, model.scheme.name)]
-    return _landmarks(model.predictor, source, indices, options)
+        descriptor = model.capability(DenseDescriptor)
+        frame = getattr(descriptor, "frame", None)
+        if frame is None:
+            frame = options.frame
+        else:
+            options.refuse(f"{what}, which has a view of its own", "image_size", "crop")
+        frame = replace(frame, protocol=_crops(options, protocol_for(source.name)))
+        return _matching(descriptor.describe_views, frame, source, indices, options, note)
+    options.refuse(f"the landmarks of {what}", "image_size", "crop")
+    marks = model.capability(LandmarkPredictor)
+    crops = _crops(
+        options, marks.published_crops(source.name) if isinstance(marks, PublishedLandmarks) else ""
+    )
+    if not crops:
+        return _landmark_cards(_score(marks, source, indices, options), source, options, note)
+    if not isinstance(marks, PublishedLandmarks):
+        raise UsageError(
+            f"{what} finds landmarks in the face box alone and was never measured on the crops {crops}: leave --crops "
+            "out, or give --crops box."
+        )
+    own = f"published crops ({crops}), which bring a box and a normaliser of their own, unlike --crops box"
+    options.refuse(own, "normaliser", "box_jitter")
+    scores = marks.published_scores(source, crops, indices, options.scheme)
+    return _landmark_cards(scores, source, options, note, "landmark error, published protocol")
+
+
+def trained_on(run: Run, source: FaceSource) -> bool:
+    """Whether a session of a run learnt from the very faces of a source."""
+    return any(session.get("data_fingerprint") == source.fingerprint for session in run.environment())
 
 
 def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOptions) -> list[MetricCard]:
-    """Score the runs of several seeds of one configuration: cards of the mean, with the deviation over the seeds.
+    """Score the runs of several seeds of one configuration: cards of mean and standard deviation.
 
     Raises:
         UsageError: If the runs differ in more than seed and base, or two have the same seed.
@@ -174,12 +215,14 @@ def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOp
             changed = [f"the recipe ({first[0]} and {recipe})"]
         if changed:
             raise UsageError(
-                f"{runs[0]} and {run} differ in {', '.join(changed)}: a deviation over seeds needs runs of one "
-                "configuration."
+                f"{runs[0]} and {run} differ in {', '.join(changed)}: a standard deviation over seeds needs "
+                "runs of one configuration."
             )
     seeds = [config.get("seed") for _, config in configs]
     if len(set(seeds)) < len(seeds):
-        raise UsageError(f"the runs have the seeds {seeds}: a deviation over seeds needs different ones.")
+        raise UsageError(
+            f"the runs have the seeds {seeds}: a standard deviation over seeds needs different ones."
+        )
     scored = [evaluate(run, source, options) for run in runs]
     merged = []
     for cards in zip(*scored, strict=True):
@@ -188,20 +231,18 @@ def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOp
     return merged
 
 
-def _features_of(model: DescriptorModel) -> Describe:
-    def features(pictures: Tensor) -> Tensor:
-        with torch.no_grad():
-            return describe(model.network, pictures.to(model.device)).cpu()
-
-    return features
+def _crops(options: EvaluateOptions, published: str) -> str:
+    """Published preprocessing by which faces are cut, "" for the face box."""
+    return {None: published, AUTO: published, BOX: ""}.get(options.crops, options.crops or "")
 
 
-def _frame(options: EvaluateOptions, source: FaceSource, model: DescriptorModel | None = None) -> Frame:
-    """How faces are cut: by the data's published preprocessing where it has one, unless the options say otherwise."""
-    published = {AUTO: protocol_for(source.name), BOX: ""}.get(options.crops, options.crops)
-    if model is not None:
-        return replace(model.frame, protocol=published)
-    return Frame(options.image_size, options.crop, options.view, protocol=published)
+def _features(
+    features: Describe | PairFeatures, source: FaceSource, indices: range, options: EvaluateOptions
+) -> list[MetricCard]:
+    """Score features that come from elsewhere."""
+    _only(options, "matching", "features")
+    frame = replace(options.frame, protocol=_crops(options, protocol_for(source.name)))
+    return _matching(features, frame, source, indices, options)
 
 
 def _matching(
@@ -210,8 +251,8 @@ def _matching(
     source: FaceSource,
     indices: range,
     options: EvaluateOptions,
+    note: str = "",
 ) -> list[MetricCard]:
-    _only(options, "matching", "features")
     faces = _faces(source, frame, indices)
     if options.pictures_out is not None:
         _write_pictures(faces, frame, source, options)
@@ -223,7 +264,8 @@ def _matching(
         pairs = matching_pairs(faces, frame, seed=options.seed, eight_bit=True)
         write_features(options.features_out, features, pairs)
     # Eight bits, as published, so that features of the written pictures score alike.
-    return list(matching_cards(features, faces, frame, source, seed=options.seed, eight_bit=True))
+    cards = matching_cards(features, faces, frame, source, seed=options.seed, eight_bit=True, note=note)
+    return list(cards)
 
 
 def write_matching_pictures(source: FaceSource, options: EvaluateOptions) -> Path:
@@ -239,7 +281,7 @@ def write_matching_pictures(source: FaceSource, options: EvaluateOptions) -> Pat
         )
     _only(options, "matching", "pictures")
     indices = range(min(len(source), options.count) if options.count else len(source))
-    frame = _frame(options, source)
+    frame = replace(options.frame, protocol=_crops(options, protocol_for(source.name)))
     return _write_pictures(_faces(source, frame, indices), frame, source, options)
 
 
@@ -270,11 +312,11 @@ def _only(options: EvaluateOptions, protocol: str, what: str) -> None:
         raise UsageError(f"{what} can be scored by --protocol {protocol} only.")
 
 
-def _landmarks(
-    predictor: Predictor | TablePredictions, source: FaceSource, indices: range, options: EvaluateOptions
-) -> list[MetricCard]:
-    """Score every face once, for the cards and, where they are asked for, for the tables."""
-    scores = score_landmarks(
+def _score(
+    predictor: Any, source: FaceSource, indices: range, options: EvaluateOptions
+) -> LandmarkScores | None:
+    """Score every face once, cut by its box."""
+    return score_landmarks(
         predictor,
         source,
         indices,
@@ -283,28 +325,25 @@ def _landmarks(
         box_jitter=options.box_jitter,
         seed=options.seed,
     )
+
+
+def _landmark_cards(
+    scores: LandmarkScores | None,
+    source: FaceSource,
+    options: EvaluateOptions,
+    note: str = "",
+    title: str = "landmark error",
+) -> list[MetricCard]:
+    """Cards and, where they are asked for, tables of the same scores."""
     if scores is None:
         raise DataError(f"{source.name} has no landmarks to compare with.")
+    area: AreaRule = options.area or "exact"
     if options.tables is not None:
-        from lineament.report.landmark_tables import write_landmark_tables  # loads the plotting library
+        from lineament.evaluation.landmark_tables import write_landmark_tables  # loads the plotting library
 
-        write_landmark_tables(scores, options.tables, options.area)
-    return cards_of(scores, source, box_jitter=options.box_jitter, seed=options.seed, area=options.area)
-
-
-def _reconstruction(
-    subject: Subject, source: FaceSource, indices: range, options: EvaluateOptions
-) -> list[MetricCard]:
-    """Score what an autoencoder makes of faces."""
-    path = Path(str(subject))
-    if callable(subject) or not path.is_dir() or open_run(path).method != "fabrec":
-        raise UsageError(
-            f"--protocol reconstruction needs a run of fabrec-ae or fabrec-landmarks, not {subject}."
-        )
-    run = open_run(path)
-    recipe: Any = run.build_recipe()
-    networks = {name: network.to(options.device).eval() for name, network in run.load_networks().items()}
-    return reconstruction_cards(networks, source, recipe.config.view, indices)
+        write_landmark_tables(scores, options.tables, area)
+    seed = options.seed if options.box_jitter else None
+    return cards_of(scores, source, seed=seed, title=title, area=area, note=note)
 
 
 def default_card_path(subjects: Sequence[str | Path], source: FaceSource, options: EvaluateOptions) -> Path:

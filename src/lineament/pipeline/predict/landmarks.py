@@ -18,7 +18,7 @@ from lineament.faces.detection import Detection
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
-from lineament.pipeline.predict.models import Face, LandmarkModel
+from lineament.inference import Face, Model
 from lineament.pipeline.predict.photos import Photo
 
 FORMATS = ("json", "csv", "pts")
@@ -105,7 +105,7 @@ def read_boxes(path: Path) -> dict[str, Tensor]:
 
 
 def mark_photos(
-    model: LandmarkModel,
+    model: Model,
     photos: Sequence[Photo],
     options: LandmarkOptions,
     advance: Callable[[], None] = lambda: None,
@@ -125,7 +125,7 @@ def mark_photos(
 
 
 def _mark_one(
-    model: LandmarkModel, photo: Photo, options: LandmarkOptions, report: LandmarkReport
+    model: Model, photo: Photo, options: LandmarkOptions, report: LandmarkReport
 ) -> list[FaceLabel]:
     first = result_path(photo, options.formats[0])
     report.written = [first]
@@ -135,7 +135,7 @@ def _mark_one(
         tables = [result_path(photo, each) for each in options.formats]
         return read_keypoints(next(table for table in tables if table.exists()), allow_missing=True).faces
     image = read_image(photo.path)
-    faces = [model.face(image, found) for found in _detections(model, photo, image, options)]
+    faces = model.faces(image, _detections(model, photo, image, options))
     if not faces:
         report.without_face.append(str(photo.path))
         return []
@@ -144,9 +144,7 @@ def _mark_one(
     return labels
 
 
-def _detections(
-    model: LandmarkModel, photo: Photo, image: Tensor, options: LandmarkOptions
-) -> list[Detection]:
+def _detections(model: Model, photo: Photo, image: Tensor, options: LandmarkOptions) -> list[Detection]:
     if options.boxes is None:
         return model.detect(image)
     for name in (photo.name, photo.path.name, str(photo.path)):
@@ -165,11 +163,11 @@ def write_results(
     image: Tensor,
     faces: Sequence[Face],
     labels: list[FaceLabel],
-    model: LandmarkModel,
+    model: Model,
     options: LandmarkOptions,
 ) -> list[Path]:
     """Write overlay and label files of one photograph; the file whose presence means "done" comes last."""
-    layout = model.predictor.scheme
+    layout = model.scheme
     meta: dict[str, Any] = {
         "width": image.shape[2],
         "height": image.shape[1],
@@ -193,7 +191,7 @@ def write_results(
 def write_tables(
     photos: Sequence[Photo],
     report: LandmarkReport,
-    model: LandmarkModel,
+    model: Model,
     folder: Path,
     formats: Sequence[str],
 ) -> list[Path]:
@@ -205,7 +203,7 @@ def write_tables(
         "without_face": [path for path in paths if path in report.without_face],
     }
     faces = [face for path in paths for face in report.found.get(path, [])]
-    labels = LabelFile(model.predictor.scheme, faces, meta)
+    labels = LabelFile(model.scheme, faces, meta)
     endings = [ending for ending in formats if ending != "pts"]
     return [write_keypoints(folder / f"landmarks.{ending}", labels) for ending in endings]
 

@@ -14,16 +14,17 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
+from lineament.faces.frame import cut
 from lineament.faces.labels import read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.dve.figures import descriptor_colours, picture_grid, warp_onto
-from lineament.methods.dve.frame import cut
+from lineament.inference import Model
 from lineament.metrics.correspondence import match_points_softly
-from lineament.pipeline.predict.models import DescriptorModel, LandmarkModel
+from lineament.report.descriptors import descriptor_colours, picture_grid, warp_onto
 
 # Side of a face in the overlay, in pixels.
 PANEL = 320
@@ -37,19 +38,23 @@ class FaceView:
 
     Attributes:
         name: Name of the photograph.
-        picture: ``[3, s, s]`` what the network sees.
+        side: Side in pixels of what the network sees.
         shown: ``[3, S, S]`` uint8, the same part of the photograph at a resolution to look at.
         box: ``[4]`` face box in pixels of the photograph.
         features: ``[C, h, w]`` descriptors.
-        to_view: Photo pixels -> pixels of ``picture``.
+        to_view: Photo pixels -> pixels of what the network sees.
+        stride: These pixels per step of the descriptors.
+        box_side: These pixels per side of a face box.
     """
 
     name: str
-    picture: Tensor
+    side: int
     shown: Tensor
     box: Tensor
     features: Tensor
-    to_view: Any
+    to_view: Affine2D
+    stride: float
+    box_side: float
 
     @property
     def directions(self) -> Tensor:
@@ -100,16 +105,16 @@ class FaceMatch:
         }
 
 
-def view_face(model: DescriptorModel, image: Tensor, box: Tensor, name: str = "") -> FaceView:
+def view_face(model: Model, image: Tensor, box: Tensor, name: str = "") -> FaceView:
     """Crop and describe the face in ``box`` of a photo ``[3, H, W]``."""
-    transform = model.frame.view_of(box.double())
-    seen = model.frame.seen
-    enlarged = transform.then(Affine2D.resize((seen, seen), (PANEL, PANEL)))
+    found = model.capability(DenseDescriptor).describe(image, box[None])
+    transform = Affine2D(found.to_view[0])
+    enlarged = transform.then(Affine2D.resize((found.side, found.side), (PANEL, PANEL)))
     shown = to_uint8(cut(image, enlarged, PANEL))
-    return FaceView(name, model.view(image, box), shown, box, model.describe(image, box), transform)
+    return FaceView(name, found.side, shown, box, found.features[0], transform, found.stride, found.box_side)
 
 
-def find_face(model: DescriptorModel, image: Tensor, name: str) -> Detection:
+def find_face(model: Model, image: Tensor, name: str) -> Detection:
     """The main face of a photo.
 
     Raises:
@@ -123,29 +128,25 @@ def find_face(model: DescriptorModel, image: Tensor, name: str) -> Detection:
     return face
 
 
-def match_faces(
-    model: DescriptorModel, a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] = ()
-) -> FaceMatch:
+def match_faces(a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] = ()) -> FaceMatch:
     """Match points of face A on to face B.
 
     Args:
-        model: Any model with descriptors.
         a: The face that holds the points.
         b: The face to search.
         points: ``[K, 2]`` pixels of photo A.
         names: One per point; numbers when empty.
     """
-    stride = a.picture.shape[-1] / a.features.shape[-1]
     start = a.to_view.apply(points.float())
-    found, similarity = match_points_softly(a.features, b.features, start, stride)
-    back, _ = match_points_softly(b.features, a.features, found, stride)
-    round_trip = (back - start).norm(dim=1) / (a.picture.shape[-1] / model.frame.view)
+    found, similarity = match_points_softly(a.features, b.features, start, a.stride)
+    back, _ = match_points_softly(b.features, a.features, found, a.stride)
+    round_trip = (back - start).norm(dim=1) / a.box_side
     titles = tuple(names) or tuple(str(number) for number in range(len(points)))
     return FaceMatch(a, b, points.float(), b.to_view.inverse().apply(found), similarity, round_trip, titles)
 
 
 def points_to_match(
-    model: DescriptorModel, image: Tensor, face: Detection, given: str | Path | None
+    model: Model, image: Tensor, face: Detection, given: str | Path | None
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Points of photo A: written out or from a file, else the model's landmarks, else a grid over the face.
 
@@ -176,8 +177,8 @@ def points_to_match(
         kept = torch.isfinite(known[0]).all(-1)
         names = tuple(name for name, keep in zip(labels.scheme.names, kept.tolist(), strict=True) if keep)
         return known[0][kept], names
-    if isinstance(model, LandmarkModel):
-        return model.face(image, face).landmarks, model.predictor.scheme.names
+    if model.has(LandmarkPredictor):
+        return model.face(image, face).landmarks, model.scheme.names
     x0, y0, x1, y1 = face.box.tolist()
     ys, xs = torch.meshgrid(
         torch.linspace(y0, y1, GRID + 2)[1:-1], torch.linspace(x0, x1, GRID + 2)[1:-1], indexing="ij"
@@ -218,7 +219,7 @@ def match_sheet(match: FaceMatch) -> Image.Image:
     bottom[:, :, : row.shape[2]] = row
     sheet = to_pil(torch.cat([top, bottom], dim=1))
     pen = ImageDraw.Draw(sheet)
-    scale = PANEL / a.picture.shape[-1]
+    scale = PANEL / a.side
     left = ((a.to_view.apply(match.points_a) + 0.5) * scale).tolist()
     right = ((b.to_view.apply(match.points_b) + 0.5) * scale).tolist()
     for (xa, ya), (xb, yb), colour in zip(left, right, point_colours(len(left)), strict=True):

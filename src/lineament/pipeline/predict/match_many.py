@@ -16,8 +16,8 @@ from torch import Tensor
 
 from lineament.eight_bit import to_float, to_pil
 from lineament.files import replacing, write_text
-from lineament.methods.dve.figures import descriptor_colours, warp_onto
 from lineament.pipeline.predict.match import FaceMatch, FaceView, point_colours
+from lineament.report.descriptors import descriptor_colours, warp_onto
 
 # Side of a face on the sheet, faces side by side, and faces on one sheet.
 TILE = 160
@@ -94,7 +94,7 @@ def _tile(picture: Tensor) -> Image.Image:
 def _with_points(view: FaceView, points: Tensor) -> Image.Image:
     tile = to_pil(view.shown).resize((TILE, TILE), Image.Resampling.BOX)
     pen = ImageDraw.Draw(tile)
-    scale = TILE / view.picture.shape[-1]
+    scale = TILE / view.side
     places = ((view.to_view.apply(points) + 0.5) * scale - 0.5).tolist()
     for (x, y), colour in zip(places, point_colours(len(places)), strict=True):
         pen.ellipse([x - 2.5, y - 2.5, x + 2.5, y + 2.5], fill=colour, outline=(0, 0, 0))

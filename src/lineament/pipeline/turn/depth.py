@@ -8,14 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from lineament.capabilities import DepthPredictor
 from lineament.faces.normalisers import inter_ocular
 from lineament.faces.schemes import convert_points
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.fit import HeadFit, fit_head
 from lineament.heads.model import HeadModel
-from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.pipeline.predict.load_depth import load_depth
-from lineament.training.run import Run, open_run
+from lineament.inference import load
+from lineament.training.run import Run
 
 # The network has seen faces that fill their picture: side of the picture in outer eye distances.
 FRAME = 3.6
@@ -41,14 +41,15 @@ class KeypointDepth:
 
 
 def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
-    """Open a run of a depthnet recipe, trained here or imported.
+    """Open a run that predicts the depth of keypoints, trained here or imported.
 
     Raises:
         LineamentError: If there is no such run.
-        CheckpointError: If it is of another method or damaged.
+        CheckpointError: If it is damaged.
+        UsageError: If it predicts no depth of keypoints.
     """
-    predictor = load_depth(run)
-    return open_run(run), predictor
+    model = load(run)
+    return model.run, model.capability(DepthPredictor)
 
 
 def face_depth(head: HeadModel, points: Tensor, run: str | None = None) -> tuple[HeadFit, KeypointDepth]:

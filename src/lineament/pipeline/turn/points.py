@@ -18,7 +18,7 @@ from lineament.faces.schemes import convert_points
 from lineament.geometry.least_squares import levenberg_marquardt
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.model import HeadModel
-from lineament.pipeline.predict.models import LandmarkModel
+from lineament.inference import Model
 
 # Radians of pitch and yaw that are taken for one standard deviation where five points hardly tell.
 EXPECTED_YAW, EXPECTED_PITCH = 0.5, 0.12
@@ -114,7 +114,7 @@ def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
     return face
 
 
-def points_from_model(model: LandmarkModel, image: Tensor, name: str) -> FacePoints:
+def points_from_model(model: Model, image: Tensor, name: str) -> FacePoints:
     """Keypoints by one of our landmark models.
 
     Raises:
@@ -122,7 +122,7 @@ def points_from_model(model: LandmarkModel, image: Tensor, name: str) -> FacePoi
     """
     found = model.face(image, find_face(image, name)).landmarks
     try:
-        points = convert_points(found, model.predictor.scheme, "68")
+        points = convert_points(found, model.scheme, "68")
     except UsageError as error:
         raise DataError(f"the landmarks of {model.run.folder} cannot be used here: {error}") from error
     check_points(points, (image.shape[2], image.shape[1]), name)

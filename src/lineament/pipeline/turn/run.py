@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from lineament.capabilities import LandmarkPredictor
 from lineament.data.images import read_image
 from lineament.errors import UsageError
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
-from lineament.pipeline.predict.load import load_landmarks
-from lineament.pipeline.predict.models import LandmarkModel
+from lineament.inference import Model, load
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures
@@ -39,7 +39,7 @@ class FaceRequest:
     """
 
     keypoints: Path | None = None
-    landmarks: LandmarkModel | None = None
+    landmarks: Model | None = None
     run: str | None = None
     head: HeadModel = field(default_factory=lambda: load_head("builtin"))
 
@@ -67,7 +67,9 @@ def make_request(
     """
     if model is not None:
         load_depth_run(str(model))
-    landmarks = None if landmarks_model is None else load_landmarks(landmarks_model, device)
+    landmarks = None if landmarks_model is None else load(landmarks_model, device)
+    if landmarks is not None:
+        landmarks.capability(LandmarkPredictor)
     return FaceRequest(keypoints, landmarks, None if model is None else str(model), load_head(head, packs))
 
 

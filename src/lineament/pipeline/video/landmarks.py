@@ -20,8 +20,8 @@ from lineament.faces.labels.own_json import FORMAT, face_item, scheme_item
 from lineament.faces.labels.table import table_header, table_row
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing, replacing_folder
+from lineament.inference import Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
-from lineament.pipeline.predict.models import LandmarkModel
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.video.track_faces import Followed, FollowOptions, follow_faces
@@ -66,9 +66,7 @@ class VideoReport:
     written: list[Path] = field(default_factory=list)
 
 
-def mark_video(
-    model: LandmarkModel, video: Photo, options: VideoOptions, progress: Progress = silent
-) -> VideoReport:
+def mark_video(model: Model, video: Photo, options: VideoOptions, progress: Progress = silent) -> VideoReport:
     """Find the landmarks of every face in every frame; write tables and overlay, all of them or none.
 
     One frame is in memory at a time.
@@ -95,7 +93,7 @@ def mark_video(
 
 
 def _write_all(
-    model: LandmarkModel,
+    model: Model,
     video: Photo,
     reader: VideoReader,
     options: VideoOptions,

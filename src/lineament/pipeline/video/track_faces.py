@@ -14,7 +14,7 @@ from lineament.faces.boxes import iou, size
 from lineament.faces.detection import Detection
 from lineament.faces.one_euro import OneEuroFilter
 from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Track, Tracks
-from lineament.pipeline.predict.models import Face
+from lineament.inference import Face
 
 # A face is lost when its mean confidence falls below this share of what it was when it was last detected.
 LOST = 0.5
@@ -23,7 +23,7 @@ PATIENCE = 0.5
 
 
 class FaceFinder(Protocol):
-    """What following needs of a :class:`lineament.pipeline.predict.load.LandmarkModel`."""
+    """What following needs of a :class:`lineament.inference.Model`."""
 
     def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
         """Faces of ``[3, H, W]``."""

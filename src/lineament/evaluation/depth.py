@@ -1,33 +1,28 @@
-"""Scores over all ordered pairs of faces: DepthCorr and keypoint error (Moniz et al., section 4).
+"""Scores of keypoint depths over all ordered pairs of faces: DepthCorr and keypoint error (Moniz et al., section 4).
 
 Every face is a source once for each other face as target. Pairs are scored a source at a time and only sums are kept
-(and one error a pair), so that four million pairs need no more memory than the network and a few layers' outputs.
+(and one error a pair), so that four million pairs need no more memory than the predictor and a few layers' outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from lineament.capabilities import DepthFit, DepthPredictor, PairFits
 from lineament.data.keypoint_depth import ORIENTATIONS, KeypointSet
 from lineament.errors import DataError
-from lineament.methods.depthnet.folded import FoldedNetwork
-from lineament.methods.depthnet.model import Solve, find_affine, transfer
-from lineament.methods.depthnet.predictor import DepthPredictor
-from lineament.methods.depthnet.two_view import TwoViewDepthNet
+from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.metrics.depth import PearsonSums
 
 # Target faces scored at a time.
 CHUNK = 512
 # Source faces whose errors are gathered at a time.
 ROWS = 64
-
-# Depths [n, K] of one source given a slice of the targets, and predicted affine maps or None.
-PairDepths = Callable[[int, slice], tuple[Tensor, Tensor | None]]
 
 
 class Dump(Protocol):
@@ -70,7 +65,7 @@ class PairScores:
         return total.correlations()
 
     def keypoint_error(self, source: str | None = None, target: str | None = None) -> tuple[float, float]:
-        """Mean and population deviation of the keypoint error over the pairs; NaN where the groups have no pair."""
+        """Mean and standard deviation of the keypoint error over the pairs; NaN where the groups have no pair."""
         count = sum(len(part) for part in self._error_parts(source, target))
         if not count:
             return float("nan"), float("nan")
@@ -98,18 +93,21 @@ class PairScores:
         return list(range(len(self.names))) if name is None else [self.names.index(name)]
 
 
-def pair_depths(predictor: DepthPredictor, faces: KeypointSet) -> PairDepths:
-    """Depths that a predictor gives for the pairs of some faces."""
-    if predictor.single:
-        return given_depths(predictor.depth(faces.keypoints, faces.keypoints))
-    if isinstance(predictor.network, TwoViewDepthNet):
-        return predictor.network.pair_depths(faces.keypoints)
-    return FoldedNetwork(predictor.network, faces.keypoints)
+def given_depths(depth: Tensor, keypoints: Tensor) -> PairFits:
+    """Depths ``[N, K]`` that do not depend on the target, such as another tool's, with the closed-form maps.
 
+    Args:
+        depth: One depth per face and keypoint.
+        keypoints: ``[N, K, 2]`` of the faces over the size of their pictures.
+    """
 
-def given_depths(depth: Tensor) -> PairDepths:
-    """Depths ``[N, K]`` that do not depend on the target: the truth, or another tool's."""
-    return lambda source, targets: (depth[source].expand(targets.stop - targets.start, -1), None)
+    def fits(source: int, targets: slice) -> DepthFit:
+        target = keypoints[targets]
+        own = keypoints[source].expand_as(target)
+        one = depth[source].expand(len(target), -1)
+        return DepthFit(one, fit_affine(own, one, target))
+
+    return fits
 
 
 @torch.no_grad()
@@ -124,36 +122,25 @@ def score_pairs(predictor: DepthPredictor, faces: KeypointSet, *, dump: Dump | N
     Raises:
         DataError: If there are fewer than two faces.
     """
-    return score_depths(pair_depths(predictor, faces), faces, predictor.solve, predictor.sigma, dump=dump)
+    return score_depths(predictor.pair_fits(faces.keypoints), faces, dump=dump)
 
 
 @torch.no_grad()
 def score_true_depth(faces: KeypointSet, predictor: DepthPredictor | None = None) -> PairScores:
     """Keypoint errors with the true depth in place of the predicted one: what no model of the source alone can beat.
 
-    A predictor with a learnt affine map keeps its own map; the depth alone is exchanged.
+    A predictor that predicts its affine maps keeps them; the depth alone is exchanged.
     """
     if faces.depth is None:
         raise DataError("the error with true depth needs faces with known depths.")
-    true = given_depths(faces.depth)
     if predictor is None:
-        return score_depths(true, faces)
-    if predictor.solve != "learnt":
-        return score_depths(true, faces, predictor.solve, predictor.sigma)
-    predicted = pair_depths(predictor, faces)
-    return score_depths(lambda i, part: (true(i, part)[0], predicted(i, part)[1]), faces, "learnt")
+        return score_depths(given_depths(faces.depth, faces.keypoints), faces)
+    return score_depths(predictor.pair_fits(faces.keypoints, faces.depth), faces)
 
 
 @torch.no_grad()
-def score_depths(
-    depths: PairDepths,
-    faces: KeypointSet,
-    solve: Solve = "fixed",
-    sigma: float = 0.0,
-    *,
-    dump: Dump | None = None,
-) -> PairScores:
-    """Score depths from any source; see :func:`score_pairs`."""
+def score_depths(fits: PairFits, faces: KeypointSet, *, dump: Dump | None = None) -> PairScores:
+    """Score depths and maps from any source; see :func:`score_pairs`."""
     count = len(faces)
     if count < 2:
         raise DataError(f"pairs need two faces or more, not {count}.")
@@ -166,14 +153,15 @@ def score_depths(
         kept = []
         for start in range(0, count, CHUNK):
             targets = slice(start, min(start + CHUNK, count))
-            depth, learnt = depths(source, targets)
+            fit = fits(source, targets)
             target = faces.keypoints[targets]
             own = faces.keypoints[source].expand_as(target)
-            matrix = find_affine(solve, own, depth, target, sigma=sigma, learnt=learnt)
-            errors[source, targets] = (transfer(matrix, own, depth) - target).square().mean((1, 2))
+            errors[source, targets] = (
+                (apply_affine(fit.affine, own, fit.depth) - target).square().mean((1, 2))
+            )
             if dump is not None:
-                dump(source, targets, depth)
-            kept.append(depth)
+                dump(source, targets, fit.depth)
+            kept.append(fit.depth)
         if faces.depth is not None:
             _correlate(sums[int(groups[source])], members, source, torch.cat(kept), faces.depth[source])
     errors.fill_diagonal_(torch.nan)
@@ -193,3 +181,12 @@ def _groups(faces: KeypointSet) -> tuple[Tensor, tuple[str, ...]]:
     if faces.orientations is None:
         return torch.zeros(len(faces), dtype=torch.long), ("all",)
     return torch.tensor([ORIENTATIONS.index(word) for word in faces.orientations]), ORIENTATIONS
+
+
+@torch.no_grad()
+def sample_depths(predictor: DepthPredictor, faces: KeypointSet, seed: int = 0) -> Tensor:
+    """Depth ``[N, K]`` of each face given one other, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    shift = torch.randint(1, len(faces), (len(faces),), generator=generator)
+    others = (torch.arange(len(faces)) + shift) % len(faces)
+    return predictor.depth(faces.keypoints, faces.keypoints[others])

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
+from lineament.capabilities import LandmarkPredictor
 from lineament.data.face_box import jittered_box, sample_box
 from lineament.data.order import sample_generator
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
+from lineament.evaluation.mean_shape import in_square, others_mean
 from lineament.faces import boxes
 from lineament.faces.labels import read_keypoints
 from lineament.faces.normalisers import normaliser
@@ -23,28 +26,7 @@ from lineament.metrics.landmark import AreaRule, area_under_curve, failure_rate,
 
 # Part of a scheme that inner errors leave out.
 OUTLINE = "outline"
-
-
-class Found(Protocol):
-    """An answer of a predictor."""
-
-    @property
-    def points(self) -> Tensor:
-        """Landmarks ``[K, 2]`` in pixels of the photograph."""
-        ...
-
-
-class Predictor(Protocol):
-    """Anything that puts landmarks on the face in a box."""
-
-    @property
-    def scheme(self) -> LandmarkScheme:
-        """What the landmarks mean."""
-        ...
-
-    def __call__(self, image: Tensor, box: Tensor) -> Found:
-        """Find the landmarks of the face in ``box`` ``[4]`` of a photograph ``[3, H, W]``."""
-        ...
+BOX_CUT = "faces cropped by their box alone"
 
 
 @dataclass(frozen=True)
@@ -59,6 +41,10 @@ class LandmarkScores:
         subsets: For each sample the subsets of its data set that it belongs to (``meta["subsets"]``).
         normalise_by: Name of the normaliser.
         left_out: Faces left out because the points that the normaliser measures are missing.
+        mean_shape: ``[N, K]`` errors of the mean shape of the other faces, placed where each face was cut: what
+            knowing the box alone gives; None where it was not measured.
+        cut: How the faces were cut, in words.
+        measured_by: What exactly lengths are divided by, in words; "" says it by the normaliser's name.
     """
 
     errors: Tensor
@@ -67,11 +53,22 @@ class LandmarkScores:
     subsets: tuple[frozenset[str], ...]
     normalise_by: str
     left_out: int = 0
+    mean_shape: Tensor | None = None
+    cut: str = BOX_CUT
+    measured_by: str = ""
 
     @property
     def missing(self) -> int:
         """Number of landmarks without a label, which count nowhere."""
         return int(self.errors.isnan().sum())
+
+    @property
+    def mean_shape_error(self) -> float | None:
+        """Mean over faces of the mean shape's errors; None for a single face, or where it was not measured."""
+        if self.mean_shape is None:
+            return None
+        mean = float(self.mean_shape.nanmean(1).nanmean())
+        return None if math.isnan(mean) else mean
 
     @cached_property
     def per_face(self) -> Tensor:
@@ -110,12 +107,12 @@ class LandmarkScores:
         rows = [i for i, names in enumerate(self.subsets) if subset in names]
         if not rows:
             raise UsageError(f"no sample belongs to the subset {subset!r}: there are {self.subset_names()}.")
-        return LandmarkScores(
-            self.errors[rows],
-            self.layout,
-            tuple(self.ids[i] for i in rows),
-            tuple(self.subsets[i] for i in rows),
-            self.normalise_by,
+        return replace(
+            self,
+            errors=self.errors[rows],
+            ids=tuple(self.ids[i] for i in rows),
+            subsets=tuple(self.subsets[i] for i in rows),
+            mean_shape=None if self.mean_shape is None else self.mean_shape[rows],
         )
 
     def subset_names(self) -> list[str]:
@@ -130,6 +127,74 @@ class LandmarkScores:
             "failures_percent": 100 * self.failures(),
             "area": self.area(rule=area),
         }
+
+
+@dataclass(frozen=True)
+class FaceErrors:
+    """The errors of one face.
+
+    Attributes:
+        sample: The face.
+        errors: ``[K]`` distances divided by the normaliser; NaN where the truth is unknown.
+        shape: ``[K, 2]`` the truth in coordinates in which faces that are cut alike lie alike.
+        length: Length of the normaliser in these coordinates.
+    """
+
+    sample: FaceSample
+    errors: Tensor
+    shape: Tensor
+    length: Tensor
+
+
+def gathered(
+    faces: Sequence[FaceErrors],
+    layout: LandmarkScheme,
+    normalise_by: str,
+    *,
+    cut: str = BOX_CUT,
+    measured_by: str = "",
+    left_out: int = 0,
+) -> LandmarkScores:
+    """Put the errors of single faces together, and measure the mean shape of the other faces beside them."""
+    shapes = torch.stack([face.shape for face in faces]).double()
+    lengths = torch.stack([face.length for face in faces]).double()
+    apart = point_distances(others_mean(shapes), shapes) / lengths[:, None]
+    return LandmarkScores(
+        torch.stack([face.errors for face in faces]),
+        layout,
+        tuple(face.sample.id for face in faces),
+        tuple(frozenset(face.sample.meta.get("subsets", ())) for face in faces),
+        normalise_by,
+        left_out,
+        apart,
+        cut,
+        measured_by,
+    )
+
+
+@runtime_checkable
+class PublishedLandmarks(Protocol):
+    """A landmark predictor whose method was measured on crops of data sets that were published with it."""
+
+    def published_crops(self, data: str) -> str:
+        """Name of the published crops of a data set (``mafl/test``), "" for none."""
+        ...
+
+    def published_scores(
+        self, source: FaceSource, crops: str, indices: Iterable[int] | None = None, which: str | None = None
+    ) -> LandmarkScores:
+        """Score on published crops.
+
+        Args:
+            source: Whole pictures with landmarks.
+            crops: Name of the crops.
+            indices: Which samples; all when None.
+            which: Scheme to compare in; the labels' own when None.
+
+        Raises:
+            DataError: If a picture or its labels are not what the crops need.
+        """
+        ...
 
 
 def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> LandmarkScheme:
@@ -201,7 +266,7 @@ def read_predictions(path: Path) -> TablePredictions:
 
 
 def score_landmarks(
-    predictor: Predictor | TablePredictions,
+    predictor: LandmarkPredictor | TablePredictions,
     source: FaceSource,
     indices: Iterable[int] | None = None,
     *,
@@ -230,7 +295,7 @@ def score_landmarks(
         DataError: If a file has no prediction for a face, or none for a landmark that is known.
     """
     layout = scheme(which) if which else None
-    errors, ids, subsets = [], [], []
+    faces: list[FaceErrors] = []
     left_out = 0
     for index in range(len(source)) if indices is None else indices:
         sample = source[index]
@@ -241,11 +306,11 @@ def score_landmarks(
         known = torch.isfinite(truth).all(-1)
         if not bool(known.any()):
             continue
+        box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
         if isinstance(predictor, TablePredictions):
             given = predictor.of(sample)
         else:
-            box = jittered_box(sample, sample_generator(seed, 0, index), box_jitter)
-            given = predictor(sample.image, box).points
+            given = predictor.landmarks(sample.image, box[None]).points[0]
         found = convert_points(given, predictor.scheme, layout).float()
         placed = torch.isfinite(found).all(-1)
         if isinstance(predictor, TablePredictions) and not bool(placed[known].all()):
@@ -259,14 +324,17 @@ def score_landmarks(
             continue
         # A model that answers with no number is wrong there, not excused.
         distances = torch.where(placed, point_distances(found, truth), torch.inf)
-        errors.append(torch.where(known, distances / length, torch.nan))
-        ids.append(sample.id)
-        subsets.append(frozenset(sample.meta.get("subsets", ())))
-    if left_out and not errors:
+        errors = torch.where(known, distances / length, torch.nan)
+        square = boxes.square(box.double())
+        faces.append(FaceErrors(sample, errors, in_square(truth, square), length / boxes.size(square).max()))
+    if left_out and not faces:
         raise DataError(
             f"the points that {normalise_by} measures are missing in all {left_out} labelled faces: choose another "
             "normaliser with --normaliser, for example box."
         )
-    if not errors or layout is None or normalise_by is None:
+    if not faces or layout is None or normalise_by is None:
         return None
-    return LandmarkScores(torch.stack(errors), layout, tuple(ids), tuple(subsets), normalise_by, left_out)
+    moved = f"{BOX_CUT}, moved and scaled by up to {100 * box_jitter:g} % of its side"
+    if isinstance(predictor, TablePredictions):
+        moved = "predictions from a file, in pixels of the pictures"
+    return gathered(faces, layout, normalise_by, cut=moved, left_out=left_out)

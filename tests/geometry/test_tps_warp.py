@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 
-from lineament.methods.dve import warp
+from lineament.geometry import tps_warp as warp
 
 STILL = warp.WarpSpread(0, 0, 0, 0, 0)
 

@@ -1,4 +1,4 @@
-"""Which square of a photograph a network of this method sees, and how points get there and back."""
+"""Which square of a photograph a network sees, and how points get there and back."""
 
 from __future__ import annotations
 
@@ -7,12 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from lineament.data.face_box import jittered_box, sample_box
 from lineament.faces import boxes
 from lineament.faces.resample import crop_image
 from lineament.geometry.affine2d import Affine2D
-
-__all__ = ["Frame", "PreparedFace", "cut", "jittered_box", "sample_box"]
 
 
 @dataclass(frozen=True)
@@ -24,8 +21,8 @@ class Frame:
         crop: Pixels cut off each side after the warp; a network sees ``size - 2 * crop``.
         view: Side of what the network sees, in sides of the squared face box.
         shift: How far below the middle of the box its centre lies, in sides of the box.
-        protocol: Published preprocessing by which labelled data sets are cut instead (``protocol.PROTOCOLS``); "" for
-            none. Photographs from elsewhere are always cut by their box.
+        protocol: Published preprocessing by which labelled data sets are cut instead
+            (``evaluation.published.PROTOCOLS``); "" for none. Photographs from elsewhere are always cut by their box.
     """
 
     size: int
@@ -62,11 +59,13 @@ class PreparedFace:
         id: Name of the sample.
         image: ``[3, size, size]`` RGB in 0..1.
         points: ``[K, 2]`` landmarks in pixels of ``image``; empty where unknown.
+        identity: Label of the person, where it is known.
     """
 
     id: str
     image: Tensor
     points: Tensor
+    identity: str | None = None
 
 
 def cut(image: Tensor, transform: Affine2D, side: int) -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from lineament.evaluation.landmarks import LandmarkScores
 from lineament.files import write_text
 from lineament.metrics.landmark import AreaRule, cumulative_curve
 from lineament.report.figures import jsonable, plot_curves, save_figure
-from lineament.report.landmark_scores import LandmarkScores
 from lineament.report.tables import Table
 
 # Name of the row of all faces.

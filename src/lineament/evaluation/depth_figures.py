@@ -11,9 +11,9 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from lineament.capabilities import DepthPredictor
 from lineament.data.keypoint_depth import KeypointSet
-from lineament.methods.depthnet.evaluate import PairScores, score_pairs
-from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.evaluation.depth import PairScores, sample_depths, score_pairs
 from lineament.metrics.landmark import cumulative_curve
 from lineament.report.figures import COLOURS, plot_curves, save_figure
 
@@ -122,15 +122,6 @@ def error_curves(path: Path, errors: Mapping[str, Tensor]) -> Path:
         x_label="root mean squared keypoint error, % of the picture's side",
         y_label="pairs at or below, %",
     )
-
-
-@torch.no_grad()
-def sample_depths(predictor: DepthPredictor, faces: KeypointSet, seed: int = 0) -> Tensor:
-    """Depth ``[N, K]`` of each face given one other, drawn at random."""
-    generator = torch.Generator().manual_seed(seed)
-    shift = torch.randint(1, len(faces), (len(faces),), generator=generator)
-    others = (torch.arange(len(faces)) + shift) % len(faces)
-    return predictor.depth(faces.keypoints, faces.keypoints[others])
 
 
 def evaluation_figures(

@@ -1,0 +1,299 @@
+"""What a trained run can do for others: one small protocol for each capability, and the records it answers with.
+
+A recipe's :meth:`~lineament.training.recipe.Recipe.predictor` gives an object that has one capability or several. The
+verbs and the evaluation ask for a capability with :func:`capability` and know no method by name; a new method that
+answers one of these protocols works with all of them. A predictor may also say in words what it is:
+
+``holds``
+    What the run holds, for error sentences: ``"descriptors without landmarks"``.
+``hints``
+    Name of a protocol that it lacks -> what to do instead, with ``{run}`` for the run directory.
+
+Pixels are those of the image that was given: centres at integers, x right, y down. Images are RGB in 0..1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from lineament.errors import UsageError
+
+if TYPE_CHECKING:
+    from lineament.faces.landmark_scheme import LandmarkScheme
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """Landmarks of N faces of one image.
+
+    Attributes:
+        points: ``[N, K, 2]`` xy in pixels of the image.
+        confidence: ``[N, K]`` in 0..1, larger where the method believes itself more; what it measures is the method's.
+        std_px: ``[N, K]`` predicted standard deviation of each point's error, per coordinate, in pixels of the image;
+            None where a method predicts none.
+        visible: ``[N, K]`` bool, True where the point is seen; None where a method does not tell.
+    """
+
+    points: Tensor
+    confidence: Tensor
+    std_px: Tensor | None = None
+    visible: Tensor | None = None
+
+
+@runtime_checkable
+class LandmarkPredictor(Protocol):
+    """Puts landmarks on faces whose boxes are known."""
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """What the landmarks mean."""
+        ...
+
+    def landmarks(self, image: Tensor, boxes: Tensor) -> Landmarks:
+        """Find the landmarks of the faces in ``boxes`` ``[N, 4]`` (x0, y0, x1, y1) of an image ``[3, H, W]``.
+
+        Raises:
+            DataError: If a box is none.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Descriptors:
+    """Dense descriptors of N faces of one image.
+
+    Attributes:
+        features: ``[N, C, h, w]``.
+        to_view: ``[N, 2, 3]`` float64: pixels of the image -> pixels of the square that was described.
+        side: Side of that square in pixels.
+        stride: Its pixels per step of the descriptors: row i and column j describe its pixel (stride j, stride i).
+        box_side: Pixels of the square that the side of a face box takes, by which distances are made comparable.
+    """
+
+    features: Tensor
+    to_view: Tensor
+    side: int
+    stride: float
+    box_side: float
+
+
+@runtime_checkable
+class DenseDescriptor(Protocol):
+    """Describes every place of a face by a vector, alike for the same place of any other face."""
+
+    def describe(self, image: Tensor, boxes: Tensor) -> Descriptors:
+        """Describe the faces in ``boxes`` ``[N, 4]`` of an image ``[3, H, W]``.
+
+        Raises:
+            DataError: If a box is none.
+        """
+        ...
+
+    def describe_views(self, views: Tensor) -> Tensor:
+        """Describe squares ``[B, 3, s, s]`` that are cut already: ``[B, C, h, w]``, a step every s / w pixels."""
+        ...
+
+
+@dataclass(frozen=True)
+class DepthFit:
+    """What a source and a target face give.
+
+    Attributes:
+        depth: ``[B, K]`` depth of the source keypoints in half the sum of its picture's width and height, larger away
+            from the camera.
+        affine: ``[B, 2, 4]`` map of (x, y, depth, 1) to the target keypoints, all over the size of their pictures.
+    """
+
+    depth: Tensor
+    affine: Tensor
+
+
+class PairFits(Protocol):
+    """Depths and maps of one face given others, a part of the others at a time."""
+
+    def __call__(self, source: int, targets: slice) -> DepthFit:
+        """Depth of face ``source`` given each face of ``targets``, and the maps on to them."""
+        ...
+
+
+@runtime_checkable
+class DepthPredictor(Protocol):
+    """Predicts the depth of one face's keypoints, given another's (DepthNets)."""
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """What the keypoints mean."""
+        ...
+
+    @property
+    def single(self) -> bool:
+        """Whether the depth does not depend on the target."""
+        ...
+
+    def __call__(self, source: Tensor, target: Tensor) -> DepthFit:
+        """Depth and map of keypoints ``[B, K, 2]`` over the size of their pictures."""
+        ...
+
+    def depth(self, source: Tensor, target: Tensor) -> Tensor:
+        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
+        ...
+
+    def own_depth(self, source: Tensor, targets: Tensor) -> Tensor:
+        """Depth ``[B, K]`` of source keypoints for no target in particular; ``targets`` ``[T, K, 2]`` may stand in."""
+        ...
+
+    def pair_fits(self, keypoints: Tensor, depth: Tensor | None = None) -> PairFits:
+        """Depths and maps of all pairs of faces ``[N, K, 2]``; with ``depth`` ``[N, K]`` maps for these depths."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """A face and what an autoencoder makes of it.
+
+    Attributes:
+        picture: ``[3, s, s]`` what the networks see of the face.
+        made: ``[3, s, s]`` their reconstruction.
+        points: ``[K, 2]`` the sample's landmarks in pixels of ``picture``, NaN where unknown; None without any.
+    """
+
+    picture: Tensor
+    made: Tensor
+    points: Tensor | None
+
+
+@runtime_checkable
+class Reconstructor(Protocol):
+    """Encodes faces and makes pictures of the codes."""
+
+    @property
+    def cut_words(self) -> str:
+        """How faces are cut, for cards."""
+        ...
+
+    def reconstruct(self, samples: list[Any]) -> list[Reconstruction]:
+        """Reconstruct the faces of samples (:class:`~lineament.data.sample.FaceSample`), all at once."""
+        ...
+
+
+@runtime_checkable
+class FaceTiles(Protocol):
+    """Shows what a model makes of a face."""
+
+    def tiles(self, image: Tensor, box: Tensor) -> Tensor:
+        """A picture ``[3, h, w]`` of the steps from the face in ``box`` ``[4]`` to the answer, side by side."""
+        ...
+
+
+@runtime_checkable
+class ViewGenerator(Protocol):
+    """Draws faces from any side (GMPI): a latent vector gives a face, a camera the view of it."""
+
+    @property
+    def latent_size(self) -> int:
+        """Length of a latent vector."""
+        ...
+
+    def views(self, latents: Tensor, world_to_camera: Tensor, intrinsics: Tensor) -> Tensor:
+        """Draw faces ``[B, latent_size]``, each seen by its camera.
+
+        Args:
+            latents: ``[B, latent_size]``.
+            world_to_camera: ``[B, 3, 4]``, the head at the origin, millimetres.
+            intrinsics: ``[B, 3, 3]`` in pixels of the picture that is drawn.
+
+        Returns:
+            ``[B, 3, H, W]`` RGB in 0..1.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Codes:
+    """Expression codes of B captures of a headset.
+
+    Attributes:
+        code: ``[B, C]``.
+        slop: ``[B, 6]`` how the headset sits other than calibrated: rotation vector in radians, then millimetres.
+    """
+
+    code: Tensor
+    slop: Tensor
+
+
+@runtime_checkable
+class CodeEncoder(Protocol):
+    """Finds the expression code of an avatar in the pictures of a headset's cameras (Rosetta)."""
+
+    @property
+    def cameras(self) -> tuple[str, ...]:
+        """Names of the cameras, in the order in which their pictures are given."""
+        ...
+
+    def codes(self, images: Tensor) -> Codes:
+        """Encode captures ``[B, V, 1, H, W]`` of V infrared cameras in 0..1."""
+        ...
+
+
+# What the capabilities are called in error sentences, and where one is found.
+_WORDS = {
+    "LandmarkPredictor": "landmarks",
+    "DenseDescriptor": "dense descriptors",
+    "DepthPredictor": "depths of keypoints",
+    "Reconstructor": "reconstructions of faces",
+    "FaceTiles": "tiles of what the model makes of a face",
+    "ViewGenerator": "views of faces",
+    "CodeEncoder": "expression codes",
+}
+
+T = TypeVar("T")
+
+
+def words_of(predictor: object) -> str:
+    """What a predictor holds, in words: its own, else the capabilities that it has."""
+    said = getattr(predictor, "holds", None)
+    if isinstance(said, str):
+        return said
+    named = [words for name, words in _WORDS.items() if isinstance(predictor, globals()[name])]
+    return " and ".join(named) or "nothing that can be asked for"
+
+
+def capability(predictor: object, wanted: type[T], what: str, run: str = "RUN", hint: str = "") -> T:
+    """Return the predictor as something that has a capability.
+
+    Args:
+        predictor: What a recipe gave.
+        wanted: One of the protocols of this module.
+        what: What was loaded, for the message: ``"the run runs/faces (dve-smallnet-16d)"``.
+        run: The run directory, for the hint.
+        hint: What to do without it, where the predictor itself has no better advice.
+
+    Raises:
+        UsageError: If it lacks the capability; one sentence says what the run holds and what to do instead.
+    """
+    if isinstance(predictor, wanted):
+        return predictor
+    name = wanted.__name__
+    hints: Mapping[str, str] = getattr(predictor, "hints", {})
+    missing = _WORDS.get(name, name)
+    elsewhere = f"give a run with {missing} (`lineament recipes` lists what can be trained)"
+    advice = hints.get(name) or hint or elsewhere
+    held = words_of(predictor)
+    without = "" if "without" in held else f", no {missing}"
+    raise UsageError(f"{what} holds {held}{without}: {advice.format(run=run)}.")
+
+
+def check_float32(dtype: torch.dtype | None, what: str) -> None:
+    """Refuse a number type that a predictor cannot compute in.
+
+    Raises:
+        UsageError: If it is another than float32.
+    """
+    if dtype not in (None, torch.float32):
+        name = str(dtype).removeprefix("torch.")
+        raise UsageError(f"{what} computes in float32 alone, not in {name}: leave --bf16 out.")

@@ -1,0 +1,233 @@
+"""Loads trained runs as something that can be called: with a photograph, or by another of its capabilities."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lineament.capabilities import DenseDescriptor, FaceTiles, LandmarkPredictor, capability
+from lineament.data.images import list_images, read_image
+from lineament.errors import CheckpointError, DataError, UsageError, unknown_name
+from lineament.faces import boxes as box_tools
+from lineament.faces.detection import Detection, Detector, detect_faces, detectors, make_detector
+from lineament.faces.schemes import LandmarkScheme
+from lineament.training.run import CONFIG, Run, open_run
+
+Photo = str | Path | Tensor | np.ndarray
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photograph, in the photograph's own pixels.
+
+    Attributes:
+        landmarks: ``[K, 2]`` xy.
+        confidence: ``[K]`` in 0..1, larger where the model believes itself more. What it measures is the method's: how
+            well predictions from several crops around the face agree (dve), the height of a heatmap's peak (fabrec).
+        box: ``[4]`` x0, y0, x1, y1.
+        score: The detector's score in 0..1; 1 for a given box.
+        scheme: What the landmarks mean.
+    """
+
+    landmarks: Tensor
+    confidence: Tensor
+    box: Tensor
+    score: float
+    scheme: LandmarkScheme
+
+
+def as_picture(photo: Photo) -> Tensor:
+    """Read or convert a photograph to ``[3, H, W]`` RGB in 0..1.
+
+    Args:
+        photo: A path; a tensor ``[3, H, W]``; or an array ``[H, W]``, ``[H, W, 3]``; integers are 0..255, floats 0..1.
+
+    Raises:
+        DataError: If it cannot be read or has another shape.
+    """
+    if isinstance(photo, str | Path):
+        return read_image(photo)
+    pixels = torch.as_tensor(np.array(photo) if isinstance(photo, np.ndarray) else photo)
+    if isinstance(photo, np.ndarray):
+        pixels = pixels[..., None].expand(*pixels.shape, 3) if pixels.ndim == 2 else pixels
+        pixels = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels
+    if pixels.ndim != 3 or pixels.shape[0] != 3:
+        raise DataError(
+            f"a picture is [3, H, W] as a tensor or [H, W, 3] as an array, not {list(photo.shape)}."
+        )
+    scaled = pixels.float() if pixels.is_floating_point() else pixels.float() / 255
+    if not bool(torch.isfinite(scaled).all()):
+        raise DataError("the picture holds values that are not finite.")
+    return scaled.clamp(0, 1)
+
+
+class Model:
+    """A trained run with its detector; made by :func:`load`.
+
+    What it can do depends on the run: :meth:`has` tells. Calling it finds faces and their landmarks.
+
+    Attributes:
+        run: The run it was loaded from.
+        predictor: What the run's recipe makes of its networks; it answers the protocols of
+            :mod:`lineament.capabilities`.
+    """
+
+    def __init__(self, run: Run, predictor: Any, detector: str = "mtcnn") -> None:
+        if detector not in detectors():
+            raise unknown_name("detector", detector, detectors())
+        self.run = run
+        self.predictor = predictor
+        self._detector_name = detector
+
+    def __repr__(self) -> str:
+        """Recipe, step, landmark scheme and folder."""
+        scheme = f", scheme {self.scheme.name}" if self.has(LandmarkPredictor) else ""
+        return f"Model({self.run.recipe}, step {self.step}{scheme}, {self.run.folder})"
+
+    @cached_property
+    def step(self) -> int:
+        """Optimiser steps after which the weights were saved."""
+        return self.run.read_checkpoint("best").step
+
+    @cached_property
+    def detector(self) -> Detector:
+        """Finds faces in photographs; made when it is first needed."""
+        return make_detector(self._detector_name)
+
+    def has(self, wanted: type) -> bool:
+        """Whether the run has a capability, one of the protocols of :mod:`lineament.capabilities`."""
+        return isinstance(self.predictor, wanted)
+
+    def capability(self, wanted: type[T], hint: str = "") -> T:
+        """The predictor as something that has a capability.
+
+        Raises:
+            UsageError: If the run lacks it; the message says what it holds and what to do instead.
+        """
+        what = f"the run {self.run.folder} ({self.run.recipe})"
+        return capability(self.predictor, wanted, what, str(self.run.folder), hint)
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """What the landmarks mean; raises ``UsageError`` where the run gives none."""
+        return self.capability(LandmarkPredictor).scheme
+
+    def __call__(
+        self, photo: Photo, boxes: Tensor | Sequence[Sequence[float]] | None = None, *, min_score: float = 0.7
+    ) -> list[Face]:
+        """Find the faces of one photograph and their landmarks.
+
+        Args:
+            photo: Path, tensor ``[3, H, W]`` in 0..1, or array ``[H, W, 3]``.
+            boxes: Face boxes ``[N, 4]`` in pixels; found by the detector when None.
+            min_score: Detections with a lower score are left out.
+
+        Returns:
+            The faces, best score first; empty when there is none.
+
+        Raises:
+            UsageError: If the run gives no landmarks.
+            DataError: If the photograph or a box cannot be used.
+        """
+        self.capability(LandmarkPredictor)
+        image = as_picture(photo)
+        if boxes is None:
+            return self.faces(image, self.detect(image, min_score))
+        given = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
+        return self.faces(image, [Detection.given(box=box_tools.check_box(box)) for box in given])
+
+    def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
+        """Faces that the detector finds in ``[3, H, W]``, best score first."""
+        return detect_faces(image, self.detector, min_score=min_score)[0]
+
+    def faces(self, image: Tensor, places: Sequence[Detection]) -> list[Face]:
+        """Landmarks of the detected faces of ``[3, H, W]``, found together."""
+        if not places:
+            return []
+        predictor = self.capability(LandmarkPredictor)
+        found = predictor.landmarks(image, torch.stack([place.box for place in places]))
+        rows = zip(found.points, found.confidence, places, strict=True)
+        return [
+            Face(points, sure, place.box, float(place.score), predictor.scheme)
+            for points, sure, place in rows
+        ]
+
+    def face(self, image: Tensor, place: Detection) -> Face:
+        """Landmarks of one detected face of ``[3, H, W]``."""
+        return self.faces(image, [place])[0]
+
+    def describe(self, photo: Photo, box: Tensor) -> Tensor:
+        """Dense descriptors ``[C, h, w]`` of the face in ``box`` ``[4]``.
+
+        :class:`~lineament.capabilities.Descriptors` of the predictor tell where in the photograph they lie.
+
+        Raises:
+            UsageError: If the run gives none.
+        """
+        return self.capability(DenseDescriptor).describe(as_picture(photo), box[None]).features[0]
+
+    def tiles(self, image: Tensor, place: Detection) -> Tensor:
+        """What the model makes of one face of ``[3, H, W]``, side by side: ``[3, h, w]``.
+
+        Raises:
+            UsageError: If the run cannot show that.
+        """
+        return self.capability(FaceTiles).tiles(image, place.box)
+
+    def each(self, folder: str | Path) -> Iterator[tuple[Path, list[Face]]]:
+        """Go through a folder one photograph at a time, so that memory does not grow with it."""
+        for path in list_images(folder):
+            yield path, self(path)
+
+
+def load(
+    run: str | Path,
+    device: str = "cpu",
+    *,
+    detector: str = "mtcnn",
+    dtype: torch.dtype = torch.float32,
+) -> Model:
+    """Load a trained run.
+
+    Args:
+        run: Run directory of ``lineament train`` or ``lineament import``.
+        device: Where the networks run, ``cpu`` or ``cuda``.
+        detector: Finds faces in photographs, ``mtcnn`` or ``lbp``.
+        dtype: What the networks compute in; ``torch.bfloat16`` where a method can.
+
+    Returns:
+        The model. ``model("photo.jpg")[0].landmarks`` are in the photograph's pixels where the run gives landmarks;
+        runs of other capabilities say what reads them.
+
+    Raises:
+        LineamentError: If there is no such run.
+        CheckpointError: If its checkpoint is damaged, or of another method than its recipe.
+        UsageError: If the device is not there, or the method cannot compute in the number type.
+    """
+    opened = open_run(run)
+    if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
+        raise UsageError(f"the device {device!r} is not there: use cpu, or cuda on a machine that has it.")
+    find_method(opened)
+    recipe = opened.build_recipe()
+    if recipe.method != opened.method:
+        raise CheckpointError(
+            f"the run {opened.folder} says that it is of the method {opened.method!r}, but its recipe {opened.recipe} "
+            f"is of {recipe.method!r}: {CONFIG} was changed."
+        )
+    predictor = recipe.predictor(opened.load_networks(), torch.device(device), dtype)
+    return Model(opened, predictor, detector)
+
+
+def find_method(run: Run) -> None:
+    """Make the recipes of a run's method known, and those of no other."""
+    # The methods lie above this room: they are found by name, never imported.
+    importlib.import_module("lineament.methods").register_all(run.method)

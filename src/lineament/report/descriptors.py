@@ -1,0 +1,81 @@
+"""Pictures of dense descriptors: as colours, and one face in the geometry of another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lineament.metrics.correspondence import dense_match_grid
+
+# Distance of neighbouring matches, in half pictures, beyond which a dense warp is torn.
+TEAR = 0.1
+
+
+def descriptor_colours(features: Tensor) -> Tensor:
+    """Descriptors as colours: their first three principal components over all given maps.
+
+    Args:
+        features: ``[B, C, h, w]``.
+
+    Returns:
+        ``[B, 3, h, w]`` in 0..1; equal colours mean alike descriptors, within and across the pictures.
+    """
+    batch, channels, height, width = features.shape
+    vectors = F.normalize(features, dim=1).permute(0, 2, 3, 1).reshape(-1, channels).double()
+    centred = vectors - vectors.mean(0)
+    _, axes = torch.linalg.eigh(centred.t() @ centred)
+    axes = axes[:, -3:].flip(1)
+    # An eigenvector's sign is arbitrary; fixing it keeps colours alike between runs.
+    axes = axes * axes.sum(0).sign().where(axes.sum(0) != 0, 1.0)
+    values = centred @ axes
+    if values.shape[1] < 3:
+        values = F.pad(values, (0, 3 - values.shape[1]))
+    low, high = torch.quantile(
+        values[:: max(1, len(values) // 100000)], torch.tensor([0.02, 0.98]).double(), dim=0
+    )
+    values = ((values - low) / (high - low).clamp(min=1e-9)).clamp(0, 1)
+    return values.float().view(batch, height, width, 3).permute(0, 3, 1, 2)
+
+
+def warp_onto(image: Tensor, source: Tensor, target: Tensor, side: int = 0) -> Tensor:
+    """Render one face in the geometry of another through their descriptors.
+
+    Args:
+        image: ``[3, H, W]`` picture of the source face, of any resolution.
+        source: ``[C, h, w]`` its descriptors.
+        target: ``[C, h, w]`` descriptors of the face whose geometry is wanted.
+        side: Side of the answer in pixels, to which the matches are interpolated; 0 draws one pixel per match.
+
+    Returns:
+        ``[3, 2 h, 2 w]``, or ``[3, side, side]``, in 0..1.
+    """
+    grid = dense_match_grid(source, target)
+    if side:
+        planes = grid.permute(0, 3, 1, 2)
+        smooth = F.interpolate(planes, (side, side), mode="bilinear", align_corners=True)
+        nearest = F.interpolate(planes, (side, side), mode="nearest-exact")
+        # Between neighbours that match places far apart there is nothing to interpolate.
+        torn = (smooth - nearest).abs().amax(1, keepdim=True) > TEAR
+        grid = torch.where(torn, nearest, smooth).permute(0, 2, 3, 1)
+    return F.grid_sample(image[None], grid.to(image.dtype), align_corners=True)[0].clamp(0, 1)
+
+
+def picture_grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
+    """Tile pictures ``[3, h, w]`` of any size into one ``[3, H, W]``, each resized to a square, white between."""
+    resized = [
+        [
+            F.interpolate(picture[None], (side, side), mode="bilinear", align_corners=False)[0]
+            for picture in row
+        ]
+        for row in rows
+    ]
+    columns = max(len(row) for row in resized)
+    sheet = torch.ones(3, len(rows) * (side + gap) - gap, columns * (side + gap) - gap)
+    for i, row in enumerate(resized):
+        for j, picture in enumerate(row):
+            top, left = i * (side + gap), j * (side + gap)
+            sheet[:, top : top + side, left : left + side] = picture
+    return sheet
