@@ -284,7 +284,7 @@ def capability(predictor: object, wanted: type[T], what: str, run: str = "RUN", 
     elsewhere = f"give a run with {missing} (`lineament recipes` lists what can be trained)"
     advice = hints.get(name) or hint or elsewhere
     held = words_of(predictor)
-    without = "" if "without" in held else f", no {missing}"
+    without = "" if f"without {missing}" in held else f", no {missing}"
     raise UsageError(f"{what} holds {held}{without}: {advice.format(run=run)}.")
 
 

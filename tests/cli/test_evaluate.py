@@ -79,3 +79,84 @@ def test_bad_input_is_one_sentence(
     assert said in error
     assert "Traceback" not in error
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_the_first_line_says_that_a_run_learnt_from_these_faces(landmark_run: Path, tmp_path: Path, capsys):
+    for data, seen in (("synthetic?count=6&size=64", True), ("synthetic?count=6&size=64&seed=7", False)):
+        words = ["evaluate", str(landmark_run), "--data", data, "--out", str(tmp_path / "cards.json")]
+        assert main(words) == 0
+        first, second = capsys.readouterr().out.splitlines()[:2]
+        assert ("measured on the faces that it was trained on" in first) == seen
+        assert "mean shape of the other faces" in second
+        cards = json.loads((tmp_path / "cards.json").read_text())
+        assert all(bool(card["note"]) == seen for card in cards)
+        assert 0 < cards[0]["baseline"] < 100
+
+
+# Each option, given where it can have no effect: it is refused, and never left out without a word.
+WITHOUT_EFFECT = [
+    (["LANDMARKS", "--protocol", "matching", "--scheme", "68"], "--scheme 68"),
+    (["LANDMARKS", "--protocol", "matching", "--normaliser", "box"], "--normaliser box"),
+    (["LANDMARKS", "--protocol", "matching", "--box-jitter", "0.1"], "--box-jitter 0.1"),
+    (["LANDMARKS", "--protocol", "matching", "--area", "published"], "--area published"),
+    (["LANDMARKS", "--protocol", "matching", "--image-size", "60"], "--image-size 60"),
+    (["LANDMARKS", "--image-size", "60"], "--image-size 60"),
+    (["LANDMARKS", "--crop", "6"], "--crop 6"),
+    (["LANDMARKS", "--crops", "300w", "--normaliser", "box"], "--normaliser box"),
+    (["LANDMARKS", "--crops", "300w", "--box-jitter", "0.1"], "--box-jitter 0.1"),
+    (["PREDICTIONS", "--crops", "celeba"], "--crops celeba"),
+    (["PREDICTIONS", "--box-jitter", "0.1"], "--box-jitter 0.1"),
+    (["PREDICTIONS", "--image-size", "60"], "--image-size 60"),
+    (["FABREC", "--crops", "celeba"], "crops celeba"),
+    (["FABREC", "--protocol", "reconstruction", "--crops", "celeba"], "--crops celeba"),
+    (["FABREC", "--protocol", "reconstruction", "--normaliser", "box"], "--normaliser box"),
+    (["FABREC", "--protocol", "reconstruction", "--area", "exact"], "--area exact"),
+]
+
+
+@pytest.fixture(scope="module")
+def fabrec_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from lineament.methods.fabrec.landmark_config import LandmarkConfig
+    from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
+    from lineament.training.loop import LoopOptions, train
+
+    folder = tmp_path_factory.mktemp("fabrec") / "run"
+    config = LandmarkConfig(base="random", size=64, width=4, code=8, steps=1, batch_size=2)
+    train(LandmarkRecipe(config), SyntheticFaces(0, 3, 64), folder, options=LoopOptions(progress=False))
+    return folder
+
+
+@pytest.mark.parametrize(("words", "said"), WITHOUT_EFFECT)
+def test_what_has_no_effect_is_refused(
+    words: list[str], said: str, landmark_run: Path, fabrec_run: Path, tmp_path: Path, capsys
+):
+    source = SyntheticFaces(0, 4, 64)
+    file = tmp_path / "theirs.json"
+    write_keypoints(
+        file, LabelFile(scheme("68"), [FaceLabel(source[i].id, source[i].landmarks) for i in range(4)])
+    )
+    names = {"LANDMARKS": landmark_run, "PREDICTIONS": file, "FABREC": fabrec_run}
+    given = [str(names.get(word, word)) for word in words]
+    assert main(["evaluate", *given, "--data", DATA, "--out", str(tmp_path / "cards.json")]) == 2
+    error = capsys.readouterr().err
+    assert said in error and "leave" in error and "Traceback" not in error
+    assert not (tmp_path / "cards.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "changed"),
+    [
+        (["--normaliser", "box"], ("normaliser", "box distance")),
+        (["--scheme", "5"], ("protocol", "scheme 5")),
+        (["--box-jitter", "0.1"], ("protocol", "up to 10 %")),
+        (["--area", "published"], ("definition", "50 thresholds")),
+        (["--crops", "box"], ("protocol", "box alone")),
+    ],
+)
+def test_what_has_an_effect_is_on_the_card(
+    words: list[str], changed: tuple[str, str], landmark_run: Path, tmp_path: Path
+):
+    out = tmp_path / "cards.json"
+    assert main(["evaluate", str(landmark_run), "--data", DATA, *words, "--out", str(out)]) == 0
+    field, said = changed
+    assert any(said in card[field] for card in json.loads(out.read_text()))

@@ -127,6 +127,26 @@ def test_published_landmark_error_of_a_run(landmark_run: Path, tmp_path: Path):
     assert evaluate(landmark_run, open_data(data), bicubic)[0].value != card["value"]
 
 
+def test_tables_and_card_of_published_crops_are_one_measurement(landmark_run: Path, tmp_path: Path):
+    make_300w(tmp_path / "300w")
+    data = f"300w:{tmp_path / '300w'}?split=test&subset=true"
+    tables, out = tmp_path / "tables", tmp_path / "cards.json"
+    words = ["evaluate", str(landmark_run), "--data", data, "--tables", str(tables), "--out", str(out)]
+    assert main(words) == 0
+    card = json.loads(out.read_text())[0]
+    (everything, *_) = json.loads((tables / "subsets.json").read_text())
+    assert everything["all"] == pytest.approx(card["value"], rel=1e-6)
+    # Naming the scheme that is compared anyway changes nothing, least of all the crops.
+    assert main([*words, "--scheme", "68"]) == 0
+    again = json.loads(out.read_text())[0]
+    assert again["protocol"] == card["protocol"] and again["value"] == card["value"]
+    assert main([*words, "--crops", "box"]) == 0
+    boxed = json.loads(out.read_text())[0]
+    assert "box alone" in boxed["protocol"] and boxed["name"] != card["name"]
+    (everything, *_) = json.loads((tables / "subsets.json").read_text())
+    assert everything["all"] == pytest.approx(boxed["value"], rel=1e-6)
+
+
 def test_many_points_are_scored_against_five(landmark_run: Path, mafl: str):
     card = evaluate(landmark_run, open_data(mafl), EvaluateOptions())[0]
     assert card.count == len(open_data(mafl)) and card.value > 0

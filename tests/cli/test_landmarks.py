@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -226,3 +228,58 @@ def test_a_read_only_array_is_a_picture_too():
     array = np.full((4, 6, 3), 255, np.uint8)
     array.setflags(write=False)
     assert torch.equal(as_picture(array[::-1]), torch.ones(3, 4, 6))
+
+
+def test_one_photo_imports_no_recipe_of_another_method(photo: Path, landmark_run: Path):
+    program = (
+        "import sys; from lineament.cli.main import main\n"
+        f"assert main(['landmarks', {str(photo)!r}, '--model', {str(landmark_run)!r}]) == 0\n"
+        "print(*sorted(name for name in sys.modules if name.startswith('lineament.methods.')), sep='\\n')"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    modules = [line for line in done.stdout.splitlines() if line.startswith("lineament.methods.")]
+    assert "lineament.methods.dve.recipe_landmarks" in modules
+    assert {name.split(".")[2] for name in modules} == {"dve"}
+
+
+def test_a_model_says_what_it_is(landmark_run: Path, descriptor_run: Path):
+    model = lineament.load(landmark_run)
+    assert repr(model) == f"Model(dve-landmarks, step 2, scheme 68, {landmark_run})"
+    assert repr(lineament.load(descriptor_run)) == f"Model(dve-smallnet-16d, step 3, {descriptor_run})"
+    assert "load" in dir(lineament)
+    with pytest.raises(UsageError, match="unknown detector 'mtcn': did you mean 'mtcnn'"):
+        lineament.load(landmark_run, detector="mtcn")
+
+
+def test_a_run_of_keypoint_depths_names_what_reads_it(tmp_path: Path, photo: Path):
+    from tests.depthnet.faces import source
+
+    from lineament.capabilities import DepthPredictor
+    from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
+    from lineament.training.loop import LoopOptions, train
+
+    config = ModernDepthNetConfig(steps=1, batch_size=4, widths=(8,), evaluate_count=2)
+    quiet = LoopOptions(progress=False, report=False, figures=False)
+    train(ModernDepthNetRecipe(config), source(4), tmp_path / "depth", options=quiet)
+    model = lineament.load(tmp_path / "depth")
+    assert model.has(DepthPredictor) and "depthnet-modern, step 1" in repr(model)
+    for ask in (lambda: model(photo), lambda: model.describe(photo, BOX), lambda: model.scheme):
+        with pytest.raises(UsageError, match=r"lineament depth PHOTO --model .*depth`, .*lineament turn"):
+            ask()
+    assert main(["landmarks", str(photo), "--model", str(tmp_path / "depth")]) == 2
+
+
+def test_faces_of_one_photo_are_found_together(landmark_run: Path):
+    model = lineament.load(landmark_run)
+    image = torch.from_numpy(np.array(FACE)).permute(2, 0, 1).float() / 255
+    boxes = BOX + torch.tensor([[0.0], [10.0], [-20.0]])
+    together = model(image, boxes)
+    for box, face in zip(boxes, together, strict=True):
+        alone = model(image, box[None])[0]
+        torch.testing.assert_close(face.landmarks, alone.landmarks, atol=1e-3, rtol=0)
+        torch.testing.assert_close(face.confidence, alone.confidence, atol=1e-3, rtol=0)
+    described = model.predictor.describe(image, boxes)
+    assert described.features.shape[0] == 3
+    assert model(image, torch.zeros(0, 4)) == []
+    assert model.predictor.landmarks(image, torch.zeros(0, 4)).points.shape == (0, 68, 2)

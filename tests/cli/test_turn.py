@@ -141,7 +141,7 @@ def test_ranges_that_begin_with_a_minus_are_no_options():
         (["A", "--keypoints", "OUTSIDE"], 1, "outside the picture"),
         (["A", "--keypoints", "OTHER"], 1, "none of astronaut.png"),
         (["A", "--model", "nowhere"], 1, "nowhere"),
-        (["A", "--model", "RUN"], 1, "predicts no depth"),
+        (["A", "--model", "RUN"], 2, "no depths of keypoints: depth needs a run of a depthnet recipe"),
         (["A", "--landmarks-model", "RUN"], 2, "without landmarks"),
     ],
 )

@@ -77,8 +77,8 @@ class MatchingPair:
     Attributes:
         number: Number of the pair, from 0.
         pictures: ``[3, 3, h, w]`` in 0..1: the source, the target of the same face, the target of the other face.
-        queries: ``[K, 2]`` landmarks in the source.
-        truth: ``[2, K, 2]`` where they are in both targets.
+        queries: ``[K, 2]`` landmarks in the source; NaN where there is no label.
+        truth: ``[2, K, 2]`` where they are in both targets; NaN where there is no label.
         identified: Whether both people are known.
     """
 
@@ -139,8 +139,12 @@ def matching_pairs(
         pictures = torch.cat([views.first[:1], views.second])
         if eight_bit:
             pictures = pictures.floor() / 255
+        # Snapping to whole pixels loses that a point has no label.
+        labelled = torch.isfinite(points).all(-1)[..., None]
+        queries = torch.where(labelled[0], views.first_points[0], torch.nan)
+        truth = torch.where(labelled, views.second_points, torch.nan)
         identified = all(face.identity is not None for face in couple)
-        yield MatchingPair(pair_number, pictures, views.first_points[0], views.second_points, identified)
+        yield MatchingPair(pair_number, pictures, queries, truth, identified)
 
 
 @torch.no_grad()

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 
 from lineament.data.sample import FaceSource
-from lineament.errors import UsageError
+from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import FaceErrors, LandmarkScores, gathered
 from lineament.evaluation.published import get_protocol, plain_view, published_face
 from lineament.faces.schemes import as_scheme, convert_points, scheme
@@ -49,6 +49,7 @@ def published_scores(
     frame, eyes = predictor.frame, get_protocol(crops).eyes
     chosen = list(range(len(source)) if indices is None else indices)
     faces: list[FaceErrors] = []
+    left_out = 0
     layout = scheme(which) if which else None
     for start in range(0, len(chosen), BATCH):
         samples = [source[index] for index in chosen[start : start + BATCH]]
@@ -61,13 +62,18 @@ def published_scores(
             expected = convert_points(true, labelled, layout)
             distances = point_distances(convert_points(found, predictor.scheme, layout), expected)
             length = inter_ocular(true, eyes)
+            if not bool(torch.isfinite(length)):
+                left_out += 1
+                continue
             faces.append(FaceErrors(sample, distances / length, expected.double(), length))
     left, right = eyes
-    assert layout is not None
+    if not faces or layout is None:
+        raise DataError(f"{source.name} has no face whose eye points are labelled, as {crops} needs.")
     return gathered(
         faces,
         layout,
         "inter-ocular",
         cut=f"published preprocessing {crops}, {frame.size} px, {frame.crop} px cut off each side",
         measured_by=f"distance of the true points {left} and {right}",
+        left_out=left_out,
     )

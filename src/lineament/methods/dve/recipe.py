@@ -308,7 +308,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """Pictures, their warps, and the descriptors as colours."""
-        from lineament.methods.dve.figures import descriptor_figure
+        from lineament.report.descriptors import descriptor_figure
 
         frame = self.config.frame
         faces = prepare_faces(source, frame, range(min(len(source), 8)), need_landmarks=False)

@@ -20,11 +20,11 @@ from lineament.faces.detection import Detection, detect_faces, main_face
 from lineament.faces.frame import Frame, PreparedFace, cut
 from lineament.faces.normalisers import normaliser
 from lineament.inference import load
-from lineament.methods.dve.figures import descriptor_figure
 from lineament.metrics.card import MetricCard, write_cards
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
+from lineament.report.descriptors import descriptor_figure
 from lineament.report.figures import draw_grid, plot_curves
 from lineament.report.html import Report
 from lineament.report.tables import Table
