@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from lineament.capabilities import Landmarks
 from lineament.data.keypoint_depth import keypoint_record
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
@@ -155,10 +155,10 @@ class Perfect:
             float(face.image.sum()): face.landmarks for face in map(whole.__getitem__, range(len(whole)))
         }
 
-    def __call__(self, image: Tensor, box: Tensor) -> Any:
+    def landmarks(self, image: Tensor, boxes: Tensor) -> Landmarks:
         points = self.answers[float(image.sum())]
         assert points is not None
-        return SimpleNamespace(points=points + torch.tensor([3.0, 4.0]))
+        return Landmarks((points + torch.tensor([3.0, 4.0]))[None], torch.ones(1, len(points)))
 
 
 def test_metrics_leave_missing_points_out_and_the_card_counts_them() -> None:

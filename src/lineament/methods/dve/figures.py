@@ -21,7 +21,7 @@ def landmark_figure(predictor: LandmarkPredictor, samples: Sequence[FaceSample],
         predictor.landmarks(sample.image, box[None]).points[0]
         for sample, box in zip(samples, boxes, strict=True)
     ]
-    true = [sample.landmarks if sample.scheme == predictor.scheme.name else None for sample in samples]
+    true = [_same_points(sample, predictor) for sample in samples]
     images = [sample.image for sample in samples]
     return draw_grid(path, images, columns=4, predicted=predicted, true=true, titles=[s.id for s in samples])
 
