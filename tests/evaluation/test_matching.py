@@ -106,7 +106,7 @@ def test_cards_carry_a_std_and_count_what_has_no_label():
         assert card.std == pytest.approx(float(errors.nanmean(1).std(correction=0)))
         assert card.std_over == "samples" and card.count == 4
         assert card.details["missing_points"] == 1 + column
-        assert f"{1 + column} unlabelled points not counted" in card.protocol
+        assert f"{1 + column} of them have no label" in card.protocol
         assert "4 of 4 pairs are known to show two people" in card.protocol
 
 

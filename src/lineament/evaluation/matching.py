@@ -232,7 +232,7 @@ def matching_cards(
         errors = result.errors[:, column]
         known = errors[~errors.isnan()]
         missing = errors.numel() - len(known)
-        unlabelled = f", {missing} unlabelled points not counted" if missing else ""
+        unlabelled = f", {missing} of them have no label and count nowhere" if missing else ""
         # A pair without any labelled point has no mean.
         per_pair = errors.nanmean(1)
         per_pair = per_pair[~per_pair.isnan()]
