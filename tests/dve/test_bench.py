@@ -9,6 +9,7 @@ from lineament.geometry.tps_warp import warp_pair
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.pipeline.bench import dve as bench
 from lineament.pipeline.bench import dve_twin
+from lineament.pipeline.bench.dve_floor import convolutions_of
 
 
 @pytest.mark.parametrize("outer", [True, False])
@@ -68,6 +69,38 @@ def test_the_bench_reports_step_twins_and_warps(monkeypatch: pytest.MonkeyPatch)
     figures = bench.run(repeats=2)
     assert 0 < figures["min_ms"] <= figures["median_ms"] <= figures["max_ms"]
     assert figures["ratio"] == pytest.approx(figures["twin_median_ms"] / figures["median_ms"], rel=0.01)
+    floor = figures["convolutions_s"] + figures["loss_products_s"]
+    assert figures["floor_s"] == pytest.approx(floor, abs=2e-3)
+    assert figures["share_of_floor"] > 0
     assert figures["matrix_ratio"] > 0 and "2 pairs of 20 x 20" in figures["work"]
     (warp,) = figures["pair_warp"]
     assert warp["landmarks"] == 4 and 0 < warp["min_ms"] <= warp["median_ms"] and warp["twin_min_ms"] > 0
+
+
+def test_the_floor_counts_every_convolution_and_product():
+    network, _, images, _ = bench.training_case("cpu")
+    found = convolutions_of(network, images)
+    assert len(found) == 6 and [each.first for each in found] == [True] + [False] * 5
+    # 8 views; 70 x 70 pixels for the first layer, 35 x 35 lattice points for the others.
+    first = 2 * 2 * (3 * 20 * 25) * 8 * 70**2
+    others = (20 * 48 * 25, 48 * 64 * 25, 64 * 80 * 9, 80 * 256 * 9, 256 * 64)
+    assert sum(each.operations for each in found) == first + sum(3 * 2 * each * 8 * 35**2 for each in others)
+    for each in found:
+        result = each.layer(each.images.requires_grad_())
+        wanted = torch.autograd.grad(result, [each.images, each.layer.weight], result.detach())
+        for layout in (torch.contiguous_format, torch.channels_last):
+            to_images, to_weight, _ = each.bare(layout)()
+            torch.testing.assert_close(
+                to_weight, wanted[1], rtol=1e-3, atol=1e-3 * float(wanted[1].abs().max())
+            )
+            if not each.first:
+                torch.testing.assert_close(
+                    to_images, wanted[0], rtol=1e-3, atol=1e-3 * float(wanted[0].abs().max())
+                )
+
+
+def test_the_twins_network_computes_the_same_in_the_usual_layout():
+    network, _, images, _ = bench.training_case("cpu")
+    torch.testing.assert_close(
+        dve_twin.plain_features(network, images), network(images), rtol=1e-4, atol=1e-4
+    )

@@ -9,6 +9,7 @@ from lineament.errors import unknown_name
 from lineament.faces.look import to_grey
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.unet import UNet
+from lineament.nn.memory_layout import fastest_layout
 
 # Channel statistics of RGB faces in 0..1 that every published network was trained with.
 IMAGE_MEAN = (0.5084, 0.4224, 0.3769)
@@ -41,7 +42,8 @@ def conv_block(inputs: int, outputs: int, kernel: int, padding: int, dilation: i
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, padding=padding, dilation=dilation),
         nn.BatchNorm2d(outputs),
-        nn.LeakyReLU(0.2),
+        # The norm's gradient needs what came in, not what went out: that may be written over.
+        nn.LeakyReLU(0.2, inplace=True),
     )
 
 
@@ -74,9 +76,9 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, H // 2, W // 2]`` raw (not unit-length) vectors."""
-        x = self.mp(self.conv1(images))
+        x = self.mp(self.conv1(fastest_layout(images)))
         x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
-        return self.conv6(x)
+        return self.conv6(x).contiguous()
 
 
 def grey_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:

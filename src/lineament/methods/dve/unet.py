@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.nn.memory_layout import fastest_layout
 from lineament.ops.exchange import NORMALISED_LENGTH
 
 # Channels at a half, a quarter, an eighth and a sixteenth of the picture's side.
@@ -69,7 +70,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, ceil(H / 2), ceil(W / 2)]`` vectors of length 20."""
-        x = self.stem(images)
+        x = self.stem(fastest_layout(images))
         levels = []
         for block in self.down:
             x = block(x)
@@ -79,4 +80,4 @@ class UNet(nn.Module):
             finer = levels.pop()
             x = F.interpolate(x, size=finer.shape[-2:], mode="bilinear", align_corners=False)
             x = block(torch.cat([finer, x], dim=1))
-        return NORMALISED_LENGTH * F.normalize(self.head(x), dim=1)
+        return NORMALISED_LENGTH * F.normalize(self.head(x).contiguous(), dim=1)

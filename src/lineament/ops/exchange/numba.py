@@ -53,6 +53,23 @@ def _exp(x: np.float32) -> np.float32:
     return ZERO if x < LOWEST else value
 
 
+@njit(error_model="numpy", cache=True)
+def _ordered(bits: np.int32) -> np.int32:
+    """Integers in the order of the floats whose bits they are, and back."""
+    return bits ^ ((bits >> np.int32(31)) & np.int32(0x7FFFFFFF))
+
+
+@njit(error_model="numpy", cache=True)
+def _highest(row):
+    """Greatest of ``row [N]``. A NaN is either found or ignored; its exponential will be NaN in any case."""
+    # Compared as integers: for floats, what a maximum does with NaN and signed zeros keeps the loop from vectorising.
+    bits = row.view(np.int32)
+    top = _ordered(bits[0])
+    for j in range(bits.shape[0]):
+        top = max(top, _ordered(bits[j]))
+    return np.int32(_ordered(top)).view(np.float32)
+
+
 @njit(fastmath=RELAXED, error_model="numpy", nogil=True, cache=True)
 def _softmax(
     scores,  # [m, N], becomes exp(score - peak)
@@ -63,10 +80,8 @@ def _softmax(
 ):
     keys = scores.shape[1]
     for i in range(first, end):
-        # Its own loop: a running maximum would make each exponential wait for the one before.
-        top = scores[i, 0]
-        for j in range(keys):
-            top = max(top, scores[i, j])
+        # By itself: a running maximum would make each exponential wait for the one before.
+        top = _highest(scores[i])
         total = ZERO
         for j in range(keys):
             weight = _exp(scores[i, j] - top)
@@ -108,9 +123,7 @@ def _expect(
 ):
     keys = scores.shape[1]
     for i in range(first, end):
-        top = scores[i, 0]
-        for j in range(keys):
-            top = max(top, scores[i, j])
+        top = _highest(scores[i])
         total, weighted = ZERO, ZERO
         for j in range(keys):
             weight = _exp(scores[i, j] - top)
@@ -194,9 +207,7 @@ def _expect_with_gradient(
     keys = scores.shape[1]
     distances = np.empty(keys, np.float32)  # one row stays in the fastest cache
     for i in range(first, end):
-        top = scores[i, 0]
-        for j in range(keys):
-            top = max(top, scores[i, j])
+        top = _highest(scores[i])
         x, y = target_xy[i, 0], target_xy[i, 1]
         total, weighted = ZERO, ZERO
         for j in range(keys):

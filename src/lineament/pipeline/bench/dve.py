@@ -17,7 +17,9 @@ from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, SmallNet, normalise_images
 from lineament.methods.dve.optimiser import published_optimiser
 from lineament.pipeline.bench import dve_twin
+from lineament.pipeline.bench.dve_floor import LOSS_PRODUCTS, convolutions_of, loss_products
 from lineament.pipeline.bench.timing import Timing, report
+from lineament.training.memory import keep_freed_memory
 
 CHANNELS, PAIRS = 64, 4
 SIZE, CROP = 100, 15  # the published SmallNet views: 100 px, cut to 70
@@ -44,7 +46,7 @@ def seconds(function: Callable[[], object], repeats: int, device: str, warm_up: 
     return found
 
 
-def training_case(device: str) -> tuple[nn.Module, torch.optim.Optimizer, Tensor, Tensor]:
+def training_case(device: str) -> tuple[SmallNet, torch.optim.Optimizer, Tensor, Tensor]:
     """Network, published Adam, normalised views ``[8, 3, 70, 70]`` and the grid between them."""
     torch.manual_seed(0)
     network = SmallNet(CHANNELS).to(device).train()
@@ -71,6 +73,29 @@ def step(network: nn.Module, optimiser: torch.optim.Optimizer, images: Tensor, g
     loss.backward()
     optimiser.step()
     return loss.detach()
+
+
+def floor_figures(device: str, repeats: int) -> dict[str, float]:
+    """What the step cannot do without, each part measured bare: convolutions and matrix products, forward and backward.
+
+    Returns:
+        Their operations in GFLOP, their least seconds, and the two together as ``floor_s``.
+    """
+    network, _, images, _ = training_case(device)
+    convolutions = convolutions_of(network, images)
+    layouts = (torch.contiguous_format, torch.channels_last)
+    bare = sum(
+        min(min(seconds(each.bare(layout), repeats, device)) for layout in layouts) for each in convolutions
+    )
+    points = (-(-(SIZE - 2 * CROP) // STRIDE)) ** 2
+    products = min(seconds(loss_products(PAIRS, points, CHANNELS, device), repeats, device))
+    return {
+        "convolutions_gflop": sum(each.operations for each in convolutions) / 1e9,
+        "convolutions_s": bare,
+        "loss_products_gflop": LOSS_PRODUCTS * 2 * CHANNELS * PAIRS * points**2 / 1e9,
+        "loss_products_s": products,
+        "floor_s": bare + products,
+    }
 
 
 def warp_figures(landmarks: int, repeats: int) -> dict[str, Any]:
@@ -112,16 +137,19 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
     Returns:
         ``median_ms`` and its like hold processor time of one step on a CPU (wall clock on a GPU). ``twin_*`` is the
         plain form as published, with its C x N x N terms, ``matrix_twin_*`` the same by matrix products, both in this
-        process; ``ratio`` twin / ours; ``published_code_s`` what the published code took; ``pair_warp`` one row per
-        number of landmarks.
+        process; ``ratio`` twin / ours; ``floor_s`` the least that its convolutions and matrix products take by
+        themselves and ``share_of_floor`` that over our least; ``published_code_s`` what the published code took;
+        ``pair_warp`` one row per number of landmarks.
     """
+    keep_freed_memory()  # as every training does
     ours = seconds(partial(step, *training_case(device)), repeats, device, warm_up=2)
     twins = {}
     for prefix, outer in (("twin_", True), ("matrix_twin_", False)):
         plain = partial(dve_twin.training_step, *training_case(device), STRIDE, POWER, outer=outer)
         twins[prefix] = seconds(plain, min(repeats, 5), device)
     middle, least, greatest = (1e3 * each for each in (median(ours), min(ours), max(ours)))
-    extra: dict[str, Any] = {}
+    extra: dict[str, Any] = floor_figures(device, min(repeats, 5))
+    extra["share_of_floor"] = extra["floor_s"] / min(ours)
     for prefix, found in twins.items():
         extra |= spread_of(found, "ms", prefix)
         extra[prefix.replace("twin_", "ratio")] = median(found) / median(ours)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 from scipy.spatial import cKDTree
-from torch import Tensor, nn
+from torch import Tensor
+
+from lineament.methods.dve.model import SmallNet
 
 
 def exchange_loss(features: Tensor, grid: Tensor, stride: int, power: float, *, outer: bool) -> Tensor:
@@ -40,8 +42,16 @@ def exchange_loss(features: Tensor, grid: Tensor, stride: int, power: float, *, 
     return total / pairs
 
 
+def plain_features(network: SmallNet, images: Tensor) -> Tensor:
+    """Its layers one after the other, images in torch's usual memory layout."""
+    x = network.mp(network.conv1(images))
+    for layer in (network.conv2, network.conv3, network.conv4, network.conv5, network.conv6):
+        x = layer(x)
+    return x
+
+
 def training_step(
-    network: nn.Module,
+    network: SmallNet,
     optimiser: torch.optim.Optimizer,
     images: Tensor,
     grid: Tensor,
@@ -50,8 +60,8 @@ def training_step(
     *,
     outer: bool,
 ) -> Tensor:
-    """Forward, loss, backward and optimiser of normalised views ``[2B, 3, H, W]``; returns the loss."""
-    loss = exchange_loss(network(images), grid, stride, power, outer=outer)
+    """Forward, loss, backward and optimiser of normalised views ``[2B, 3, H, W]`` by a SmallNet; returns the loss."""
+    loss = exchange_loss(plain_features(network, images), grid, stride, power, outer=outer)
     optimiser.zero_grad()
     loss.backward()
     optimiser.step()
