@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from lineament.faces.boxes import centre, from_centre, iou, size
@@ -52,6 +51,8 @@ class Tracks:
         self.known = [track for track in self.known if time - track.seen <= MEMORY]
         found: dict[int, Track] = {}
         if boxes and self.known:
+            from scipy.optimize import linear_sum_assignment  # slow to import, and photographs never need it
+
             overlaps = iou(torch.stack([track.box for track in self.known]), torch.stack(list(boxes)))
             rows, columns = linear_sum_assignment(-overlaps.numpy())
             for row, column in zip(rows.tolist(), columns.tolist(), strict=True):

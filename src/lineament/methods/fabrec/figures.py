@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import matplotlib
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -67,6 +66,8 @@ def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
 def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
     """A map ``[h, w]`` in the colours of a matplotlib map: ``[3, h, w]``."""
     scaled = ((values - low) / (high - low)).clamp(0, 1)
+    import matplotlib  # slow to import, and most pictures need none of its colours
+
     colours = matplotlib.colormaps[name](scaled.numpy())[..., :3]
     return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1).float()
 
