@@ -8,9 +8,8 @@ import pytest
 import torch
 from tests.ops.subnormals import needs_the_register, watched
 
-from lineament.methods.dve.regressor import soft_argmax
-from lineament.methods.fabrec.consistency import soft_places
 from lineament.methods.fabrec.heatmaps import as_peaks, draw_heatmaps, read_heatmaps
+from lineament.nn.soft_argmax import edge_aligned, soft_argmax, soft_moments
 from lineament.ops.tails import NEGLIGIBLE, exp_without_tail, softmax_without_tail
 
 
@@ -58,7 +57,7 @@ def heatmap_targets(_: torch.Tensor) -> None:
 
 USES: dict[str, Callable[[torch.Tensor], object]] = {
     "soft_argmax": lambda x: backward(soft_argmax(x)),
-    "soft_places": lambda x: backward(soft_places(x)[0]),
+    "soft_moments": lambda x: backward(soft_moments(x, edge_aligned)[0]),
     "as_peaks": lambda x: backward(as_peaks(x, 3.0)),
     "heatmap targets": heatmap_targets,
 }

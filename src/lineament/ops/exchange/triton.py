@@ -27,6 +27,7 @@ TILE, WARPS, STAGES = 32, 8, 1
 @triton.jit
 def _tile(base, channels, points, start, CHANNELS: tl.constexpr, BLOCK: tl.constexpr):
     """``[CHANNELS, BLOCK]`` of a ``[channels, points]`` matrix, zero outside."""
+    # CHANNELS is a power of two, as Triton's blocks must be; zero rows add nothing to a product.
     c = tl.arange(0, CHANNELS)[:, None]
     p = start + tl.arange(0, BLOCK)[None, :]
     return tl.load(base + c * points + p, mask=(c < channels) & (p < points), other=0.0)
@@ -58,14 +59,21 @@ def _distances(target_xy, lattice_xy, rows, keys, row, key, POWER: tl.constexpr)
     elif POWER == 1.0:
         result = tl.sqrt(squared)
     else:
+        # Triton has no power function; the limit keeps the logarithm finite at distance zero.
         result = tl.exp2(tl.log2(tl.maximum(squared, 1e-30)) * (POWER / 2))
     return result
 
 
 @triton.jit
 def _reconstruct_kernel(
-    q, a, result, peak, mass, channels, rows, keys, CHANNELS: tl.constexpr, BLOCK: tl.constexpr
-):
+    q,  # [B, C, M]
+    a,  # [B, C, K]
+    result,  # [B, C, M], written
+    peak,  # [B, M], written
+    mass,  # [B, M], written
+    channels, rows, keys, CHANNELS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    # 64 bits: the offset of an item may exceed 2^31 elements.
     item, start = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK
     row = start + tl.arange(0, BLOCK)
     queries = tl.trans(_tile(q + item * channels * rows, channels, rows, start, CHANNELS, BLOCK))
@@ -74,9 +82,11 @@ def _reconstruct_kernel(
     summed = tl.zeros([BLOCK, CHANNELS], tl.float32)
     for first in range(0, keys, BLOCK):
         vectors = _tile(a + item * channels * keys, channels, keys, first, CHANNELS, BLOCK)
+        # Keys beyond the end must not count in the maximum either: minus infinity, not zero.
         inside = (first + tl.arange(0, BLOCK) < keys)[None, :]
         scores = tl.where(inside, _product(queries, vectors), float("-inf"))
         higher = tl.maximum(top, tl.max(scores, 1))
+        # What was summed under a lower maximum is brought to the new one (online softmax).
         shrink = tl.exp(top - higher)
         weights = tl.exp(scores - higher[:, None])
         total = total * shrink + tl.sum(weights, 1)
@@ -90,7 +100,14 @@ def _reconstruct_kernel(
 
 @triton.jit
 def _expect_kernel(
-    q, t, target_xy, lattice_xy, mean, peak, mass, channels, rows, keys,
+    q,  # [B, C, M]
+    t,  # [B, C, N]
+    target_xy,  # [B, M, 2]
+    lattice_xy,  # [N, 2]
+    mean,  # [B, M], written
+    peak,  # [B, M], written
+    mass,  # [B, M], written
+    channels, rows, keys,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, POWER: tl.constexpr,
 ):  # fmt: skip
     item, start = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK
@@ -127,13 +144,22 @@ def _weights(scores, peak, scale, row, rows, key, keys):
 
 @triton.jit
 def _reconstruct_backward_kernel(
-    q, a, g, peak, scale, shift, d_out, channels, rows, keys,
+    q,  # [B, C, M]
+    a,  # [B, C, K]
+    g,  # [B, C, M] gradient of the result
+    peak,  # [B, M]
+    scale,  # [B, M] 1 / mass
+    shift,  # [B, M] <gradient, result>, the row sum of the softmax's derivative
+    d_out,  # [B, C, M], or [B, C, K] by keys; written
+    channels, rows, keys,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, BY_KEYS: tl.constexpr,
 ):  # fmt: skip
     item, start = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK
     q, g = q + item * channels * rows, g + item * channels * rows
     a = a + item * channels * keys
     peak, scale, shift = peak + item * rows, scale + item * rows, shift + item * rows
+    # One kernel for both directions: the program keeps its block of rows (or keys) and walks over all others, so that
+    # its sum stays in registers and nothing is added atomically.
     total = tl.zeros([CHANNELS, BLOCK], tl.float32)
     for other in range(0, rows if BY_KEYS else keys, BLOCK):
         first_row = other if BY_KEYS else start
@@ -155,7 +181,15 @@ def _reconstruct_backward_kernel(
 
 @triton.jit
 def _expect_backward_kernel(
-    q, t, target_xy, lattice_xy, mean, peak, scale, d_out, channels, rows, keys,
+    q,  # [B, C, M]
+    t,  # [B, C, N]
+    target_xy,  # [B, M, 2]
+    lattice_xy,  # [N, 2]
+    mean,  # [B, M]
+    peak,  # [B, M]
+    scale,  # [B, M] gradient of the result / mass
+    d_out,  # [B, C, M], or [B, C, N] by keys; written
+    channels, rows, keys,
     CHANNELS: tl.constexpr, BLOCK: tl.constexpr, POWER: tl.constexpr, BY_KEYS: tl.constexpr,
 ):  # fmt: skip
     item, start = tl.program_id(1).to(tl.int64), tl.program_id(0) * BLOCK

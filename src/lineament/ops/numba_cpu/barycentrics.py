@@ -23,6 +23,7 @@ def valid_corners(corner: np.ndarray, count: int) -> bool:
 @kernel
 def pixel_barycentrics(points: np.ndarray, corner: np.ndarray, x: int, y: int) -> Four:
     """Depth and barycentric coordinates at one pixel; zeros for a triangle that is never drawn."""
+    # Corners relative to the pixel, in double precision: edge functions are differences of nearly equal products.
     i0, i1, i2 = corner[0], corner[1], corner[2]
     x0, y0, z0 = np.float64(points[i0, 0]) - x, np.float64(points[i0, 1]) - y, np.float64(points[i0, 2])
     x1, y1, z1 = np.float64(points[i1, 0]) - x, np.float64(points[i1, 1]) - y, np.float64(points[i1, 2])

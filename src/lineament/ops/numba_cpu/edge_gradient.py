@@ -64,10 +64,12 @@ def micro_edge(
         Motion of the edge along the axis per motion of A and of B along it, then per motion of A and of B in depth.
     """
     xb, yb = x + 1 - axis, y + axis
+    # Whoever covers the other's pixel without being covered lies in front and moves the edge alone.
     a_in_b, b_in_a = covers(points, b, x, y), covers(points, a, xb, yb)
     if a_in_b != b_in_a:
         return (1.0, 0.0, 0.0, 0.0) if a_in_b else (0.0, 1.0, 0.0, 0.0)
     surface = (0.5, 0.5, 0.0, 0.0) if flat else (0.0, 0.0, 0.0, 0.0)
+    # Neighbours in one surface: colours go on across the edge, nothing is hidden by it.
     if not a_in_b and share_corner(a, b):
         return surface
     wa, wa_at_b = inverse_depth(points, a, x, y), inverse_depth(points, a, xb, yb)
@@ -75,11 +77,14 @@ def micro_edge(
     slope_a, slope_b = wa_at_b - wa, wb - wb_at_a
     gap_at_a, gap_at_b = wa - wb_at_a, wa_at_b - wb
     if not a_in_b:
+        # 1 / depth is linear in the image. A gap no larger than what the planes themselves change within a pixel is no
+        # jump in depth.
         gap = 0.5 * (gap_at_a + gap_at_b)
         shallow, bend = min(abs(slope_a), abs(slope_b)), abs(slope_a - slope_b)
         if abs(gap) <= shallow + 0.5 * bend:
             return surface
         return (1.0, 0.0, 0.0, 0.0) if gap > 0.0 else (0.0, 1.0, 0.0, 0.0)
+    # Each covers the other's pixel: they intersect in between, where both depths are equal.
     along = gap_at_b - gap_at_a
     if along == 0.0:
         return 0.0, 0.0, 0.0, 0.0
@@ -155,7 +160,7 @@ def edge_gradient_band(
     triangles = faces[view if faces.shape[0] > 1 else 0]
     channels, height, width = color.shape
     bad = 0
-    into[:] = 0
+    into[:] = 0  # a part's own memory (see `scatter`), not yet written
     for y in range(first_row, end_row):
         for x in range(width):
             for axis in range(2):

@@ -21,6 +21,7 @@ def interpolate_band(
     """Fill rows ``first_row .. end_row - 1`` of one view; return the number of pixels with bad ids."""
     values = attributes[view]
     triangles = faces[view if faces.shape[0] > 1 else 0]
+    # As unsigned numbers negative ids are huge: one comparison checks both ends.
     corners, channels = np.uint32(values.shape[0]), values.shape[1]
     bad = 0
     image[view, :, first_row:end_row] = 0
@@ -59,7 +60,7 @@ def interpolate_backward_band(
     values, into = attributes[view], to_attributes[view]
     triangles = faces[view if faces.shape[0] > 1 else 0]
     channels = values.shape[1]
-    into[:] = 0
+    into[:] = 0  # a part's own memory (see `scatter`), not yet written
     to_bary[view, :, first_row:end_row] = 0
     for y in range(first_row, end_row):
         for x in range(index.shape[2]):
@@ -69,6 +70,7 @@ def interpolate_backward_band(
             i0, i1, i2 = triangles[face, 0], triangles[face, 1], triangles[face, 2]
             b0, b1, b2 = bary[view, 0, y, x], bary[view, 1, y, x], bary[view, 2, y, x]
             t0 = t1 = t2 = 0.0
+            # One sweep over the channels for all six sums: the gradient is strided and read once.
             for c in range(channels):
                 g = gradient[view, c, y, x]
                 t0 += g * values[i0, c]

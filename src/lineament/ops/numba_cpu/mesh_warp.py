@@ -56,6 +56,7 @@ def mesh_warp_band(
     width = index.shape[2]
     points, origin, ids = target[view], source[view], index[view]
     ids[first_row:end_row] = -1
+    # Two sweeps, ids and then colours: a pixel that several triangles cover is read once, from the last of them.
     maps = np.zeros((triangles.shape[0], 6), np.float64)
     count = np.uint32(points.shape[0])
     bad = 0
@@ -74,10 +75,12 @@ def mesh_warp_band(
         if not (area != 0.0 and abs(area) < np.inf):
             continue
         affine_of(points, origin, i0, i1, i2, area, maps[face])
+        # A source that is not finite shows in the sum, whichever coefficient it reached.
         if not abs(maps[face].sum()) < np.inf:
             continue
         x_first, x_last = pixel_range(x0, x1, x2, 0, width - 1)
         y_first, y_last = pixel_range(y0, y1, y2, first_row, end_row - 1)
+        # Counter-clockwise from here on: inside is where no edge function is negative.
         if area < 0.0:
             x1, x2, y1, y2 = x2, x1, y2, y1
         for y in range(y_first, y_last + 1):
@@ -119,6 +122,7 @@ def paint(
             fx, fy = px - left, py - top
             tx0, ty0 = int(left), int(top)
             tx1, ty1 = tx0 + 1, ty0 + 1
+            # Wrapping costs divisions, and inside the picture nothing wraps.
             if tx0 < 0 or ty0 < 0 or tx1 >= columns or ty1 >= rows:
                 tx0, tx1 = wrap(tx0, columns, repeat), wrap(tx1, columns, repeat)
                 ty0, ty1 = wrap(ty0, rows, repeat), wrap(ty1, rows, repeat)

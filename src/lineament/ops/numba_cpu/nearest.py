@@ -22,9 +22,11 @@ def nearest_in_item(
         for j in range(across.shape[0]):
             right = x - np.float64(across[j])
             squared = right * right
+            # Most values are further off in x alone: y is not even read for them.
             if squared < best:
                 below = y - np.float64(down[j])
                 squared += below * below
+                # Strictly: of equally near ones the first stays.
                 if squared < best:
                     best, found = squared, j
         index[item, k] = found

@@ -78,8 +78,11 @@ def rasterize_band(
         z0, z1, z2 = np.float64(points[i0, 2]), np.float64(points[i1, 2]), np.float64(points[i2, 2])
         if not (z0 > 1e-8 and z1 > 1e-8 and z2 > 1e-8):
             continue
+        # Counter-clockwise from here on: inside is where no edge function is negative.
         if area < 0.0:
             x1, x2, y1, y2, z1, z2 = x2, x1, y2, y1, z2, z1
+        # One loop over both axes: small triangles have boxes of a pixel or two, where the begin and end of an inner
+        # loop cost more than its body.
         x, y = x_first, y_first
         while y <= y_last:
             dx0, dx1, dx2 = x0 - x, x1 - x, x2 - x
@@ -120,6 +123,7 @@ def merge_layer(
     ids, nearest = index.ravel(), depth.ravel()
     other_ids, other_nearest = other_index.ravel(), other_depth.ravel()
     for pixel in range(ids.size):
+        # Strictly: at equal depth the lower id, which came first, stays. Choices instead of branches vectorise.
         nearer = other_nearest[pixel] < nearest[pixel]
         ids[pixel] = other_ids[pixel] if nearer else ids[pixel]
         z = other_nearest[pixel] if nearer else nearest[pixel]

@@ -68,6 +68,7 @@ def sample_band(
         for x in range(uv.shape[3]):
             first, last, share = pyramid_step(level[view, y, x] if level.size else 0.0, levels)
             offset, rows, columns = 0, height, width
+            # Levels lie behind one another: where one begins is found by walking past those before it.
             for number in range(last + 1):
                 if number >= first:
                     blend = 1.0 if first == last else (share if number == last else 1.0 - share)
@@ -77,7 +78,7 @@ def sample_band(
                         ty, wy = (y1, fy) if dy else (y0, 1.0 - fy)
                         for dx in range(2):
                             tx, wx = (x1, fx) if dx else (x0, 1.0 - fx)
-                            if tx < 0 or ty < 0:
+                            if tx < 0 or ty < 0:  # outside, with zeros as padding
                                 continue
                             place, weight = offset + ty * columns + tx, blend * wx * wy
                             for c in range(texels.shape[0]):
@@ -111,6 +112,7 @@ def sample_backward_band(
             first, last, share = pyramid_step(level[view, y, x] if level.size else 0.0, levels)
             offset, rows, columns = 0, height, width
             to_u = to_v = 0.0
+            # As in the forward pass; the level itself has no gradient.
             for number in range(last + 1):
                 if number >= first:
                     blend = 1.0 if first == last else (share if number == last else 1.0 - share)

@@ -81,6 +81,7 @@ def draw(
         if owned(e0, x1, y1, x2, y2) and owned(e1, x2, y2, x0, y0) and owned(e2, x0, y0, x1, y1):
             depth = np.float32((e0 + e1 + e2) / (e0 / z0 + e1 / z1 + e2 / z2))
             if depth < np.inf:
+                # Bits of a positive float order like the float: the smallest key is the nearest, then the lowest id.
                 key = (np.int64(float_bits(depth)) << 32) | np.int64(face)
                 cuda.atomic.min(packed, y * width + x, key)
 
@@ -119,6 +120,7 @@ def draw_small(
     count = columns * (bottom - top + 1)
     if columns <= 0 or count <= 0:
         return
+    # One thread with a large box would hold up the 31 others of its warp.
     if count > LARGE:
         place = cuda.atomic.add(size, 0, 1)
         queue[place] = thread
