@@ -57,6 +57,23 @@ def test_the_structural_loss_equals_its_plain_twin():
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("window", [5, 31])
+def test_window_means_equal_a_dense_convolution(window: int):
+    """Across the borders of the blocks in which the products are computed, with gradients."""
+    values = torch.randn(2, 3, 60, 85, dtype=torch.float64, requires_grad=True)
+    offsets = torch.arange(window, dtype=torch.float64) - window // 2
+    profile = torch.exp(-0.5 * (offsets / 1.5) ** 2)
+    kernel = (profile[:, None] * profile) / profile.sum() ** 2
+    dense = torch.nn.functional.conv2d(values.view(6, 1, 60, 85), kernel[None, None]).view(
+        2, 3, -1, 86 - window
+    )
+    means = window_means(values, window)
+    torch.testing.assert_close(means, dense, rtol=0, atol=1e-14)
+    weights = torch.randn_like(means)
+    mine, theirs = (torch.autograd.grad((maps * weights).sum(), values)[0] for maps in (means, dense))
+    torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-14)
+
+
 def test_the_structural_term_by_hand():
     flat = torch.full((1, 3, 33, 33), 0.2)
     torch.testing.assert_close(window_means(flat), torch.full((1, 3, 3, 3), 0.2))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineament.methods.fabrec.encoder import LINEAR_SIDE
+from lineament.nn.channels_last import LargeConv2d, arranged
 
 
 class InverseBlock(nn.Module):
@@ -20,19 +21,16 @@ class InverseBlock(nn.Module):
         self.conv1 = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.conv2 = LargeConv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.upsample = nn.Sequential(
             nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs)
         )
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, 2 H, 2 W]``."""
-        side, norm = self.upsample
-        # One transposed convolution for both paths is faster than two on the same input.
-        weights = torch.cat([self.conv1.weight, cast(nn.ConvTranspose2d, side).weight], 1)
-        both = F.conv_transpose2d(x, weights, stride=2, padding=1)
-        main, shortcut = both.chunk(2, dim=1)
-        return F.relu(self.bn2(self.conv2(F.relu(self.bn1(main)))) + norm(shortcut))
+        x = arranged(x)
+        main = F.relu(self.bn1(self.conv1(x)))
+        return F.relu(self.bn2(self.conv2(main)) + self.upsample(x))
 
 
 class Decoded(NamedTuple):
@@ -102,7 +100,7 @@ class Decoder(nn.Module):
         maps = self.stages(code, None if picture else 1)
         if not picture:
             return Decoded(maps[1], None)
-        image = self.lin(maps[-1])
+        image = self.lin(arranged(maps[-1])).contiguous()
         if self.linear is None:
             return Decoded(maps[1], torch.tanh(image))
         small = self.linear(code).view(-1, 3, LINEAR_SIDE, LINEAR_SIDE)

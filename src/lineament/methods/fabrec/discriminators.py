@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.nn.channels_last import arranged
+
 
 class CodeDiscriminator(nn.Module):
     """Three linear layers over a code (section 3.1 of the paper, "D_z").
@@ -57,4 +59,7 @@ class ImageDiscriminator(nn.Module):
 
         The scores of all patches are averaged before the sigmoid.
         """
-        return torch.sigmoid(self.main(images).mean((1, 2, 3)))
+        x = images
+        for layer in self.main:
+            x = layer(arranged(x) if isinstance(layer, nn.Conv2d) else x)
+        return torch.sigmoid(x.mean((1, 2, 3)))

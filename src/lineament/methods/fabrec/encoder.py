@@ -7,6 +7,8 @@ import math
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.nn.channels_last import arranged
+
 # Side of the small picture that the linear map sees, and the gain that lets it learn as fast as the rest.
 LINEAR_SIDE, LINEAR_GAIN = 32, 4.0
 
@@ -30,6 +32,7 @@ class BasicBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map ``[B, inputs, H, W]`` to ``[B, outputs, H / stride, W / stride]``."""
+        x = arranged(x)
         shortcut = x if self.downsample is None else self.downsample(x)
         x = self.relu(self.bn1(self.conv1(x)))
         return self.relu(self.bn2(self.conv2(x)) + shortcut)
@@ -78,7 +81,7 @@ class Encoder(nn.Module):
 
     def maps(self, images: Tensor) -> list[Tensor]:
         """Maps of the four stages of the ResNet, ``[B, width, S', S']`` to ``[B, 8 width, 4, 4]``."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(images))))
+        x = self.maxpool(self.relu(self.bn1(self.conv1(arranged(images)))))
         maps = []
         for name in self.stages:
             x = getattr(self, name)(x)

@@ -155,7 +155,9 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         rates = dict.fromkeys(NETWORKS, c.learning_rate) | {"image_discriminator": c.discriminator_rate}
         names = NETWORKS if self.judged else NETWORKS[:-1]
         return {
-            name: torch.optim.Adam(networks[name].parameters(), lr=rates[name], betas=(c.beta, 0.999))
+            name: torch.optim.Adam(
+                networks[name].parameters(), lr=rates[name], betas=(c.beta, 0.999), fused=True
+            )
             for name in names
         }
 

@@ -97,10 +97,12 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         """Adam for the transfer layers, and a slower one for a tuned encoder."""
         c = self.config
         optimisers: dict[str, torch.optim.Optimizer] = {
-            "transfer": torch.optim.Adam(networks["transfer"].parameters(), lr=c.learning_rate)
+            "transfer": torch.optim.Adam(networks["transfer"].parameters(), lr=c.learning_rate, fused=True)
         }
         if c.tune_encoder:
-            optimisers["encoder"] = torch.optim.Adam(networks["encoder"].parameters(), lr=c.encoder_rate)
+            optimisers["encoder"] = torch.optim.Adam(
+                networks["encoder"].parameters(), lr=c.encoder_rate, fused=True
+            )
         return optimisers
 
     def schedules(

@@ -114,7 +114,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             {"params": [p for p in networks[name].parameters() if p.requires_grad], "lr": rate}
             for name, rate in rates.items()
         ]
-        return {"all": torch.optim.AdamW(groups, weight_decay=1e-4)}
+        return {"all": torch.optim.AdamW(groups, weight_decay=1e-4, fused=True)}
 
     def training_source(self, source: FaceSource) -> FaceSource:
         """The labelled faces, accompanied by the unlabelled ones where there are any."""
