@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
+from scipy.ndimage import uniform_filter
 from torch import Tensor
 
 from lineament.data.sample import FaceSample
+from lineament.eight_bit import quantised
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.fabrec.crop import View
+from lineament.methods.fabrec.crop import View, region_side
+from lineament.methods.fabrec.cut import Border, cut_region
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.level import level_eyes, levelling
+from lineament.methods.fabrec.level import TurnedRegion, levelling
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 
 EYES = {"68": ((36, 39), (42, 45), 8, (27, 33)), "98": ((60, 64), (68, 72), 16, (51, 57))}
@@ -68,7 +72,7 @@ def test_the_published_profile_of_68_points_follows_the_upper_lip():
     # From the nose at (60, 70) to the lip at (70, 80): the turn that puts this line upright.
     turned = levelling(points, scheme("68"), published=True)
     assert math.degrees(turned.rotation) == pytest.approx(45, abs=1e-4)
-    _, placed = level_eyes(torch.zeros(3, 120, 120), points, scheme("68"))
+    placed = turned.apply(points)
     assert float(placed[51, 0] - placed[33, 0]) == pytest.approx(0, abs=1e-4)
 
 
@@ -97,6 +101,72 @@ def test_a_leaning_face_is_seen_upright(style: str, between_eyes: float):
         assert float((found / near.sum() - placed[name]).abs().max()) < (0.1 if style == "exact" else 0.6)
     plain = View(64, "landmarks", style=style)
     assert float((plain.points(points, scheme("98"), plain.region(sample))[[57, 16], 0]).diff().abs()) > 5
+
+
+def padded(image: Tensor, border: Border) -> Tensor:
+    """The photograph with a border of its own size on all sides, as numpy and a box filter make it."""
+    height, width = image.shape[-2:]
+    array, sides = image.numpy(), ((0, 0), (height, height), (width, width))
+    if border != "mirror":
+        return torch.from_numpy(np.pad(array, sides, mode="constant" if border == "black" else "edge"))
+    mirrored = np.pad(array, sides, mode="symmetric")
+    box = int(0.2 * height)
+    blurred = np.stack([uniform_filter(plane.astype(np.float64), box, mode="mirror") for plane in mirrored])
+    blurred = np.round(255 * blurred) / 255
+    blurred[:, height : 2 * height, width : 2 * width] = array
+    return torch.from_numpy(blurred.astype(np.float32))
+
+
+def published_order(image: Tensor, region: TurnedRegion, side: int, border: Border) -> Tensor:
+    """The plain twin: pad, turn the padded picture, cut at whole pixels, resize."""
+    height, width = image.shape[-2:]
+    picture = padded(image, border)
+    shift = Affine2D.from_similarity(translation=(float(width), float(height)))
+    back = shift.inverse().then(region.turn).then(shift).inverse()
+    y, x = torch.meshgrid(torch.arange(3.0 * height), torch.arange(3.0 * width), indexing="ij")
+    grid = (2 * back.apply(torch.stack([x, y], -1).double()) + 1) / torch.tensor([3 * width, 3 * height]) - 1
+    turned = torch.nn.functional.grid_sample(
+        picture[None].double(), grid[None], mode="bicubic", padding_mode="zeros", align_corners=False
+    )
+    turned = quantised(turned[0])
+    edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
+    x0, y0, x1, y1 = (region.cut.inverse().apply_box(edges) + 0.5).round().int().tolist()
+    assert min(x0 + width, y0 + height) >= 0 and x1 <= 2 * width and y1 <= 2 * height
+    cut = turned[:, y0 + height : y1 + height, x0 + width : x1 + width]
+    return quantised(
+        torch.nn.functional.interpolate(cut[None], (side, side), mode="bicubic", align_corners=False)[0]
+    )
+
+
+@pytest.mark.parametrize("border", ["black", "edge", "mirror"])
+@pytest.mark.parametrize("degrees", [-40.0, -7.0, 7.0, 40.0])
+@pytest.mark.parametrize("centre", [(20, 65), (100, 65), (60, 25), (60, 105)])
+def test_a_turned_face_at_the_border_is_cut_in_the_published_order(
+    border: Border, degrees: float, centre: tuple[int, int]
+):
+    """The crop leaves the photograph on one side after the other; what the turn brings in from outside stays."""
+    points = leaning(0.8 * face("68"), degrees)
+    points = points - points.mean(0) + torch.tensor(centre)
+    generator = torch.Generator().manual_seed(0)
+    image = quantised(torch.rand(3, 130, 120, generator=generator))
+    view = View(64, "landmarks", style="published", align=True)
+    region = view.region(FaceSample("leaning", image, None, points, "68"))
+    assert isinstance(region, TurnedRegion)
+    assert math.degrees(region.turn.rotation) == pytest.approx(-degrees, abs=1e-3)
+    side = region_side(64)
+    expected = published_order(image, region, side, border)
+    ours = cut_region(image, region.cut, side, border, region.turn).double()
+    assert (255 * (ours - expected)).abs().max() <= 1.001
+    # The face lies at the border: the way that turned the photograph inside its own frame lost part of this.
+    corners = torch.tensor([[0.0, 0.0], [side, 0.0], [0.0, side], [side, side]], dtype=torch.float64) - 0.5
+    seen = region.cut.inverse().apply(corners)
+    outside = (seen < 0).any() or bool((seen[:, 0] > 120).any()) or bool((seen[:, 1] > 130).any())
+    assert outside
+    if border == "black":
+        inner = 255 * view.picture(image, region).double()
+        offset = (side - 64) // 2
+        cut = 255 * expected[:, offset : offset + 64, offset : offset + 64]
+        assert (inner - cut).abs().max() <= 1.001
 
 
 def test_faces_that_cannot_be_levelled():

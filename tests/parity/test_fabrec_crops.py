@@ -14,8 +14,9 @@ from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
-from lineament.methods.fabrec.crop import View, cut_region, region_offset, region_side
-from lineament.methods.fabrec.level import level_eyes
+from lineament.methods.fabrec.crop import View, region_offset, region_side
+from lineament.methods.fabrec.cut import cut_region
+from lineament.methods.fabrec.level import levelling
 
 # The recorded files these tests compare with, every number of them.
 FILES = ("crops_aug*",)
@@ -86,15 +87,16 @@ def test_landmark_crops(goldens: Path):
         for key in sorted(
             k.removesuffix("_tlbr") for k in golden if k.startswith("lm") and k.endswith("_tlbr")
         ):
-            points, picture = golden[f"{key}_in"], image
+            points, turn = golden[f"{key}_in"], None
             kind = scheme(str(len(points)))
             # The number behind the scheme says whether the eyes were levelled first.
             if key.endswith("_1"):
-                picture, points = level_eyes(image, points, kind)
+                turn = levelling(points, kind, published=True)
+                points = turn.apply(points)
             region = named_crop("fabrec", landmarks=points, scheme=kind, size=size_of(side), trim=False)
             same(corners(region, side), golden[f"{key}_tlbr"], 1e-6)
             same(published_points(points.double(), region), golden[f"{key}_out"], 1e-4)
-            same_pixels(cut_region(picture, region, side), golden[f"{key}_img"])
+            same_pixels(cut_region(image, region, side, turn=turn), golden[f"{key}_img"])
 
 
 def test_moves(goldens: Path):

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lineament.data.face_box import sample_box
@@ -31,10 +30,10 @@ from lineament.methods.fabrec.augment import (
     move_points,
     published_mirror,
 )
-from lineament.methods.fabrec.level import TurnedRegion, levelling, turn_photograph
+from lineament.methods.fabrec.cut import cut_region
+from lineament.methods.fabrec.level import TurnedRegion, levelling
 
 Style = Literal["published", "exact"]
-Border = Literal["black", "edge", "mirror"]
 Region = Affine2D | TurnedRegion
 
 
@@ -52,60 +51,6 @@ def region_side(size: int) -> int:
 def region_offset(size: int) -> int:
     """Pixels cut off the left and the top of the region."""
     return int((region_side(size) - size) / 2)
-
-
-def cut_region(image: Tensor, crop: Affine2D, side: int, border: Border = "black") -> Tensor:
-    """Cut an axis-aligned region as published.
-
-    Args:
-        image: ``[3, H, W]`` in 0..1.
-        crop: From the photograph to the region; its corners lie on whole pixels.
-        side: Side of the region in pixels.
-        border: What lies outside the photograph: black, its edge repeated, or its mirror image under a box blur of a
-            fifth of its height.
-
-    Returns:
-        ``[3, side, side]`` in 0..1, rounded to 8 bits.
-    """
-    height, width = image.shape[-2:]
-    edges = torch.tensor([-0.5, -0.5, side - 0.5, side - 0.5], dtype=torch.float64)
-    left, top, right, bottom = (round(edge + 0.5) for edge in crop.inverse().apply_box(edges).tolist())
-    rows, columns = torch.arange(top, bottom), torch.arange(left, right)
-    if border == "mirror":
-        source = _mirrored(image, rows, columns)
-    else:
-        source = image[:, rows.clamp(0, height - 1)][:, :, columns.clamp(0, width - 1)]
-    if border == "black":
-        inside = _within(rows, height)[:, None] & _within(columns, width)[None]
-        source = source * inside
-    resized = F.interpolate(source[None], (side, side), mode="bicubic", align_corners=False)[0]
-    return quantised(resized)
-
-
-def _within(places: Tensor, length: int) -> Tensor:
-    return (places >= 0) & (places < length)
-
-
-def _mirrored(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The region with the blurred mirror image around the photograph."""
-    height, width = image.shape[-2:]
-    blur = int(0.2 * height)
-    # As wide as the blur reaches: an even box has one pixel more on the upper left.
-    before, after = blur // 2, blur - 1 - blur // 2
-
-    def reflected(places: Tensor, length: int) -> Tensor:
-        reach = torch.arange(int(places[0]) - before, int(places[-1]) + after + 1)
-        # The published picture is padded by one copy on each side, whose end is reflected again by the blur.
-        reach = torch.where(reach < -length, -2 * length - reach, reach)
-        reach = torch.where(reach >= 2 * length, 2 * (2 * length - 1) - reach, reach)
-        folded = reach % (2 * length)
-        return torch.where(folded < length, folded, 2 * length - 1 - folded)
-
-    around = image[:, reflected(rows, height)][:, :, reflected(columns, width)]
-    blurred = quantised(F.avg_pool2d(around[None].double(), blur, stride=1)[0]).to(image.dtype)
-    inside = _within(rows, height)[:, None] & _within(columns, width)[None]
-    plain = image[:, rows.clamp(0, height - 1)][:, :, columns.clamp(0, width - 1)]
-    return torch.where(inside, plain, blurred)
 
 
 @dataclass(frozen=True)
@@ -207,8 +152,9 @@ class View:
             crop = self.inner(region if move is None else _moved(region, move, side))
             return crop_image(image, crop, self.size).clamp(0, 1)
         if isinstance(region, TurnedRegion):
-            image, region = turn_photograph(image, region.turn), region.cut
-        cut = cut_region(image, region, side)
+            cut = cut_region(image, region.cut, side, turn=region.turn)
+        else:
+            cut = cut_region(image, region, side)
         if move is None:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
         cut = cut.flip(-1) if move.mirror else cut

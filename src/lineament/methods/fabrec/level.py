@@ -6,14 +6,11 @@ import math
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from lineament.eight_bit import quantised
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.fabrec.augment import move_image
 
 # A face whose eyes lie closer together than this share of its height is a profile.
 PROFILE = 0.2
@@ -79,18 +76,3 @@ def levelling(points: Tensor, layout: LandmarkScheme, published: bool = False) -
     turn = Affine2D.from_similarity(rotation=angle)
     shift = (centre - turn.apply(centre)).tolist()
     return turn.then(Affine2D.from_similarity(translation=(shift[0], shift[1])))
-
-
-def turn_photograph(image: Tensor, turn: Affine2D) -> Tensor:
-    """Turn a photograph ``[3, H, W]`` in 0..1 as published: bicubically, to 8 bits, black where nothing was."""
-    height, width = image.shape[-2:]
-    square = max(height, width)
-    padded = F.pad(image, (0, square - width, 0, square - height))
-    turned = quantised(move_image(padded, turn.homogeneous()))
-    return turned[:, :height, :width]
-
-
-def level_eyes(image: Tensor, points: Tensor, layout: LandmarkScheme) -> tuple[Tensor, Tensor]:
-    """A photograph ``[3, H, W]`` in 0..1 and its landmarks ``[K, 2]`` as published, turned upright."""
-    turn = levelling(points, layout, published=True)
-    return turn_photograph(image, turn), turn.apply(points.double()).to(points)
