@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 from training_toy import QUIET, ToyRecipe, assert_same_runs, train_toy
 
 from lineament.data.loader import BatchStream
@@ -115,6 +117,39 @@ def test_every_parameter_gets_a_gradient(name: str):
         for key, parameter in network.named_parameters():
             if parameter.requires_grad:
                 assert id(parameter) in update.moved, f"{network_name}/{key}"
+
+
+# Layers that stay in float32 under mixed precision, by method (docs/training.md says why).
+KEPT_IN_FLOAT32 = {"depthnet": {"critic/disc.6"}}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_layer_computes_in_mixed_precision(name: str):
+    """Whichever method of a network a recipe calls."""
+    recipe = tiny(name)
+    state = TrainingState(recipe, make_fabric("cpu", "bf16-mixed"), "bf16-mixed", "")
+    found: dict[str, set[torch.dtype]] = {}
+
+    def note(layer: str, _module: nn.Module, _given: Any, output: torch.Tensor) -> None:
+        found.setdefault(layer, set()).add(output.dtype)
+
+    layers = [
+        (f"{network_name}/{key}", layer)
+        for network_name, network in state.networks.items()
+        for key, layer in network.named_modules()
+        # What a network as a whole returns is float32.
+        if key and isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
+    ]
+    for path, layer in layers:
+        layer.register_forward_hook(partial(note, path))
+    stream = BatchStream(Portraits(), recipe.item, recipe.collate, recipe.config.batch_size, seed=0)
+    values = recipe.step(state.networks, next(iter(stream)), WatchedUpdate(state))
+    assert values["loss"].dtype == torch.float32
+    assert bool(torch.isfinite(values["loss"]))
+    assert bool(found) == bool(layers)
+    kept = KEPT_IN_FLOAT32.get(recipe.method, set())
+    wrong = {path: types for path, types in found.items() if types != {torch.bfloat16} and path not in kept}
+    assert wrong == {}
 
 
 @pytest.mark.parametrize("name", one_of_each_family())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,12 +55,14 @@ def make_fabric(device: DeviceChoice, precision: PrecisionChoice) -> Fabric:
 
 
 def place_network(fabric: Fabric, network: nn.Module) -> nn.Module:
-    """Move a network to the device, synchronise its batch norms, and make its ``forward`` run in the precision.
+    """Move a network to the device, synchronise its batch norms, and make it compute in the precision.
 
-    Under mixed precision the forward pass computes in bfloat16 where that is safe and its outputs come back in
-    float32, so that a recipe's loss is computed in float32. The network is not wrapped: it keeps its class, its
-    methods and its parameter names. (``DistributedDataParallel`` is not used: it forbids methods other than
-    ``forward``, two passes per step, and gradients of some networks only; the loop averages gradients itself.)
+    Under mixed precision ``forward``, and each method that the network names in ``forward_methods`` because recipes
+    call it from outside, computes in bfloat16 where that is safe; outputs come back in float32, so that a recipe's loss
+    is computed in float32. (Fabric's ``mark_forward_method`` does the same for networks that Fabric wraps.) The network
+    is not wrapped: it keeps its class, its methods and its parameter names. (``DistributedDataParallel`` is not used:
+    it forbids methods other than ``forward``, two passes per step, and gradients of some networks only; the loop
+    averages gradients itself.)
     """
     if fabric.world_size > 1:
         network = synchronise_batch_norm(network)
@@ -69,16 +71,23 @@ def place_network(fabric: Fabric, network: nn.Module) -> nn.Module:
         for tensor in [*network.parameters(), *network.buffers()]:
             dist.broadcast(tensor.detach(), src=0)
     if fabric.strategy.precision.precision == "bf16-mixed":
-        plain = network.forward
-
-        @functools.wraps(plain)
-        def forward(*arguments: Any, **options: Any) -> Any:
-            with fabric.autocast():
-                output = plain(*arguments, **options)
-            return _to_float32(output)
-
-        network.forward = forward
+        for name in ("forward", *getattr(network, "forward_methods", ())):
+            setattr(network, name, _in_precision(fabric, getattr(network, name)))
     return network
+
+
+def _in_precision(fabric: Fabric, method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method under autocast, with float32 outputs; within another such call only the method."""
+
+    @functools.wraps(method)
+    def run(*arguments: Any, **options: Any) -> Any:
+        if torch.is_autocast_enabled(fabric.device.type):
+            return method(*arguments, **options)
+        with fabric.autocast():
+            output = method(*arguments, **options)
+        return _to_float32(output)
+
+    return run
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], world: int) -> None:

@@ -8,6 +8,7 @@ difference of their faces). One damped least-squares step for the depth under th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -31,6 +32,9 @@ class TwoViewDepthNet(nn.Module):
         damping: Of the correction by the target, in squared units of the affine map's depth column between faces of
             equal size; the larger, the closer the depth stays to the source's own. ``inf`` switches it off.
     """
+
+    # Called from outside by the recipe; the correction is a least-squares fit and stays in float32 there.
+    forward_methods: ClassVar[tuple[str, ...]] = ("own_depth",)
 
     def __init__(self, widths: Sequence[int] = WIDTHS, damping: float = 0.02) -> None:
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -51,6 +52,9 @@ class Encoder(nn.Module):
         linear: Ours: add a linear map of the small picture to the code, and read the last map place by place instead of
             its mean. Codes are principal components soon after the start, which the convolutions then bend.
     """
+
+    # Called from outside where landmarks are read, so they compute in the precision of the training as forward does.
+    forward_methods: ClassVar[tuple[str, ...]] = ("maps", "code")
 
     def __init__(self, size: int = 256, width: int = 64, code: int = 99, linear: bool = False) -> None:
         super().__init__()
