@@ -13,7 +13,15 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe import AutoencoderRecipe
 from lineament.pipeline.evaluate import few_shot
-from lineament.pipeline.evaluate.few_shot import Cell, FewShotPlan, Judge, Way, draw_labels, run_few_shot
+from lineament.pipeline.evaluate.few_shot import (
+    Cell,
+    FewShotPlan,
+    Judge,
+    Way,
+    default_ways,
+    draw_labels,
+    run_few_shot,
+)
 from lineament.pipeline.evaluate.few_shot_report import few_shot_table, write_few_shot
 from lineament.training.loop import LoopOptions, train
 
@@ -123,6 +131,25 @@ def test_the_table_shows_mean_and_deviation():
     plan = FewShotPlan((10,), (0, 1), ("dve",))
     cells = [Cell("dve", 10, seed, {"t": 4.0 + 2 * seed}, 1.0) for seed in (0, 1)]
     assert few_shot_table(plan, cells, Judge("t", Marks(2))).rows == [("descriptors (DVE)", "5.00 ± 1.00")]
+
+
+def test_only_what_was_asked_for_is_trained():
+    assert default_ways(["dve"], unlabelled=False) == ("dve",)
+    assert default_ways(["dve"], unlabelled=True) == ("dve",)
+    heatmaps = ("fabrec", "fabrec-tuned", "fabrec-faithful", "supervised")
+    assert default_ways(["fabrec"], unlabelled=False) == heatmaps
+    assert set(default_ways(["dve", "fabrec"], unlabelled=True)) == {*heatmaps, "fabrec-modern", "dve"}
+    with pytest.raises(UsageError, match="give a run to build on with --fabrec or --dve"):
+        default_ways([], unlabelled=True)
+
+
+@pytest.mark.parametrize("way", ["no-autoencoder", "fabrec-modern"])
+def test_ways_with_unlabelled_faces_are_refused_without_them(way: str, base: Path, tmp_path: Path):
+    """They would be trained on labels alone, under a title that says otherwise."""
+    plan = FewShotPlan((1,), (0,), (way, "supervised"))
+    with pytest.raises(UsageError, match=f"the ways {way} learn from unlabelled faces .* give --unlabelled"):
+        run_few_shot(plan, {"fabrec": base}, Marks(3), [], tmp_path)
+    assert not (tmp_path / "cells").exists()
 
 
 def test_refusals(base: Path, tmp_path: Path):

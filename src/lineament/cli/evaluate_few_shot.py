@@ -36,7 +36,8 @@ class Command:
     # Seeds; each draws other labels.
     seeds: tuple[int, ...] = (0, 1, 2)
     # Ways to learn: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
-    # no-unlabelled, plain; when left out, those whose run is given, without the last three.
+    # no-unlabelled, plain; when left out, those of the runs given (supervised: of the fabrec run, fabrec-modern: where
+    # --unlabelled is given too), without the last three.
     ways: tuple[str, ...] = ()
     # Steps of the ways that learn by gradient descent.
     steps: int = 750
@@ -54,7 +55,7 @@ def main(arguments: list[str]) -> int:
     from lineament.data.cache import WITHOUT_MAPS, CachedSource
     from lineament.data.registry import open_data
     from lineament.errors import UsageError
-    from lineament.pipeline.evaluate.few_shot import WAYS, FewShotPlan, Judge, run_few_shot
+    from lineament.pipeline.evaluate.few_shot import FewShotPlan, Judge, default_ways, run_few_shot
     from lineament.pipeline.evaluate.few_shot_report import write_few_shot
     from lineament.pipeline.evaluate.portraits import judged_portraits
     from lineament.pipeline.progress import progress
@@ -63,9 +64,7 @@ def main(arguments: list[str]) -> int:
     if not 0 <= command.box_jitter < 1:
         raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
     bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
-    ways = command.ways or tuple(
-        name for name, way in WAYS.items() if way.by_default and way.base in ("", *bases)
-    )
+    ways = command.ways or default_ways(bases, bool(command.unlabelled))
     plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.rate, command.box_jitter)
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)

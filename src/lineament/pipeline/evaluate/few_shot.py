@@ -12,7 +12,7 @@ import shutil
 import statistics
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,7 +48,7 @@ class Way:
         base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
-        accompanied: Whether unlabelled faces take part where the study has some.
+        accompanied: Whether unlabelled faces take part.
         stepwise: Whether it learns by gradient descent, for as many steps as the study says.
         by_default: Whether a study that names no ways has it; the others say what a part of a way is worth.
     """
@@ -182,6 +182,28 @@ class Cell:
     seconds: float
 
 
+def default_ways(bases: Collection[str], unlabelled: bool) -> tuple[str, ...]:
+    """Ways of a study that names none: only what the given runs and faces are for.
+
+    Args:
+        bases: Methods of the given runs, ``fabrec`` or ``dve``.
+        unlabelled: Whether there are unlabelled faces.
+
+    Raises:
+        UsageError: If no run is given.
+    """
+    if not bases:
+        raise UsageError(
+            "nothing to compare: give a run to build on with --fabrec or --dve, or name the ways with --ways."
+        )
+    # Ways without a base have the networks of the fabrec run, which they are compared with.
+    return tuple(
+        name
+        for name, way in WAYS.items()
+        if way.by_default and (way.base or "fabrec") in bases and (unlabelled or not way.accompanied)
+    )
+
+
 def draw_labels(source: FaceSource, count: int, seed: int) -> Subset:
     """``count`` labelled faces, drawn by the seed; a larger count of the same seed holds the smaller one.
 
@@ -225,7 +247,7 @@ def run_few_shot(
         All cells.
 
     Raises:
-        UsageError: If a way lacks the run it builds on.
+        UsageError: If a way lacks the run it builds on, or the unlabelled faces it learns from.
         DataError: If there are fewer labels than asked for.
     """
     register_all()
@@ -233,6 +255,12 @@ def run_few_shot(
     if missing:
         raise UsageError(
             f"the ways {', '.join(plan.ways)} need a run of {' and of '.join(missing)} to build on."
+        )
+    alone = [way for way in plan.ways if WAYS[way].accompanied and unlabelled is None]
+    if alone:
+        raise UsageError(
+            f"the ways {', '.join(alone)} learn from unlabelled faces beside the labelled ones: give --unlabelled, or "
+            "take the ways supervised and no-unlabelled, which learn from labels alone."
         )
     if sizes is None and "fabrec" in bases:
         config = open_run(bases["fabrec"]).config
