@@ -25,7 +25,7 @@ from lineament.methods.fabrec.loss import (
     window_means,
 )
 from lineament.methods.fabrec.model import Layout, heatmaps_of, interpolate_codes, reconstruct
-from lineament.pipeline.bench.fabrec import dense_structural_loss
+from lineament.pipeline.bench.fabrec_twin import structural_loss as dense_structural_loss
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])

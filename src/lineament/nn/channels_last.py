@@ -1,4 +1,4 @@
-"""Order of values in memory that suits large maps on a CPU, and a convolution that trains well in it.
+"""Order of values in memory that suits large maps on a CPU, and convolutions that train well in it.
 
 On a CPU convolutions, pooling and batch norms of large maps run up to several times faster where the channels of a
 pixel lie beside each other. Small maps have large weights, whose reordering would cost more than it brings.
@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-# Sides in pixels from which on maps are kept channels last, and from which on gradients of weights are computed in
-# the usual order all the same.
-LARGE, VERY_LARGE = 32, 128
+# Side in pixels from which on maps are kept channels last.
+LARGE = 32
+# Side in pixels of the larger of a convolution's maps from which on the gradient of its weights is computed in the
+# usual order all the same, where the processor has AVX2 only. The library then takes up to four times as long channels
+# last, and the copies are cheap; with AVX-512 there is nothing to gain.
+LARGE_GRADIENT = 64 if torch.backends.cpu.get_cpu_capability() == "AVX2" else 1 << 30
 
 
 def arranged(x: Tensor) -> Tensor:
@@ -25,37 +28,55 @@ def arranged(x: Tensor) -> Tensor:
 
 
 class LargeConv2d(nn.Conv2d):
-    """A convolution of maps that may be very large, without bias, groups or dilation.
+    """A convolution of maps that may be large, without bias, groups, dilation or padding mode."""
 
-    With AVX2 the library takes four times as long for the gradient of a 3x3 convolution's weights at 128 px channels
-    last as in the usual order; the two copies that this takes are cheap.
-    """
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve ``[B, C, H, W]``."""
+        if not _worth_copies(input, self.weight, input.shape[-1]):
+            return super().forward(input)
+        convolved: Tensor = _LargeConvolution.apply(input, self.weight, self.stride, self.padding, False)
+        return convolved
 
-    def _conv_forward(self, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-        plain = input.dtype == torch.float32 and not torch.is_autocast_enabled(input.device.type)
-        large = input.device.type == "cpu" and input.shape[-1] >= VERY_LARGE
-        if plain and large and torch.is_grad_enabled() and weight.requires_grad:
-            convolved: Tensor = _LargeConvolution.apply(input, weight, self.stride, self.padding)
-            return convolved
-        return super()._conv_forward(input, weight, bias)
+
+class LargeConvTranspose2d(nn.ConvTranspose2d):
+    """The same for a transposed convolution."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Convolve ``[B, C, H, W]``."""
+        largest = input.shape[-1] * int(self.stride[0])
+        if output_size is not None or not _worth_copies(input, self.weight, largest):
+            return super().forward(input, output_size)
+        convolved: Tensor = _LargeConvolution.apply(input, self.weight, self.stride, self.padding, True)
+        return convolved
+
+
+def _worth_copies(x: Tensor, weight: Tensor, largest: int) -> bool:
+    """Whether a gradient of the weights will be asked for that is faster in the usual order."""
+    on_cpu = x.device.type == "cpu" and x.dtype == torch.float32 and not torch.is_autocast_enabled("cpu")
+    return on_cpu and largest >= LARGE_GRADIENT and torch.is_grad_enabled() and weight.requires_grad
 
 
 class _LargeConvolution(torch.autograd.Function):
-    """The convolution of :class:`LargeConv2d`."""
+    """The convolution of :class:`LargeConv2d` and :class:`LargeConvTranspose2d`."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, weight: Tensor, stride: tuple[int, ...], padding: tuple[int, ...]
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        stride: tuple[int, ...],
+        padding: tuple[int, ...],
+        transposed: bool,
     ) -> Tensor:
         """Convolve."""
         ctx.save_for_backward(x, weight)
-        ctx.geometry = (stride, padding, (1, 1), False, (0, 0), 1)
+        ctx.geometry = (stride, padding, (1, 1), transposed, (0, 0), 1)
         return torch.ops.aten.convolution(x, weight, None, *ctx.geometry)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None]:
-        """Gradients of the maps, channels last as they are, and of the weights, from copies in the usual order."""
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
+        """Gradients of the maps, in the order that they have, and of the weights, from copies in the usual order."""
         x, weight = ctx.saved_tensors
         derive = torch.ops.aten.convolution_backward
         of_x = of_weight = None
@@ -64,4 +85,4 @@ class _LargeConvolution(torch.autograd.Function):
         if ctx.needs_input_grad[1]:
             planes = (gradient.contiguous(), x.contiguous())
             of_weight = derive(*planes, weight, None, *ctx.geometry, (False, True, False))[1]
-        return of_x, of_weight, None, None
+        return of_x, of_weight, None, None, None

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineament.methods.fabrec.encoder import LINEAR_SIDE
-from lineament.nn.channels_last import LargeConv2d, arranged
+from lineament.nn.channels_last import LargeConv2d, LargeConvTranspose2d, arranged
 
 
 class InverseBlock(nn.Module):
@@ -18,12 +18,12 @@ class InverseBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.conv1 = nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
+        self.conv1 = LargeConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.conv2 = LargeConv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.upsample = nn.Sequential(
-            nn.ConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs)
+            LargeConvTranspose2d(inputs, outputs, 4, 2, 1, bias=False), nn.BatchNorm2d(outputs)
         )
 
     def forward(self, x: Tensor) -> Tensor:

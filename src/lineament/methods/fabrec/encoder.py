@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lineament.nn.channels_last import arranged
+from lineament.nn.channels_last import LargeConv2d, arranged
 
 # Side of the small picture that the linear map sees, and the gain that lets it learn as fast as the rest.
 LINEAR_SIDE, LINEAR_GAIN = 32, 4.0
@@ -20,8 +20,8 @@ class BasicBlock(nn.Module):
     def __init__(self, inputs: int, outputs: int, stride: int = 1) -> None:
         super().__init__()
         # Both convolutions come first in published files.
-        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
-        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.conv1 = LargeConv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.conv2 = LargeConv2d(outputs, outputs, 3, 1, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(outputs)
         self.bn2 = nn.BatchNorm2d(outputs)
         self.relu = nn.ReLU(inplace=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ class Timing:
     min_ms: float
     max_ms: float
     process_ms: float  # median processor time of this process, all threads together
+    process_min_ms: float = 0.0  # least processor time
 
 
 def measure(function: Callable[[], object], *, repeats: int, warm_up: int = 3, device: str = "cpu") -> Timing:
@@ -34,20 +35,40 @@ def measure(function: Callable[[], object], *, repeats: int, warm_up: int = 3, d
         device: Where the work runs; a GPU is waited for before each clock reading.
 
     Returns:
-        Median, least and greatest wall-clock time, and the median processor time.
+        Median, least and greatest wall-clock time, and the median and least processor time.
+    """
+    return measure_in_turn([function], repeats=repeats, warm_up=warm_up, device=device)[0]
+
+
+def measure_in_turn(
+    functions: Sequence[Callable[[], object]], *, repeats: int, warm_up: int = 3, device: str = "cpu"
+) -> list[Timing]:
+    """Time several functions, one call of each after the other, so that a busy machine slows all of them alike.
+
+    Args:
+        functions: What to time; the other arguments are those of :func:`measure`.
+        repeats: Timed calls of each.
+        warm_up: Untimed calls of each.
+        device: Where the work runs.
     """
     wait = torch.cuda.synchronize if device.startswith("cuda") else lambda: None
     for _ in range(warm_up):
-        function()
-    walls, processes = [], []
+        for function in functions:
+            function()
+    walls: list[list[float]] = [[] for _ in functions]
+    processes: list[list[float]] = [[] for _ in functions]
     for _ in range(repeats):
-        wait()
-        wall, process = time.perf_counter(), time.process_time()
-        function()
-        wait()
-        walls.append((time.perf_counter() - wall) * 1e3)
-        processes.append((time.process_time() - process) * 1e3)
-    return Timing(statistics.median(walls), min(walls), max(walls), statistics.median(processes))
+        for number, function in enumerate(functions):
+            wait()
+            wall, process = time.perf_counter(), time.process_time()
+            function()
+            wait()
+            walls[number].append((time.perf_counter() - wall) * 1e3)
+            processes[number].append((time.process_time() - process) * 1e3)
+    return [
+        Timing(statistics.median(wall), min(wall), max(wall), statistics.median(process), min(process))
+        for wall, process in zip(walls, processes, strict=True)
+    ]
 
 
 def processor_name() -> str:

@@ -1,0 +1,106 @@
+"""The floor of a piece of work: the time that its convolutions and matrix products take by themselves."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import FlopCounterMode
+
+_ATEN = torch.ops.aten
+_PRODUCTS = {
+    _ATEN.convolution,
+    _ATEN.convolution_backward,
+    _ATEN.mm,
+    _ATEN.bmm,
+    _ATEN.addmm,
+    _ATEN.baddbmm,
+}
+
+
+@dataclass(frozen=True)
+class Floor:
+    """What cannot be saved but by other networks.
+
+    Attributes:
+        ms: Milliseconds of processor time that the convolutions and products take, each called by itself on the values
+            and in the order of memory that it got: sum over calls of the least time of each kind of call.
+        gflop: Floating point operations in them, in billions; a multiplication and an addition count as two.
+        conv3x3_gflops: Billions of operations a second of a 3x3 convolution, 4 maps of 64 channels and 64 x 64 px.
+    """
+
+    ms: float
+    gflop: float
+    conv3x3_gflops: float
+
+    def figures(self, ms: float) -> dict[str, float]:
+        """The floor beside a measured time: share of it, also counted at the speed of the 3x3 convolution."""
+        counted = 1e3 * self.gflop / self.conv3x3_gflops
+        return {
+            "floor_ms": self.ms,
+            "share": self.ms / ms,
+            "gflop": self.gflop,
+            "conv3x3_gflops": self.conv3x3_gflops,
+            "counted_floor_ms": counted,
+            "counted_share": counted / ms,
+        }
+
+
+class _Recorder(TorchDispatchMode):
+    """Keeps the arguments of one call of each kind of product, and how many of the kind there were."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: dict[Any, tuple[Callable[[], Any], int]] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
+        named = options or {}
+        output = function(*given, **named)
+        if function.overloadpacket in _PRODUCTS:
+            kind = (function, *map(_signature, given), *map(_signature, named.values()))
+            call, count = self.calls.get(kind, (lambda: function(*given, **named), 0))
+            self.calls[kind] = (call, count + 1)
+        return output
+
+
+def measure_floor(work: Callable[[], object], repeats: int = 5) -> Floor:
+    """Record what ``work`` multiplies and time it alone, on the CPU.
+
+    Args:
+        work: Called twice.
+        repeats: Timed calls of each kind, of which the fastest counts.
+    """
+    with FlopCounterMode(display=False) as counter:
+        work()
+    with _Recorder() as recorder:
+        work()
+    ms = sum(count * _least_ms(call, repeats) for call, count in recorder.calls.values())
+    maps, weight = torch.randn(4, 64, 64, 64), torch.randn(64, 64, 3, 3)
+    orders = (torch.contiguous_format, torch.channels_last)
+    ordered = [maps.contiguous(memory_format=order) for order in orders]
+    fastest = min(_least_ms(partial(torch.conv2d, x, weight, padding=1), 20) for x in ordered)
+    operations = 2 * 9 * 64 * maps.numel()
+    return Floor(ms, counter.get_total_flops() / 1e9, 1e-6 * operations / fastest)
+
+
+@torch.no_grad()
+def _least_ms(call: Callable[[], Any], repeats: int) -> float:
+    call()
+    times = []
+    for _ in range(repeats):
+        start = time.process_time()
+        call()
+        times.append(time.process_time() - start)
+    return 1e3 * min(times)
+
+
+def _signature(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return (value.shape, value.stride(), value.dtype)
+    return tuple(value) if isinstance(value, list) else value
