@@ -125,7 +125,7 @@ KEPT_IN_FLOAT32 = {"depthnet": {"critic/disc.6"}}
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_layer_computes_in_mixed_precision(name: str):
-    """Whichever method of a network a recipe calls."""
+    """Whichever method of a network, or of its moving average, a recipe calls."""
     recipe = tiny(name)
     state = TrainingState(recipe, make_fabric("cpu", "bf16-mixed"), "bf16-mixed", "")
     found: dict[str, set[torch.dtype]] = {}
@@ -133,9 +133,10 @@ def test_every_layer_computes_in_mixed_precision(name: str):
     def note(layer: str, _module: nn.Module, _given: Any, output: torch.Tensor) -> None:
         found.setdefault(layer, set()).add(output.dtype)
 
+    averaged = [pair for average in state.averages.values() for pair in average.networks.items()]
     layers = [
         (f"{network_name}/{key}", layer)
-        for network_name, network in state.networks.items()
+        for network_name, network in [*state.networks.items(), *averaged]
         for key, layer in network.named_modules()
         # What a network as a whole returns is float32.
         if key and isinstance(layer, nn.Conv1d | nn.Conv2d | nn.ConvTranspose2d | nn.Linear)
@@ -143,7 +144,7 @@ def test_every_layer_computes_in_mixed_precision(name: str):
     for path, layer in layers:
         layer.register_forward_hook(partial(note, path))
     stream = BatchStream(Portraits(), recipe.item, recipe.collate, recipe.config.batch_size, seed=0)
-    values = recipe.step(state.networks, next(iter(stream)), WatchedUpdate(state))
+    values = recipe.step(state.networks, next(iter(stream)), state.context(WatchedUpdate(state)))
     assert values["loss"].dtype == torch.float32
     assert bool(torch.isfinite(values["loss"]))
     assert bool(found) == bool(layers)
