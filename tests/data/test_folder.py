@@ -12,7 +12,7 @@ import pytest
 import torch
 import trees
 
-from lineament.data.registry import open_source
+from lineament.data.registry import open_data, open_source, with_labels
 from lineament.errors import DataError, UsageError
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
@@ -114,7 +114,7 @@ def test_pts_beside_pictures(photos: Path) -> None:
 
 def test_bad_labels_are_bad_samples(photos: Path) -> None:
     faces = [
-        {"image": "a.png", "landmarks": [[1, 2], None, [3, 4], [5, 6], [7, 8]]},
+        {"image": "a.png", "landmarks": [None, None, None, None, None]},
         {"image": "b.jpg", "box": [50, 5, 60, 9]},
         {"image": "gone.png", "box": [5, 5, 60, 9]},
     ]
@@ -123,7 +123,7 @@ def test_bad_labels_are_bad_samples(photos: Path) -> None:
     )
     source = open_source("folder", photos)
     for index, expected in (
-        (0, "1 of 5 landmarks are not finite"),
+        (0, "no point of the face has a place"),
         (3, "outside the 40x30"),
         (5, "no such picture"),
     ):
@@ -147,3 +147,54 @@ def test_train_and_val_are_parts_of_all(tmp_path: Path) -> None:
     }
     assert {**parts["train"], **parts["val"]} == parts["all"]
     assert not set(parts["train"].values()) & set(parts["val"].values()) and parts["val"]
+
+
+def test_single_missing_points_stay_with_the_face(photos: Path) -> None:
+    points = [[1, 2], None, [3, 4], [5, 6], [7, 8]]
+    face = {"image": "a.png", "landmarks": points, "visible": [True, None, False, True, True]}
+    (photos / "labels.json").write_text(json.dumps({"scheme": "5", "faces": [face]}))
+    source = open_source("folder", photos, labelled=True)
+    sample = source[0]
+    assert sample.landmarks is not None and sample.visibility is not None
+    assert sample.landmarks.isfinite().all(-1).tolist() == [True, False, True, True, True]
+    assert sample.visibility.tolist() == [True, False, False, True, True]
+    before = source.fingerprint
+    face["visible"] = [True, None, True, True, True]
+    (photos / "labels.json").write_text(json.dumps({"scheme": "5", "faces": [face]}))
+    assert open_source("folder", photos, labelled=True).fingerprint != before
+
+
+def test_own_schemes_and_other_tools(photos: Path) -> None:
+    table = photos / "points.csv"
+    table.write_text("image;x0;y0;x1;y1;x2;y2\na.png;1;2;3;4;5,5;6\n")
+    for name in ("one", "two"):
+        folder = photos / name
+        folder.mkdir()
+        (folder / "three.yaml").write_text(f"name: three\npoints: [left_{name}, right_{name}, chin]\n")
+    sources = [
+        open_data(f"{photos}?labels={table}&labelled=true&scheme={photos / name / 'three.yaml'}")
+        for name in ("one", "two")
+    ]
+    first, second = (source[0] for source in sources)
+    assert first.scheme is not None and second.scheme is not None
+    assert scheme(first.scheme).names == ("left_one", "right_one", "chin")
+    # Two schemes of one name stay apart, in what is given out and in what caches are known by.
+    assert scheme(second.scheme).name == "three" and first.scheme != second.scheme
+    assert sources[0].fingerprint != sources[1].fingerprint
+    (photos / "one/three.yaml").unlink()
+    assert scheme(sources[0][0].scheme or "").names == ("left_one", "right_one", "chin")
+    moved = open_data(f"{photos}?labels={table}&labelled=true&first_pixel=1")[0]
+    assert moved.landmarks is not None and moved.landmarks[0].tolist() == [0.0, 1.0]
+
+
+def test_a_label_file_is_named_beside_the_data(photos: Path) -> None:
+    (photos / "labels.json").unlink(missing_ok=True)
+    table = photos / "points.csv"
+    table.write_text("image,nose_x,nose_y\na.png,1,2\n")
+    text = with_labels(str(photos), table)
+    assert len(open_data(text)) == 1
+    assert len(open_data(with_labels(f"{photos}?split=all", table))) == 1
+    with pytest.raises(DataError, match="there is no label file"):
+        with_labels(str(photos), photos / "absent.csv")
+    with pytest.raises(UsageError, match="has labels of its own"):
+        with_labels("synthetic?count=4", table)

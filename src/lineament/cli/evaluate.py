@@ -35,7 +35,9 @@ class Command:
     crops: str | None = None
     # Use only the first so many samples; 0 uses all.
     count: int = 0
-    # Landmark scheme to compare in (landmarks); the labels' own when not given.
+    # Label file of the data, of any tool (docs/labels.md): only its labelled faces are scored.
+    annotations: Path | None = None
+    # Landmark scheme to compare in, a name or a yaml file; the labels' own when not given.
     scheme: str | None = None
     # What errors are divided by (landmarks, faces cut by the box): inter-ocular, inter-pupil, box, box-side, diagonal;
     # when not given inter-ocular, and box for a scheme without eyes.
@@ -66,7 +68,7 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "evaluate", arguments)
-    from lineament.data.registry import open_data
+    from lineament.data.registry import open_data, with_labels
     from lineament.errors import UsageError
     from lineament.metrics.card import write_cards
     from lineament.pipeline.evaluate.score import (
@@ -97,7 +99,8 @@ def main(arguments: list[str]) -> int:
     )
     if command.tables and len(command.subject) != 1:
         raise UsageError("--tables belongs to one subject.")
-    source = open_data(command.data)
+    named = command.data if command.annotations is None else with_labels(command.data, command.annotations)
+    source = open_data(named)
     if not command.subject:
         print(f"wrote the pictures into {write_matching_pictures(source, options)}")
         return 0

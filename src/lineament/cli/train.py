@@ -24,6 +24,8 @@ class TrainOptions:
     data: tuple[str, ...] = ()
     # Data for evaluation and figures; the training data when none is given.
     validation: tuple[str, ...] = ()
+    # Label file of the data, of any tool (docs/labels.md): only its labelled faces take part.
+    annotations: Path | None = None
     # Run directory to make; runs/RECIPE when not given.
     run: Path | None = None
     # Named set of field values to start from.
@@ -44,7 +46,9 @@ def main(arguments: list[str]) -> int:
         print(HELP)
         return 0 if arguments else 2
 
+    from lineament.data.registry import with_labels
     from lineament.errors import UsageError
+    from lineament.faces.schemes import as_scheme
     from lineament.methods import register_all
 
     name, *rest = arguments
@@ -53,7 +57,7 @@ def main(arguments: list[str]) -> int:
     register_all()
     from lineament.training.config import config_from_dict
     from lineament.training.registry import get_recipe, preset_fields
-    from lineament.training.sources import open_joined
+    from lineament.training.sources import labels_scheme, open_joined
 
     cls = get_recipe(name)
     start = config_from_dict(cls.config_class, preset_fields(cls, _given_preset(rest)))
@@ -64,7 +68,14 @@ def main(arguments: list[str]) -> int:
     from lineament.training.loop import LoopOptions, train
 
     data = command.data or (cls.default_data,)
+    if command.annotations is not None:
+        data = tuple(with_labels(text, command.annotations) for text in data)
     source = open_joined(data)
+    if hasattr(config, "scheme") and not any(word.partition("=")[0] == "--scheme" for word in rest):
+        found = labels_scheme(source, config.scheme)
+        if found != config.scheme:
+            print(f"learning the scheme of the labels: {as_scheme(found).name}")
+            config = dataclasses.replace(config, scheme=found)
     validation = open_joined(command.validation) if command.validation else None
     run = train(
         cls(config),

@@ -195,6 +195,31 @@ def parse_data(text: str | Path, *, split: str | None = None, **options: Any) ->
     return request(recognise(folder), folder, split=split, **options)
 
 
+def with_labels(text: str | Path, labels: Path) -> str:
+    """What is typed after ``--data`` with a label file beside it: only its labelled faces are meant.
+
+    Args:
+        text: As for :func:`parse_data`.
+        labels: A label file of any tool, or a folder of them (docs/labels.md).
+
+    Raises:
+        UsageError: If the data set takes no label file, or the path cannot stand in such a text.
+        DataError: If there is no such file.
+    """
+    if not labels.expanduser().exists():
+        raise DataError(f"there is no label file {labels}.")
+    path = str(labels.expanduser().resolve())
+    if "&" in path or "?" in str(text).partition("?")[2]:
+        raise UsageError(f"{path} cannot be named together with {text}: rename it without '&' and '?'.")
+    asked = parse_data(text)
+    if "labels" not in asked.reader.options:
+        raise UsageError(
+            f"the data set {asked.reader.name!r} has labels of its own: a label file goes with a folder of pictures or "
+            "prepared crops."
+        )
+    return f"{text}{'&' if '?' in str(text) else '?'}labels={path}&labelled=true"
+
+
 def recognise(folder: Path) -> str:
     """Guess the reader of a folder by the index that lies in it."""
     if (folder / "cache.json").is_file():

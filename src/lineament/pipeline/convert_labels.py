@@ -7,11 +7,10 @@ from pathlib import Path
 
 from lineament.data.images import image_size
 from lineament.errors import DataError, UsageError, unknown_name
-from lineament.faces.labels import LabelFile, read_keypoints, write_keypoints
+from lineament.faces.labels import LabelFile, in_scheme, read_keypoints, write_keypoints
 from lineament.faces.labels.formats import WRITTEN
 from lineament.faces.labels.record import SIZES
 from lineament.faces.labels.writing import write_pts_folder
-from lineament.faces.schemes import as_scheme, convert_points
 
 
 def convert_labels(
@@ -52,31 +51,12 @@ def convert_labels(
     if not labels.faces:
         raise DataError(f"{source} holds no labelled face.")
     if scheme is not None:
-        labels = _in_scheme(labels, scheme)
+        labels = in_scheme(labels, scheme)
     if to == "coco":
         labels = _with_sizes(labels, source if source.is_dir() else source.parent)
     if to == "pts":
         return labels, write_pts_folder(out, labels)
     return labels, [write_keypoints(out, labels, to=to)]
-
-
-def _in_scheme(labels: LabelFile, which: str) -> LabelFile:
-    layout = as_scheme(which)
-    if labels.scheme is None:
-        return labels
-    faces = []
-    for face in labels.faces:
-        if face.landmarks is not None:
-            moved = convert_points(face.landmarks, labels.scheme, layout)
-            same = len(layout) == len(labels.scheme)
-            face = replace(
-                face,
-                landmarks=moved,
-                confidence=face.confidence if same else None,
-                visible=face.visible if same else None,
-            )
-        faces.append(face)
-    return LabelFile(layout, faces, labels.meta)
 
 
 def _with_sizes(labels: LabelFile, home: Path) -> LabelFile:

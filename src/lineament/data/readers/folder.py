@@ -13,10 +13,10 @@ from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.data.subset import held_out
 from lineament.errors import DataError, unknown_name
-from lineament.faces.labels import FaceLabel, read_keypoints
-from lineament.faces.schemes import LandmarkScheme
+from lineament.faces.labels import FaceLabel, in_scheme, read_keypoints
+from lineament.faces.schemes import LandmarkScheme, as_scheme, scheme_word
 
-LABEL_NAMES = ("labels.json", "labels.csv")
+LABEL_NAMES = ("labels.json", "labels.csv", "labels.xml")
 # One picture in ten is held out by the splits train and val.
 HELD_OUT = 0.1
 
@@ -25,13 +25,15 @@ HELD_OUT = 0.1
     "folder",
     "a folder of pictures, with or without labels",
     splits=("all", "train", "val"),
-    where="your own pictures; labels in labels.json, labels.csv or one .pts beside each picture",
+    where="your own pictures; labels in labels.json, .csv or .xml, or one .pts beside each picture",
 )
 def open_folder(
     root: Path,
     split: str = "all",
     labels: str | None = None,
     labelled: bool = False,
+    scheme: str | int | None = None,
+    first_pixel: float | None = None,
     identity: Literal["none", "folder"] = "none",
     recursive: bool = True,
     rejects: str | None = None,
@@ -42,10 +44,12 @@ def open_folder(
         root: The folder; the order is that of :func:`lineament.data.images.list_images`.
         split: ``all``; or ``train`` and ``val``, nine tenths and one tenth chosen by a hash of the name (of the
             identity where there is one).
-        labels: Label file (``.json`` or ``.csv``, see docs/faces.md); ``none`` ignores labels. Where not given:
-            ``labels.json`` or ``labels.csv`` in the folder, else a ``.pts`` file beside each picture. A picture with
-            several labelled faces gives one sample for each.
+        labels: Label file of any tool, or a folder of them (docs/labels.md); ``none`` ignores labels. Where not given:
+            ``labels.json``, ``.csv`` or ``.xml`` in the folder, else a ``.pts`` file beside each picture. A picture
+            with several labelled faces gives one sample for each.
         labelled: Leave out pictures without labels. Labels whose picture is missing count as bad samples.
+        scheme: Scheme of the landmarks, a name or a yaml file, for label files that do not name their points.
+        first_pixel: What the label file calls the middle of the first pixel, where it is not its format's convention.
         identity: ``folder`` takes the folder a picture lies in as the name of its person.
         recursive: Look into folders inside the folder.
         rejects: Reject list to honour instead of the one in the folder.
@@ -57,7 +61,7 @@ def open_folder(
         raise unknown_name("kind of identity", identity, ("none", "folder"))
     pictures = list_images(root, recursive=recursive)
     base = root if root.is_dir() else root.parent
-    known = _labels(base, pictures, labels)
+    known = _labels(base, pictures, labels, None if scheme is None else as_scheme(str(scheme)), first_pixel)
     records = []
     for picture in pictures:
         name = picture.relative_to(base).as_posix()
@@ -68,15 +72,18 @@ def open_folder(
         fault = known.faults.get(picture, "")
         if fault or not (faces or labelled):
             records.append(Record(name, picture, identity=person, fault=fault))
-        records += [_record(name, picture, face, number, person) for number, face in enumerate(faces)]
+        records += [
+            _record(name, picture, face, number, person, known.scheme is not None and labelled)
+            for number, face in enumerate(faces)
+        ]
     if split == "all":
         records += [Record(name, base / name, fault=fault) for name, fault in known.strays.items()]
-    scheme = known.scheme
+    layout = known.scheme
     return RecordSource(
         f"{base.resolve().name}/{split}",
         records,
-        scheme.name if scheme else None,
-        len(scheme) if scheme else None,
+        scheme_word(layout) if layout else None,
+        len(layout) if layout else None,
         find_rejects(base, rejects),
     )
 
@@ -91,22 +98,29 @@ class _Labels:
     strays: dict[str, str] = field(default_factory=dict)
 
 
-def _labels(base: Path, pictures: Sequence[Path], given: str | None) -> _Labels:
+def _labels(
+    base: Path,
+    pictures: Sequence[Path],
+    given: str | None,
+    wanted: LandmarkScheme | None,
+    first_pixel: float | None,
+) -> _Labels:
     if given == "none":
         return _Labels()
     path = (
         Path(given) if given else next((base / name for name in LABEL_NAMES if (base / name).is_file()), None)
     )
     if path is None:
-        return _beside(pictures)
-    content = read_keypoints(path, allow_missing=True)
+        return _beside(pictures, wanted, first_pixel)
+    content = read_keypoints(path, allow_missing=True, first_pixel=first_pixel)
+    if wanted is not None:
+        content = in_scheme(content, wanted)
     found = _Labels(content.scheme)
     present = set(pictures)
+    home = path if path.is_dir() else path.parent
     for face in content.faces:
         # Names are relative to the label file; one that lies elsewhere may count from the folder of pictures.
-        picture = next(
-            (home / face.image for home in (path.parent, base) if home / face.image in present), None
-        )
+        picture = next((place / face.image for place in (home, base) if place / face.image in present), None)
         if picture is None:
             found.strays[face.image] = f"{path} labels it, but there is no such picture in {base}"
         else:
@@ -114,15 +128,15 @@ def _labels(base: Path, pictures: Sequence[Path], given: str | None) -> _Labels:
     return found
 
 
-def _beside(pictures: Sequence[Path]) -> _Labels:
+def _beside(pictures: Sequence[Path], wanted: LandmarkScheme | None, first_pixel: float | None) -> _Labels:
     """Read the ``.pts`` file of each picture that has one; the first readable one sets the scheme."""
-    found = _Labels()
+    found = _Labels(wanted)
     for picture in pictures:
         path = picture.with_suffix(".pts")
         if not path.is_file():
             continue
         try:
-            content = read_keypoints(path, found.scheme, allow_missing=True)
+            content = read_keypoints(path, found.scheme, allow_missing=True, first_pixel=first_pixel)
         except DataError as error:
             found.faults[picture] = str(error).rstrip(".")
             continue
@@ -131,12 +145,19 @@ def _beside(pictures: Sequence[Path]) -> _Labels:
     return found
 
 
-def _record(name: str, picture: Path, face: FaceLabel, number: int, person: str | None) -> Record:
+def _record(
+    name: str, picture: Path, face: FaceLabel, number: int, person: str | None, points: bool
+) -> Record:
     x0, y0, x1, y1 = face.box.tolist() if face.box is not None else (0.0, 0.0, 0.0, 0.0)
     return Record(
         id=name if number == 0 else f"{name}#{number + 1}",
         path=picture,
         box=None if face.box is None else (x0, y0, x1, y1),
         landmarks=None if face.landmarks is None else face.landmarks.tolist(),
+        visibility=None if face.visible is None else face.visible.tolist(),
         identity=person,
+        # A box alone is of use where nobody asks for points.
+        fault="no point of the face has a place"
+        if face.landmarks is None and (points or face.box is None)
+        else "",
     )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError
-from lineament.faces.landmark_scheme import LandmarkScheme
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points
 
 # Where a file says how large its pictures are, this key of ``meta`` keeps it: image -> [width, height].
 SIZES = "sizes"
@@ -171,3 +171,28 @@ def normal(face: FaceLabel) -> FaceLabel:
         return replace(face, landmarks=None, visible=None, confidence=None)
     landmarks = torch.where(placed[:, None], face.landmarks, torch.nan)
     return replace(face, landmarks=landmarks, visible=None if face.visible is None else face.visible & placed)
+
+
+def in_scheme(labels: LabelFile, which: str | LandmarkScheme) -> LabelFile:
+    """Landmarks in another scheme: points without names get its names, others are converted where a rule does it.
+
+    Raises:
+        UsageError: If no rule leads to the scheme.
+    """
+    layout = as_scheme(which)
+    if labels.scheme is None or labels.scheme == layout:
+        return labels
+    faces = []
+    for face in labels.faces:
+        if face.landmarks is not None:
+            moved = convert_points(face.landmarks, labels.scheme, layout)
+            # What belongs to single points follows only where every point stays what it is.
+            same = moved is face.landmarks
+            face = replace(
+                face,
+                landmarks=moved,
+                confidence=face.confidence if same else None,
+                visible=face.visible if same else None,
+            )
+        faces.append(face)
+    return LabelFile(layout, faces, labels.meta)

@@ -83,7 +83,7 @@ class LandmarkConfig(RecipeConfig):
     # Steps that make one epoch of the published schedule.
     steps_per_epoch: int = 593
     # Labelled pictures to use, drawn from the data by the seed as the published runs drew theirs; 0 uses all.
-    annotations: int = 0
+    labels: int = 0
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
     # Deviation of the warp's shift, in half picture sides.
@@ -221,7 +221,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         c = self.config
         if c.mirror and not c.frame.protocol:
             self.layout.require_mirror()
-        return LimitedAnnotations(source, c.annotations, c.seed) if c.annotations else source
+        return LimitedAnnotations(source, c.labels, c.seed) if c.labels else source
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop around the jittered box; draw one warp and one look."""

@@ -32,7 +32,7 @@ PLAIN: dict[str, Any] = {
 }
 NO_WARP = {"warp_translation": 0.0, "warp_scale": 0.0, "warp_rotation": 0.0, "warp_kernel": 0.0}
 LIMITED_WARP = {"warp_translation": 0.02, "warp_scale": 0.02, "warp_rotation": 2.0, "warp_kernel": 0.0005}
-TINY = {**LandmarkRecipe.presets["tiny"], "protocol": "", "annotations": 0, "intermediate": 6}
+TINY = {**LandmarkRecipe.presets["tiny"], "protocol": "", "labels": 0, "intermediate": 6}
 
 
 def _landmarks(key: str) -> None:
@@ -67,7 +67,7 @@ def _limited(annotations: int) -> None:
         {"tiny": TINY},
         globals(),
         default_data=f"aflw-m:{folder}",
-        annotations=annotations,
+        labels=annotations,
         learning_rate=1e-2,
         protocol=protocol,
         scheme=scheme,
