@@ -9,19 +9,19 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from lineament.capabilities import DenseDescriptor, FaceTiles, LandmarkPredictor, capability
-from lineament.data.images import list_images, read_image
-from lineament.errors import CheckpointError, DataError, UsageError, unknown_name
+from lineament.data.image_inputs import ImageLike, as_image
+from lineament.data.images import list_images
+from lineament.errors import CheckpointError, UsageError, unknown_name
 from lineament.faces import boxes as box_tools
 from lineament.faces.detection import Detection, Detector, detect_faces, detectors, make_detector
 from lineament.faces.schemes import LandmarkScheme
 from lineament.training.run import CONFIG, Run, open_run
 
-Photo = str | Path | Tensor | np.ndarray
+Photo = ImageLike
 T = TypeVar("T")
 
 
@@ -43,31 +43,6 @@ class Face:
     box: Tensor
     score: float
     scheme: LandmarkScheme
-
-
-def as_picture(photo: Photo) -> Tensor:
-    """Read or convert a photograph to ``[3, H, W]`` RGB in 0..1.
-
-    Args:
-        photo: A path; a tensor ``[3, H, W]``; or an array ``[H, W]``, ``[H, W, 3]``; integers are 0..255, floats 0..1.
-
-    Raises:
-        DataError: If it cannot be read or has another shape.
-    """
-    if isinstance(photo, str | Path):
-        return read_image(photo)
-    pixels = torch.as_tensor(np.array(photo) if isinstance(photo, np.ndarray) else photo)
-    if isinstance(photo, np.ndarray):
-        pixels = pixels[..., None].expand(*pixels.shape, 3) if pixels.ndim == 2 else pixels
-        pixels = pixels.permute(2, 0, 1) if pixels.ndim == 3 else pixels
-    if pixels.ndim != 3 or pixels.shape[0] != 3:
-        raise DataError(
-            f"a picture is [3, H, W] as a tensor or [H, W, 3] as an array, not {list(photo.shape)}."
-        )
-    scaled = pixels.float() if pixels.is_floating_point() else pixels.float() / 255
-    if not bool(torch.isfinite(scaled).all()):
-        raise DataError("the picture holds values that are not finite.")
-    return scaled.clamp(0, 1)
 
 
 class Model:
@@ -127,7 +102,7 @@ class Model:
         """Find the faces of one photograph and their landmarks.
 
         Args:
-            photo: Path, tensor ``[3, H, W]`` in 0..1, or array ``[H, W, 3]``.
+            photo: One image of any kind that :func:`lineament.data.image_inputs.as_image` takes.
             boxes: Face boxes ``[N, 4]`` in pixels; found by the detector when None.
             min_score: Detections with a lower score are left out.
 
@@ -139,7 +114,7 @@ class Model:
             DataError: If the photograph or a box cannot be used.
         """
         self.capability(LandmarkPredictor)
-        image = as_picture(photo)
+        image = as_image(photo)
         if boxes is None:
             return self.faces(image, self.detect(image, min_score))
         given = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
@@ -173,7 +148,7 @@ class Model:
         Raises:
             UsageError: If the run gives none.
         """
-        return self.capability(DenseDescriptor).describe(as_picture(photo), box[None]).features[0]
+        return self.capability(DenseDescriptor).describe(as_image(photo), box[None]).features[0]
 
     def tiles(self, image: Tensor, place: Detection) -> Tensor:
         """What the model makes of one face of ``[3, H, W]``, side by side: ``[3, h, w]``.

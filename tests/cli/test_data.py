@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from lineament.cli.main import main
+from lineament.errors import DataError
 
 
 @pytest.fixture
@@ -108,3 +109,31 @@ def test_wrong_words_are_one_sentence(
     error = capsys.readouterr().err
     assert expected in error and "Traceback" not in error
     assert not (out / "index.parquet").exists()
+
+
+def test_what_the_verbs_drew_is_no_photograph(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from lineament.data.images import is_result, list_images
+    from lineament.data.video import list_videos
+
+    (photos / "torn.png").unlink()
+    drawn = (
+        *("0.png.faces.png", "0.png.landmarks.png", "0.png.landmarks.tiles.png", "0-1.match.png"),
+        *("0-photos.matches.png", "0-photos.matches-2.png", "0.png.turn.png", "0.png.turn.gif"),
+        *("0.png.onto.png", "0.png.depth.png"),
+    )
+    for name in drawn:
+        (photos / name).write_bytes((photos / "0.png").read_bytes())
+        assert is_result(photos / name)
+    for name in ("clip.mp4.landmarks.mp4", "0.png.turn.mp4", "holiday.mp4"):
+        (photos / name).write_bytes(b"film")
+    assert [path.name for path in list_images(photos)] == ["0.png", "1.png", "2.png"]
+    assert [path.name for path in list_videos(photos)] == ["holiday.mp4"]
+    assert main(["data", "check", str(photos)]) == 0
+    assert "3 samples, 0 unusable" in capsys.readouterr().out
+    assert main(["data", "prepare", "folder", str(photos), "--out", str(photos.with_name("crops"))]) in (0, 1)
+    left_out = photos.with_name("crops") / "left_out.csv"
+    assert not left_out.exists() or not any(name in left_out.read_text() for name in drawn)
+    for name in ("0.png", "1.png", "2.png"):
+        (photos / name).unlink()
+    with pytest.raises(DataError, match="only pictures that earlier runs drew"):
+        list_images(photos)

@@ -221,15 +221,6 @@ def test_a_thousand_pictures_grow_memory_by_less_than_50_mb(tmp_path: Path, land
     assert grown < 50
 
 
-@pytest.mark.filterwarnings("error")
-def test_a_read_only_array_is_a_picture_too():
-    from lineament.inference import as_picture
-
-    array = np.full((4, 6, 3), 255, np.uint8)
-    array.setflags(write=False)
-    assert torch.equal(as_picture(array[::-1]), torch.ones(3, 4, 6))
-
-
 def test_one_photo_imports_no_recipe_of_another_method(photo: Path, landmark_run: Path):
     program = (
         "import sys; from lineament.cli.main import main\n"

@@ -144,3 +144,53 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
     assert said in error
     assert "Traceback" not in error
     assert not list(tmp_path.glob("*.match.*"))
+
+
+def test_results_of_a_folder_never_share_a_name(
+    photos: tuple[Path, Path], descriptor_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    folder, out = tmp_path / "many", tmp_path / "out"
+    names = ["x.jpg", "x.png", "p/1.png", "q/1.png", "alone.png"]
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        FACE.save(folder / name)
+    words = ["match", str(photos[0]), str(folder), "--model", str(descriptor_run), "--out", str(out)]
+    assert main([*words, "--points", "84,81"]) == 0
+    written = sorted(path.name for path in out.glob("*.match.json"))
+    assert written == [
+        *("anna-alone.match.json", "anna-p-1.png.match.json", "anna-q-1.png.match.json"),
+        *("anna-x.jpg.match.json", "anna-x.png.match.json"),
+    ]
+    seen = [json.loads((out / name).read_text())["b"]["image"] for name in written]
+    assert sorted(seen) == sorted(names)
+    table = json.loads((out / "anna-many.matches.json").read_text())
+    assert sorted(face["image"] for face in table["faces"]) == sorted(names)
+    # The same again where no name tells them apart: nothing is written.
+    FACE.save(folder / "p-1.png")
+    (folder / "p-1").mkdir()
+    FACE.save(folder / "p-1/x.png")
+    (folder / "p").joinpath("1").mkdir()
+    FACE.save(folder / "p/1/x.png")
+    before = sorted(tmp_path.rglob("*"))
+    assert main([*words[:-1], str(tmp_path / "other"), "--points", "84,81"]) == 2
+    assert "would write one result" in capsys.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [("anna.png", 0), ("", 0), ("ben.png", 1), ("elsewhere/anna.png", 1), ("/far/anna.png", 0)],
+)
+def test_points_of_another_picture_are_refused(
+    photos: tuple[Path, Path],
+    descriptor_run: Path,
+    tmp_path: Path,
+    image: str,
+    code: int,
+    capsys: pytest.CaptureFixture[str],
+):
+    points = torch.tensor([[84.0, 81.0], [127.0, 82.0], [105.0, 105.0], [88.0, 122.0], [124.0, 122.0]])
+    file = write_keypoints(tmp_path / "p.json", LabelFile(scheme("5"), [FaceLabel(image, points)]))
+    words = ["--model", str(descriptor_run), "--points", str(file)]
+    assert main(["match", *map(str, photos), *words]) == code
+    assert ("but none of anna.png" in capsys.readouterr().err) == bool(code)

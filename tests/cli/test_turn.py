@@ -140,6 +140,7 @@ def test_ranges_that_begin_with_a_minus_are_no_options():
         (["A", "--keypoints", "FIVE"], 1, "68 points are needed"),
         (["A", "--keypoints", "OUTSIDE"], 1, "outside the picture"),
         (["A", "--keypoints", "OTHER"], 1, "none of astronaut.png"),
+        (["A", "--keypoints", "ONE"], 1, "holds the keypoints of ben.png, but none of astronaut.png"),
         (["A", "--model", "nowhere"], 1, "nowhere"),
         (["A", "--model", "RUN"], 2, "no depths of keypoints: depth needs a run of a depthnet recipe"),
         (["A", "--landmarks-model", "RUN"], 2, "without landmarks"),
@@ -155,8 +156,9 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
         ("FIVE", "5", torch.rand(5, 2) * 100, 1),
         ("OUTSIDE", "68", keypoints() + 400, 1),
         ("OTHER", "68", keypoints(), 2),
+        ("ONE", "68", keypoints(), 3),
     ):
-        faces = [FaceLabel("ben.png" if count == 2 else "", points)] * count
+        faces = [FaceLabel("" if count == 1 else "ben.png", points)] * (count % 3 or 1)
         names[name] = write_keypoints(tmp_path / f"{name}.json", LabelFile(scheme(layout), faces))
     before = sorted(tmp_path.iterdir())
     assert main(["turn", *(str(names.get(word, word)) for word in words)]) == code

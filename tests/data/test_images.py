@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from PIL import Image
 from lineament.data.images import (
     decode_image,
     image_size,
+    is_animation,
     list_images,
     read_image,
     read_image_uint8,
@@ -286,3 +288,71 @@ def test_listing_order_and_what_is_left_out(tmp_path: Path) -> None:
         list_images(tmp_path / "void")
     with pytest.raises(DataError, match="there is no folder"):
         list_images(tmp_path / "none")
+
+
+def test_heic_photographs_need_their_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    heif = pytest.importorskip("pillow_heif")
+    heif.register_heif_opener()
+    path = tmp_path / "IMG_0001.HEIC"
+    smooth = np.zeros((48, 64, 3), np.uint8)
+    smooth[:, 32:] = (250, 40, 10)
+    Image.fromarray(smooth).save(path, "HEIF", quality=95)
+    heif_copy = tmp_path / "renamed.jpg"
+    heif_copy.write_bytes(path.read_bytes())
+    for name in (path, heif_copy):
+        image = read_image(name)
+        assert image.shape == (3, 48, 64) and image_size(name) == (64, 48)
+        assert (image[:, 20, 50] - torch.tensor([250, 40, 10]) / 255).abs().max() < 0.03
+        assert image[:, 20, 10].max() < 0.03
+    assert list_images(tmp_path) == [path, heif_copy]
+    # Without the library, the sentence says what to install.
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(DataError, match=r"IMG_0001\.HEIC is a HEIC photograph: .*lineament\[heic\]"):
+        read_image(path)
+    with pytest.raises(DataError, match=r"lineament\[heic\]"):
+        image_size(path)
+    (tmp_path / "short.heic").write_bytes(path.read_bytes()[:16])
+    monkeypatch.undo()
+    with pytest.raises(DataError, match=r"short\.heic"):
+        read_image(tmp_path / "short.heic")
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_of_an_animation_the_first_frame_is_taken_and_that_is_said_once(
+    tmp_path: Path, ending: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    frames = [Image.new("RGB", (16, 12), colour) for colour in ((255, 0, 0), (0, 0, 255), (0, 255, 0))]
+    path = tmp_path / f"moving.{ending}"
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=100)
+    for _ in range(3):
+        assert (read_image(path)[:, 5, 5] - torch.tensor([1.0, 0.0, 0.0])).abs().max() < 0.02
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1 and str(path) in said[0] and "first frame" in said[0]
+    assert ("--video" in said[0]) == (ending == "gif") and is_animation(path) == (ending == "gif")
+    still = tmp_path / f"still.{ending}"
+    frames[0].save(still)
+    read_image(still)
+    assert len(caplog.records) == 1 and not is_animation(still)
+
+
+def test_a_gif_that_breaks_after_its_first_frame_is_still_a_picture(tmp_path: Path) -> None:
+    noise = [
+        Image.fromarray(np.random.default_rng(i).integers(0, 255, (40, 40), dtype=np.uint8)) for i in (0, 1)
+    ]
+    path = tmp_path / "torn.gif"
+    noise[0].save(path, save_all=True, append_images=noise[1:])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) * 3 // 4])
+    assert read_image(path).shape == (3, 40, 40)
+
+
+def test_the_several_pictures_of_a_phones_jpeg_are_one_photograph(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    first, second = Image.new("RGB", (16, 12), (200, 30, 30)), Image.new("RGB", (8, 6), (0, 0, 255))
+    path = tmp_path / "portrait.jpg"
+    first.save(path, "MPO", save_all=True, append_images=[second])
+    with Image.open(path) as opened:
+        assert opened.format == "MPO" and opened.n_frames == 2
+    assert read_image(path).shape == (3, 12, 16) and image_size(path) == (16, 12)
+    assert not caplog.records and list_images(tmp_path) == [path]

@@ -42,6 +42,8 @@ class Command:
     # Also write NAME.tiles.png of photographs, where the model can show what it makes of a face (fabrec-landmarks):
     # input, reconstruction, heatmaps, landmarks in both.
     tiles: bool = False
+    # Take animated GIFs for videos; without it their first frame is a photograph.
+    video: bool = False
     # Amount of smoothing in videos: 0 none, 1 usual, more for calmer landmarks that follow later.
     smooth: float = 1.0
     # Search the frames of videos for faces every so many; in between faces are followed by their landmarks.
@@ -77,7 +79,7 @@ def main(arguments: list[str]) -> int:
     # Wrong words and numbers are said before anything is read.
     LandmarkOptions(FORMATS if formats is None else formats)
     following = FollowOptions(command.smooth, command.detect_every)
-    files = plan(command.photos, command.out, LANDMARKS, videos=True)
+    files = plan(command.photos, command.out, LANDMARKS, videos=True, animations=command.video)
     videos = [file for file in files if file.is_video]
     photos = [file for file in files if not file.is_video]
     if videos and command.boxes:

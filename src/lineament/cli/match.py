@@ -51,7 +51,8 @@ def main(arguments: list[str]) -> int:
         match_faces,
         points_to_match,
         refuse_existing,
-        result_stem,
+        relative_to,
+        result_stems,
         table_stem,
         view_face,
         write_match,
@@ -59,7 +60,7 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.predict.match_many import write_matches
 
     targets = list_images(command.b)
-    stems = [result_stem(command.a, target, command.out) for target in targets]
+    stems = result_stems(command.a, targets, command.b, command.out)
     table = table_stem(command.a, command.b, command.out) if command.b.is_dir() else None
     for stem in [*stems, *([table] if table else [])]:
         refuse_existing(stem, command.overwrite)
@@ -67,13 +68,14 @@ def main(arguments: list[str]) -> int:
     model = load(command.model, command.device)
     model.capability(DenseDescriptor)
     face = find_face(model, first, str(command.a))
-    points, names = points_to_match(model, first, face, command.points)
+    points, names = points_to_match(model, first, face, command.points, command.a)
     source = view_face(model, first, face.box, command.a.name)
     failed, matches = [], []
     for target, stem in zip(targets, stems, strict=True):
         try:
             image = read_image(target)
-            other = view_face(model, image, find_face(model, image, str(target)).box, target.name)
+            name = relative_to(target, command.b).as_posix()
+            other = view_face(model, image, find_face(model, image, str(target)).box, name)
         except DataError as error:
             if len(targets) == 1:
                 raise

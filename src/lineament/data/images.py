@@ -3,12 +3,15 @@
 What a file holds becomes RGB as follows. The EXIF orientation is applied. Grey is repeated three times; 16-bit grey is
 scaled by 65535, other 16-bit files as their decoder reduces them to 8 bits. CMYK is converted without a colour profile.
 Transparent pixels (RGBA, LA, palettes with transparency) are composited over white. Of an animation the first frame is
-taken. Floating-point files must lie in 0..1.
+taken, which is said once for each file; of the several pictures in one JPEG or HEIC of a phone the main one is the
+photograph. Floating-point files must lie in 0..1. HEIC needs the extra ``heic``.
 """
 
 from __future__ import annotations
 
+import logging
 import os
+import re
 import warnings
 from collections.abc import Iterator
 from io import BytesIO
@@ -26,10 +29,26 @@ from lineament.files import write_bytes
 
 # Files with these endings (in any case) are taken for pictures.
 IMAGE_SUFFIXES = frozenset(
-    {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+    {
+        *(".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
+        ".webp",
+    }
 )
 # Larger pictures are refused before they are decoded: a small file can unpack to any amount of memory.
 MAX_PIXELS = 100_000_000
+# Formats in which several pictures are an animation; in others they are pages, or views for other devices.
+ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
+# Brands of the containers that phones write; the one that AV1 pictures have is not among them.
+_HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
+
+# What the verbs write beside photographs: overlays, sheets, turned faces.
+_RESULT = re.compile(
+    r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth)\.(png|gif|mp4)$",
+    re.IGNORECASE,
+)
+
+log = logging.getLogger(__name__)
+_said: set[str] = set()
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
@@ -62,6 +81,15 @@ def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Ten
     return _to_float(_read(None, BytesIO(data), name, max_pixels))
 
 
+def from_pillow(image: Image.Image, name: str) -> Tensor:
+    """A PIL image as ``[3, H, W]`` float32 RGB in 0..1; ``name`` stands for it in messages.
+
+    Raises:
+        DataError: If it cannot be decoded, or holds numbers that are not those of a picture.
+    """
+    return _to_float(_decoded(image, name))
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """Read (width, height) in pixels, orientation applied, without decoding the picture where possible.
 
@@ -88,6 +116,7 @@ def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Imag
             raise DataError(f"{name} is not a regular file: it cannot be read as a picture.")
         if path.stat().st_size == 0:
             raise DataError(f"{name} is empty (0 bytes): copy the picture again.")
+    _prepare_heif(path, stream, name)
     try:
         with warnings.catch_warnings():
             # Our own limit is checked next; the warning would name no file.
@@ -102,6 +131,59 @@ def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Imag
         raise DataError(f"{name} cannot be opened as a picture: {_reason(error)}.") from error
 
 
+def _prepare_heif(path: Path | None, stream: BinaryIO | None, name: str) -> None:
+    """Teach the decoder HEIC when a file is one: the library is an extra, and loading it takes time.
+
+    Raises:
+        DataError: If it is not installed.
+    """
+    if stream is None:
+        assert path is not None
+        try:
+            with path.open("rb") as file:
+                head = file.read(12)
+        except OSError as error:
+            raise DataError(f"{name} cannot be opened as a picture: {error.strerror}.") from error
+    else:
+        head = stream.read(12)
+        stream.seek(0)
+    if head[4:8] != b"ftyp" or head[8:12] not in _HEIF_BRANDS:
+        return
+    try:
+        import pillow_heif
+    except ImportError as error:
+        raise DataError(
+            f"{name} is a HEIC photograph: install what reads them with `pip install 'lineament[heic]'`, or convert it."
+        ) from error
+    pillow_heif.register_heif_opener()
+
+
+def _say_animation(image: Image.Image, name: str) -> None:
+    if image.format not in ANIMATED_FORMATS or name in _said:
+        return
+    try:
+        animated = bool(getattr(image, "is_animated", False))
+    except Exception:
+        # What follows the first picture cannot be read, and nobody asked for it.
+        animated = True
+    if animated:
+        _said.add(name)
+        video = ": `lineament landmarks --video` takes all of them" if image.format == "GIF" else ""
+        log.warning("%s is an animation, its first frame is taken%s", name, video)
+
+
+def is_animation(path: Path) -> bool:
+    """Whether a file is an animated GIF; files that cannot be read are none."""
+    if path.suffix.lower() != ".gif":
+        return False
+    try:
+        with _opened(path, None, str(path)) as image:
+            return image.format == "GIF" and bool(getattr(image, "is_animated", False))
+    # As below: a decoder raises what it likes, and reading the picture says so by name.
+    except Exception:
+        return False
+
+
 def _read(path: Path | None, stream: BinaryIO | None, name: str, max_pixels: int) -> np.ndarray:
     """Decode to ``[H, W, 3]`` uint8, or float32 in 0..1 where the file holds more than 8 bits."""
     with _opened(path, stream, name) as image:
@@ -111,18 +193,24 @@ def _read(path: Path | None, stream: BinaryIO | None, name: str, max_pixels: int
                 f"{name} is {width}x{height}, more than the limit of {max_pixels / 1e6:g} million pixels: "
                 "scale it down."
             )
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                image.load()
-                return _to_rgb(image, name)
-        except DataError:
-            raise
-        # As above: whatever a decoder raises means that the pixels cannot be had.
-        except Exception as error:
-            raise DataError(
-                f"{name} is damaged or cut short ({_reason(error)}): copy the picture again."
-            ) from error
+        pixels = _decoded(image, name)
+        _say_animation(image, name)
+        return pixels
+
+
+def _decoded(image: Image.Image, name: str) -> np.ndarray:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            return _to_rgb(image, name)
+    except DataError:
+        raise
+    # As above: whatever a decoder raises means that the pixels cannot be had.
+    except Exception as error:
+        raise DataError(
+            f"{name} is damaged or cut short ({_reason(error)}): copy the picture again."
+        ) from error
 
 
 def _to_rgb(image: Image.Image, name: str) -> np.ndarray:
@@ -223,13 +311,18 @@ def encode_image(image: Tensor, kind: str, name: str, *, quality: int = 95) -> b
     return buffer.getvalue()
 
 
+def is_result(path: Path) -> bool:
+    """Whether a file is a picture or video that this program wrote, by its name: ``photo.jpg.depth.png``."""
+    return _RESULT.search(path.name) is not None
+
+
 def list_images(folder: str | Path, *, recursive: bool = True) -> list[Path]:
     """List the picture files of a folder, or the one file given.
 
     The order is that of the paths relative to the folder, with ``/`` between the parts, compared by Unicode code point:
     the same on every system, capitals before small letters, ``img10`` before ``img2``. Files and folders whose names
-    begin with a dot, and the ``__MACOSX`` shadows of some archives, are left out. Links to files are followed, links
-    to folders are not.
+    begin with a dot, the ``__MACOSX`` shadows of some archives, and pictures that this program wrote beside its
+    photographs (:func:`is_result`) are left out. Links to files are followed, links to folders are not.
 
     Raises:
         DataError: If there is no such file or folder, or no picture in it.
@@ -240,6 +333,9 @@ def list_images(folder: str | Path, *, recursive: bool = True) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder}.")
     found = sorted(_walk(folder, recursive), key=lambda path: path.relative_to(folder).as_posix())
+    if found and all(map(is_result, found)):
+        raise DataError(f"there is no photograph in {folder}, only pictures that earlier runs drew.")
+    found = [path for path in found if not is_result(path)]
     if not found:
         raise DataError(f"there is no picture in {folder}: expected {', '.join(sorted(IMAGE_SUFFIXES))}.")
     return found

@@ -17,6 +17,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 from torch import Tensor
 
+from lineament.data.images import is_result
 from lineament.eight_bit import from_array
 from lineament.errors import DataError
 
@@ -214,12 +215,16 @@ def is_video(path: Path) -> bool:
 
 
 def list_videos(folder: Path) -> list[Path]:
-    """Videos of a folder and those below it, in the order of :func:`lineament.data.images.list_images`."""
+    """Videos of a folder and those below it, in the order of :func:`lineament.data.images.list_images`.
+
+    Those that this program wrote are left out.
+    """
     found = [
         path
         for path in folder.rglob("*")
         if is_video(path)
         and path.is_file()
+        and not is_result(path)
         and not any(part.startswith(".") or part == "__MACOSX" for part in path.relative_to(folder).parts)
     ]
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())

@@ -7,7 +7,7 @@ of the first pixel is 0; what each tool calls it is in :mod:`lineament.faces.lab
 """
 
 from lineament.faces.labels.reading import read_keypoints
-from lineament.faces.labels.record import FaceLabel, LabelFile, in_scheme
+from lineament.faces.labels.record import FaceLabel, LabelFile, faces_of, in_scheme
 from lineament.faces.labels.writing import write_keypoints
 
-__all__ = ["FaceLabel", "LabelFile", "in_scheme", "read_keypoints", "write_keypoints"]
+__all__ = ["FaceLabel", "LabelFile", "faces_of", "in_scheme", "read_keypoints", "write_keypoints"]

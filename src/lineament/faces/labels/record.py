@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
 import torch
@@ -196,3 +196,40 @@ def in_scheme(labels: LabelFile, which: str | LandmarkScheme) -> LabelFile:
             )
         faces.append(face)
     return LabelFile(layout, faces, labels.meta)
+
+
+def faces_of(labels: LabelFile, photo: Path, source: Path) -> list[FaceLabel]:
+    """The faces with landmarks of one photograph in a label file.
+
+    A label names its picture by a path whose last parts are those of the photograph: ``1.jpg`` and ``q/1.jpg`` are
+    ``photos/q/1.jpg``, ``p/1.jpg`` is not. A face without a name, as in a PTS file, is of any photograph; an absolute
+    path from elsewhere is compared by the name of the file.
+
+    Args:
+        labels: The content of the file.
+        photo: The photograph.
+        source: The label file, for messages.
+
+    Raises:
+        DataError: If the file holds no landmarks, or none of this photograph.
+    """
+    marked = [face for face in labels.faces if face.landmarks is not None]
+    if not marked or labels.scheme is None:
+        raise DataError(f"{source} holds no keypoints.")
+    found = [face for face in marked if _is_of(face.image, photo)]
+    if not found:
+        others = list(dict.fromkeys(face.image for face in marked))
+        more = f" and {len(others) - 1} other pictures" if len(others) > 1 else ""
+        raise DataError(f"{source} holds the keypoints of {others[0]}{more}, but none of {photo.name}.")
+    return found
+
+
+def _is_of(image: str, photo: Path) -> bool:
+    named = PurePosixPath(PureWindowsPath(image).as_posix())
+    if not image:
+        return True
+    whole = photo.resolve().parts
+    if named.is_absolute() or PureWindowsPath(image).is_absolute():
+        return named.name == photo.name
+    parts = tuple(part for part in named.parts if part not in (".", ".."))
+    return whole[-len(parts) :] == parts

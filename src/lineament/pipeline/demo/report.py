@@ -301,7 +301,7 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
         view_face(model, photo, box, PHOTO),
         view_face(model, other.image, sample_box(other), other.id),
     )
-    points, names = points_to_match(model, photo, Detection.given(box=box), None)
+    points, names = points_to_match(model, photo, Detection.given(box=box), None, Path(PHOTO))
     path = write_match(match_faces(first, second, points, names), figures / "match")[1]
     page.picture(
         path,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 import json
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.frame import cut
-from lineament.faces.labels import read_keypoints
+from lineament.faces.labels import faces_of, read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.inference import Model
@@ -146,7 +147,7 @@ def match_faces(a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] =
 
 
 def points_to_match(
-    model: Model, image: Tensor, face: Detection, given: str | Path | None
+    model: Model, image: Tensor, face: Detection, given: str | Path | None, photo: Path
 ) -> tuple[Tensor, tuple[str, ...]]:
     """Points of photo A: written out or from a file, else the model's landmarks, else a grid over the face.
 
@@ -155,12 +156,13 @@ def points_to_match(
         image: ``[3, H, W]`` photo A.
         face: Its face.
         given: Pixels as ``"120,80 164.5,82"``, or a label file.
+        photo: Path of photo A, by which the label file knows it.
 
     Returns:
         ``[K, 2]`` pixels and their names.
 
     Raises:
-        DataError: If the file cannot be read or holds no points, or a point lies outside the photo.
+        DataError: If the file cannot be read or holds no points of this photo, or a point lies outside the photo.
     """
     if given is not None and (written := written_points(str(given))) is not None:
         height, width = image.shape[1:]
@@ -171,12 +173,14 @@ def points_to_match(
         return written, ()
     if given is not None:
         labels = read_keypoints(given, allow_missing=True)
-        known = [label.landmarks for label in labels.faces if label.landmarks is not None]
-        if not known or labels.scheme is None:
-            raise DataError(f"{given} holds no points.")
-        kept = torch.isfinite(known[0]).all(-1)
+        known = [label.landmarks for label in faces_of(labels, photo, Path(given))]
+        # Of several faces in the photo the one that was found in it.
+        middle = (face.box[:2] + face.box[2:]) / 2
+        points = min((each for each in known if each is not None), key=lambda each: _offset(each, middle))
+        assert labels.scheme is not None
+        kept = torch.isfinite(points).all(-1)
         names = tuple(name for name, keep in zip(labels.scheme.names, kept.tolist(), strict=True) if keep)
-        return known[0][kept], names
+        return points[kept], names
     if model.has(LandmarkPredictor):
         return model.face(image, face).landmarks, model.scheme.names
     x0, y0, x1, y1 = face.box.tolist()
@@ -238,9 +242,45 @@ def write_match(match: FaceMatch, stem: Path) -> list[Path]:
     return [json_path, png_path]
 
 
-def result_stem(a: Path, b: Path, out: Path | None) -> Path:
-    """Where the result of matching photo A with photo B goes, without ending: beside A, or in ``out``."""
-    return (out or a.parent) / f"{a.stem}-{b.stem}.match"
+def result_stems(a: Path, targets: Sequence[Path], folder: Path, out: Path | None) -> list[Path]:
+    """Where the results of matching photo A with others go, without ending: beside A, or in ``out``.
+
+    Args:
+        a: The photo that holds the points.
+        targets: The others.
+        folder: The folder that was given, or the one photo.
+        out: Folder of the results.
+
+    Returns:
+        One name for each: that of A and of the other, ``anna-ben.match``; where two others have one name, their path
+        inside the folder with its ending, ``anna-sub-ben.jpg.match``.
+
+    Raises:
+        UsageError: If two would have one name all the same.
+    """
+    # Names that differ by capitals alone are one file on some systems.
+    short = Counter(target.stem.lower() for target in targets)
+    stems: list[Path] = []
+    taken: dict[str, Path] = {}
+    for target in targets:
+        alone = short[target.stem.lower()] == 1
+        name = target.stem if alone else "-".join(relative_to(target, folder).parts)
+        other = taken.setdefault(name.lower(), target)
+        if other != target:
+            raise UsageError(
+                f"{other} and {target} would write one result, {a.stem}-{name}.match: rename one."
+            )
+        stems.append((out or a.parent) / f"{a.stem}-{name}.match")
+    return stems
+
+
+def relative_to(target: Path, folder: Path) -> Path:
+    """Path of a photo inside the folder that was given; its name where it was given alone."""
+    return target.relative_to(folder) if folder.is_dir() else Path(target.name)
+
+
+def _offset(points: Tensor, middle: Tensor) -> float:
+    return float((points.nanmean(0) - middle).norm())
 
 
 def table_stem(a: Path, folder: Path, out: Path | None) -> Path:

@@ -6,15 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lineament.data.images import IMAGE_SUFFIXES, list_images
+from lineament.data.images import IMAGE_SUFFIXES, is_animation, list_images
 from lineament.data.video import VIDEO_SUFFIXES, is_video, list_videos
 from lineament.errors import DataError, UsageError
 
 FACES = ".faces"
 LANDMARKS = ".landmarks"
-# Pictures that earlier runs drew; they are no photographs.
-OVERLAYS = (".faces.png", ".landmarks.png", ".match.png", ".turn.png", ".onto.png", ".depth.png")
-OVERLAY_VIDEOS = (".landmarks.mp4", ".turn.mp4")
 
 
 @dataclass(frozen=True)
@@ -26,12 +23,14 @@ class Photo:
         name: Its name in tables, relative to the folder that was given.
         folder: Folder of the results.
         mark: What is put between the photograph's name and the ending of a result.
+        film: Take an animated picture for a video.
     """
 
     path: Path
     name: str
     folder: Path
     mark: str = FACES
+    film: bool = False
 
     @property
     def stem(self) -> Path:
@@ -40,8 +39,8 @@ class Photo:
 
     @property
     def is_video(self) -> bool:
-        """Whether it is a video by its ending."""
-        return is_video(self.path)
+        """Whether it is a video by its ending, or an animation that is to be taken for one."""
+        return self.film or is_video(self.path)
 
     @property
     def json(self) -> Path:
@@ -50,14 +49,18 @@ class Photo:
 
 
 def plan(
-    inputs: Sequence[Path], out: Path | None = None, mark: str = FACES, videos: bool = False
+    inputs: Sequence[Path],
+    out: Path | None = None,
+    mark: str = FACES,
+    videos: bool = False,
+    animations: bool = False,
 ) -> list[Photo]:
     """List the photographs of files and folders and decide where results go.
 
     Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
     folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
     Other marks than ``.faces`` replace that word everywhere. With ``videos`` the videos of folders follow their
-    photographs.
+    photographs; with ``animations`` animated GIFs are videos.
 
     Raises:
         DataError: If an input does not exist, or a folder holds no picture.
@@ -74,18 +77,17 @@ def plan(
             if out is None and not here.name:
                 raise UsageError(f"there is no place beside {here} for the results: say where with --out.")
             folder = out or here.with_name(f"{here.name}-{mark.strip('.')}")
-            # Overlays of earlier runs are pictures too, but not photographs.
             paths = _listed(given, videos)
             if folder.resolve() != here:
                 paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
             if not paths:
-                raise DataError(f"there is no photograph in {given}, only overlays of earlier runs.")
+                raise DataError(f"there is no photograph in {given}, only pictures that earlier runs drew.")
             names = [path.relative_to(given).as_posix() for path in paths]
         else:
             folder = out or given.parent
             paths, names = [given], [given.name]
         for path, name in zip(paths, names, strict=True):
-            photo = Photo(path, name, folder, mark)
+            photo = Photo(path, name, folder, mark, animations and is_animation(path))
             other = taken.setdefault(photo.stem, path)
             if other.resolve() != path.resolve():
                 raise UsageError(
@@ -97,10 +99,10 @@ def plan(
 
 
 def _listed(folder: Path, videos: bool) -> list[Path]:
-    """Photographs of a folder and, where they are wanted, its videos; no overlays."""
-    films = [path for path in list_videos(folder) if not path.name.endswith(OVERLAY_VIDEOS)] if videos else []
+    """Photographs of a folder and, where they are wanted, its videos; nothing that earlier runs drew."""
+    films = list_videos(folder) if videos else []
     try:
-        photos = [path for path in list_images(folder) if not path.name.endswith(OVERLAYS)]
+        photos = list_images(folder)
     except DataError as error:
         if films:
             return films

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
-from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, faces_of, read_keypoints
+from lineament.faces.labels.record import tight_box
 from lineament.faces.normalisers import inter_ocular
 from lineament.faces.schemes import convert_points
 from lineament.geometry.least_squares import levenberg_marquardt
@@ -39,12 +40,12 @@ class FacePoints:
     origin: str
 
 
-def points_from_file(path: Path, name: str, size: tuple[int, int]) -> FacePoints:
-    """Read the keypoints of a picture from a label file (json, csv, pts).
+def points_from_file(path: Path, photo: Path, size: tuple[int, int]) -> FacePoints:
+    """Read the keypoints of a picture from a label file of any tool.
 
     Args:
         path: The file; of several faces the largest of the picture is taken.
-        name: Name of the picture; a file that names other pictures only is refused.
+        photo: The picture; a file that names other pictures only is refused.
         size: Width and height of the picture.
 
     Raises:
@@ -53,32 +54,29 @@ def points_from_file(path: Path, name: str, size: tuple[int, int]) -> FacePoints
     # A folder's photographs share one file, of which each takes a line.
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     labels = _read_labels(path, changed)
-    marked = [face for face in labels.faces if face.landmarks is not None]
-    if not marked or labels.scheme is None:
-        raise DataError(f"{path} holds no keypoints.")
-    named = [face for face in marked if not face.image or Path(face.image).name == Path(name).name]
-    if not named and len(marked) > 1:
-        raise DataError(f"{path} holds {len(marked)} faces, but none of {Path(name).name}.")
-    face = max(named or marked, key=_extent)
-    assert face.landmarks is not None
+    face = max(faces_of(labels, photo, path), key=_extent)
+    assert face.landmarks is not None and labels.scheme is not None
     try:
         points = convert_points(face.landmarks, labels.scheme, "68")
     except UsageError as error:
         raise DataError(
             f"{path}: 68 points are needed, or such as can be turned into them: {error}"
         ) from error
+    missing = int((~torch.isfinite(points).all(-1)).sum())
+    if missing:
+        raise DataError(f"{path} lacks {missing} of the 68 keypoints of {photo}: depth needs all of them.")
     check_points(points, size, str(path))
     return FacePoints(points.float(), f"read from {path}")
 
 
 @lru_cache(maxsize=2)
 def _read_labels(path: Path, changed: int) -> LabelFile:
-    return read_keypoints(path)
+    return read_keypoints(path, allow_missing=True)
 
 
 def _extent(face: FaceLabel) -> float:
-    assert face.landmarks is not None
-    return float((face.landmarks.amax(0) - face.landmarks.amin(0)).prod())
+    box = None if face.landmarks is None else tight_box(face.landmarks)
+    return 0.0 if box is None else float((box[2:] - box[:2]).prod())
 
 
 def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:

@@ -46,7 +46,7 @@ class FaceRequest:
     def points(self, image: Tensor, photo: Path) -> FacePoints:
         """Keypoints of the main face of a photo; see points.py for what is raised."""
         if self.keypoints is not None:
-            return points_from_file(self.keypoints, photo.name, (image.shape[2], image.shape[1]))
+            return points_from_file(self.keypoints, photo, (image.shape[2], image.shape[1]))
         if self.landmarks is not None:
             return points_from_model(self.landmarks, image, str(photo))
         return points_from_head(self.head, image, str(photo))
