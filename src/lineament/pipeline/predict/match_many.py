@@ -15,6 +15,7 @@ from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.eight_bit import to_float, to_pil
+from lineament.faces.labels.cells import guard
 from lineament.files import replacing, write_text
 from lineament.pipeline.predict.match import FaceMatch, FaceView, point_colours
 from lineament.report.descriptors import descriptor_colours, warp_onto
@@ -59,7 +60,7 @@ def matches_csv(matches: Sequence[FaceMatch]) -> str:
         columns = (match.points_b, match.similarity[:, None], match.round_trip[:, None], match.points_a)
         numbers = torch.cat(columns, dim=1).tolist()
         for name, row in zip(match.names, numbers, strict=True):
-            writer.writerow([match.b.name, name, *(f"{value:.4f}" for value in row)])
+            writer.writerow([guard(match.b.name), guard(name), *(f"{value:.4f}" for value in row)])
     return text.getvalue()
 
 

@@ -34,6 +34,7 @@ from lineament.data.cache_format import (
 )
 from lineament.data.shards import ShardFiles, Slot, file_crc, shard_name
 from lineament.errors import DataError, LineamentError
+from lineament.faces.labels.cells import guard
 from lineament.files import write_text
 from lineament.pipeline.prepare.faces import Cut
 from lineament.pipeline.progress import Progress
@@ -312,5 +313,5 @@ def _write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["photo", "reason"])
-    writer.writerows(left_out.items())
+    writer.writerows([guard(name), guard(reason)] for name, reason in left_out.items())
     write_text(path, text.getvalue())
