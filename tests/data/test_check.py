@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -65,3 +66,17 @@ def test_nothing_wrong_writes_nothing(tmp_path: Path) -> None:
     request = parse_data(tmp_path)
     assert "no list is written" in write_report(check(open_unfiltered(request)), request, None, False)
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_single_missing_and_hidden_points_are_counted(tmp_path: Path) -> None:
+    trees.save_picture(tmp_path / "a.png", 40, 30, 0)
+    trees.save_picture(tmp_path / "b.png", 40, 30, 1)
+    points = [[1, 2], None, [3, 4], [5, 6], [7, 8]]
+    faces = [
+        {"image": "a.png", "landmarks": points, "visible": [True, None, False, False, True]},
+        {"image": "b.png", "landmarks": [None] * 5},
+    ]
+    (tmp_path / "labels.json").write_text(json.dumps({"scheme": "5", "faces": faces}))
+    report = check(open_source("folder", tmp_path, rejects="none"))
+    assert (report.missing, report.hidden, report.landmarks, list(report.faults)) == (1, 2, 1, ["b.png"])
+    assert "1 single points are missing, 2 are hidden but placed" in report.summary()
