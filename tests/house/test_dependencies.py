@@ -16,6 +16,7 @@ IMPORTED_AS = {
     "lightning-fabric": "lightning_fabric",
     "scikit-image": "skimage",
     "pillow": "PIL",
+    "pillow-heif": "pillow_heif",
     "pyyaml": "yaml",
     "imageio-ffmpeg": "imageio_ffmpeg",
     "import-linter": "importlinter",

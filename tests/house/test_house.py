@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 import time
@@ -18,7 +19,12 @@ def run_python(code: str) -> subprocess.CompletedProcess[str]:
 def test_imports_run_downward():
     from importlinter.cli import lint_imports
 
+    loggers = [each for each in logging.root.manager.loggerDict.values() if isinstance(each, logging.Logger)]
+    disabled = [each.disabled for each in loggers]
     assert lint_imports(config_filename="pyproject.toml", no_cache=True) == 0
+    # It configures logging anew and silences every logger there is, for all tests that follow.
+    for logger, was in zip(loggers, disabled, strict=True):
+        logger.disabled = was
 
 
 def test_import_is_fast_and_touches_no_network():
