@@ -7,7 +7,7 @@ import sys
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.ops.exchange_cases import Case, assert_same, errors, lattice, loss_and_gradients, make_case
 
@@ -55,6 +55,7 @@ def test_single_precision_errs_no_more_than_the_twin(case: Case, power: float, n
 
 
 @settings(max_examples=15, deadline=None)
+@example(batch=1, channels=1, sides=(1, 1, 1, 1, 1, 3), rows=1, seed=0)
 @given(
     batch=st.integers(1, 3),
     channels=st.integers(1, 20),
@@ -70,7 +71,9 @@ def test_blocks_of_any_size_agree(batch: int, channels: int, sides: tuple[int, .
         patch.setattr(blocked, "SMALLEST_ROWS", rows)
         assert_same(loss_and_gradients(case, torch.float64, normalize=False), wanted, 1e-12, 1e-10)
         ours = loss_and_gradients(case, torch.float32, normalize=False)
-    assert_same(ours, wanted, 1e-6, 1e-5)
+    # With few points a gradient may be all cancellation: the twin in single precision tells how far.
+    twin = errors(loss_and_gradients(case, torch.float32, normalize=False, impl="reference"), wanted)
+    assert_same(ours, wanted, 1e-6, 1e-5 + 3 * max(twin[1:]))
 
 
 def test_gradcheck_of_both_halves():
