@@ -9,7 +9,7 @@ from lineament.errors import unknown_name
 from lineament.faces.look import to_grey
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.unet import UNet
-from lineament.nn.memory_layout import fastest_layout
+from lineament.nn.channels_last import arranged
 
 # Channel statistics of RGB faces in 0..1 that every published network was trained with.
 IMAGE_MEAN = (0.5084, 0.4224, 0.3769)
@@ -76,7 +76,7 @@ class SmallNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, H // 2, W // 2]`` raw (not unit-length) vectors."""
-        x = self.mp(self.conv1(fastest_layout(images)))
+        x = self.mp(self.conv1(arranged(images)))
         x = self.conv5(self.conv4(self.conv3(self.conv2(x))))
         return self.conv6(x).contiguous()
 

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lineament.nn.memory_layout import fastest_layout
+from lineament.nn.channels_last import arranged
 from lineament.ops.exchange import NORMALISED_LENGTH
 
 # Channels at a half, a quarter, an eighth and a sixteenth of the picture's side.
@@ -70,7 +70,7 @@ class UNet(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Describe normalised images ``[B, 3, H, W]`` by ``[B, C, ceil(H / 2), ceil(W / 2)]`` vectors of length 20."""
-        x = self.stem(fastest_layout(images))
+        x = self.stem(arranged(images))
         levels = []
         for block in self.down:
             x = block(x)
