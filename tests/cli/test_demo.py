@@ -69,7 +69,9 @@ def test_every_number_has_a_card_and_a_line_to_beat(demo: Path):
 
 
 def test_helpers_leave_their_work_and_nothing_else(demo: Path):
-    names = {f"{way}-{count}-0.json" for way in ("dve", "fabrec-modern", "supervised") for count in (1, 4)}
+    names = {
+        f"{variant}-{count}-0.json" for variant in ("dve", "fabrec-modern", "supervised") for count in (1, 4)
+    }
     assert {path.name for path in (demo / "few-shot" / "cells").iterdir()} == names
     assert [path.name for path in (demo / "few-shot").iterdir()] == ["cells"]
     assert (demo / "autoencoder" / "report.html").exists()

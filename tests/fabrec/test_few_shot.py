@@ -16,9 +16,9 @@ from lineament.pipeline.evaluate import few_shot
 from lineament.pipeline.evaluate.few_shot import (
     Cell,
     FewShotPlan,
-    Judge,
-    Way,
-    default_ways,
+    FewShotTestSet,
+    Variant,
+    default_variants,
     draw_labels,
     run_few_shot,
 )
@@ -29,11 +29,13 @@ TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "mirrored_look": False}
 
 
 @pytest.fixture
-def ways(monkeypatch: pytest.MonkeyPatch) -> None:
+def variants(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("fabrec", "supervised"):
-        way = few_shot.WAYS[name]
-        small = Way(way.title, way.recipe, way.base, {**way.fields, **TINY}, way.preset)
-        monkeypatch.setitem(few_shot.WAYS, name, small)
+        variant = few_shot.VARIANTS[name]
+        small = Variant(
+            variant.title, variant.recipe, variant.base, {**variant.fields, **TINY}, variant.preset
+        )
+        monkeypatch.setitem(few_shot.VARIANTS, name, small)
 
 
 @pytest.fixture(scope="module")
@@ -53,11 +55,11 @@ def test_labels_are_nested_and_differ_between_seeds():
         draw_labels(source, 31, 0)
 
 
-def test_a_study_goes_on_with_what_is_missing(ways: None, base: Path, tmp_path: Path):
-    judges = [Judge("marks", Marks(3))]
+def test_a_study_goes_on_with_what_is_missing(variants: None, base: Path, tmp_path: Path):
+    test_sets = [FewShotTestSet("marks", Marks(3))]
     plan = FewShotPlan((1, 4), (0, 1), ("fabrec", "supervised"), steps=2)
-    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path)
-    assert [(c.way, c.count, c.seed) for c in cells[:3]] == [
+    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), test_sets, tmp_path)
+    assert [(c.variant, c.count, c.seed) for c in cells[:3]] == [
         ("fabrec", 1, 0),
         ("supervised", 1, 0),
         ("fabrec", 1, 1),
@@ -67,41 +69,45 @@ def test_a_study_goes_on_with_what_is_missing(ways: None, base: Path, tmp_path: 
     assert cells[1].errors != cells[3].errors
     kept = {path: path.stat().st_mtime_ns for path in (tmp_path / "cells").iterdir()}
     (tmp_path / "cells" / "fabrec-4-1.json").unlink()
-    again = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path)
+    again = run_few_shot(plan, {"fabrec": base}, Marks(6), test_sets, tmp_path)
     assert [cell.errors for cell in again] == [cell.errors for cell in cells]
     changed = [path.name for path, then in kept.items() if path.stat().st_mtime_ns != then]
     assert changed == ["fabrec-4-1.json"]
     # Other labels: nothing of the old study counts.
-    other = run_few_shot(plan, {"fabrec": base}, Marks(7), judges, tmp_path)
+    other = run_few_shot(plan, {"fabrec": base}, Marks(7), test_sets, tmp_path)
     assert [cell.errors for cell in other] != [cell.errors for cell in cells]
     assert not list(tmp_path.glob(".training-*"))
-    table, plot, cards = write_few_shot(plan, other, judges, tmp_path)
+    table, plot, cards = write_few_shot(plan, other, test_sets, tmp_path)
     assert "autoencoder, frozen" in table.read_text() and plot.stat().st_size > 5000
     merged = json.loads(cards.read_text())
     assert len(merged) == 4 and merged[0]["std_over"] == "seeds" and merged[0]["data"] == "marks"
 
 
-def test_unlabelled_faces_take_part_in_the_modern_way_only(
+def test_unlabelled_faces_take_part_in_the_modern_variant_only(
     monkeypatch: pytest.MonkeyPatch, base: Path, tmp_path: Path
 ):
     for name in ("fabrec-modern", "no-unlabelled", "no-autoencoder"):
-        way = few_shot.WAYS[name]
-        fields = {**way.fields, "scheme": "5", "mirrored_look": False, "batch_size": 2}
-        monkeypatch.setitem(few_shot.WAYS, name, replace(way, fields=fields))
-    judges = [Judge("marks", Marks(3))]
+        variant = few_shot.VARIANTS[name]
+        fields = {**variant.fields, "scheme": "5", "mirrored_look": False, "batch_size": 2}
+        monkeypatch.setitem(few_shot.VARIANTS, name, replace(variant, fields=fields))
+    test_sets = [FewShotTestSet("marks", Marks(3))]
     plan = FewShotPlan((2,), (0,), ("fabrec-modern", "no-unlabelled", "no-autoencoder"), steps=3)
-    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path, unlabelled=Marks(5))
+    cells = run_few_shot(plan, {"fabrec": base}, Marks(6), test_sets, tmp_path, unlabelled=Marks(5))
     assert len({cell.errors["marks"] for cell in cells}) == 3
     facts = {path.name: json.loads(path.read_text())["facts"] for path in (tmp_path / "cells").glob("*.json")}
-    assert [facts[f"{way}-2-0.json"]["unlabelled"] != "" for way in plan.ways] == [True, False, True]
-    # Other unlabelled faces: only the ways that saw them are trained again.
-    again = run_few_shot(plan, {"fabrec": base}, Marks(6), judges, tmp_path, unlabelled=Marks(4))
+    assert [facts[f"{variant}-2-0.json"]["unlabelled"] != "" for variant in plan.variants] == [
+        True,
+        False,
+        True,
+    ]
+    # Other unlabelled faces: only the variants that saw them are trained again.
+    again = run_few_shot(plan, {"fabrec": base}, Marks(6), test_sets, tmp_path, unlabelled=Marks(4))
     assert [a.errors == b.errors for a, b in zip(cells, again, strict=True)] == [False, True, False]
 
 
-def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(ways: None, base: Path, tmp_path: Path):
+def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(variants: None, base: Path, tmp_path: Path):
     plan = FewShotPlan((1,), (0,), ("fabrec", "supervised"), steps=2, rate=6e-3)
-    run_few_shot(plan, {"fabrec": base}, Marks(6), [Judge("marks", Marks(3))], tmp_path)
+    run_few_shot(plan, {"fabrec": base}, Marks(6), [FewShotTestSet("marks", Marks(3))], tmp_path)
     facts = {path.name: json.loads(path.read_text())["facts"] for path in (tmp_path / "cells").glob("*.json")}
     rates = {
         name: (fact["fields"]["learning_rate"], fact["fields"]["encoder_rate"])
@@ -111,13 +117,13 @@ def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(ways: None, base: Pa
     assert rates["supervised-1-0.json"] == pytest.approx((6e-3, 6e-3))
     # Another rate is another study; descriptors have no such rate.
     study = few_shot._Study(plan, {}, Marks(6), [], tmp_path, None, {}, "cpu")
-    assert study.facts("dve", {})["fields"] == few_shot.WAYS["dve"].fields
+    assert study.facts("dve", {})["fields"] == few_shot.VARIANTS["dve"].fields
     assert replace(study, plan=replace(plan, rate=1e-3)).facts("fabrec", {}) != study.facts("fabrec", {})
     assert study.recipe("supervised", 0).config.learning_rate == 6e-3
 
 
-def test_the_plain_way_is_the_published_head_from_random_weights(tmp_path: Path):
-    study = few_shot._Study(FewShotPlan(ways=("plain",)), {}, Marks(6), [], tmp_path, None, {}, "cpu")
+def test_the_plain_variant_is_the_published_head_from_random_weights(tmp_path: Path):
+    study = few_shot._Study(FewShotPlan(variants=("plain",)), {}, Marks(6), [], tmp_path, None, {}, "cpu")
     plain = study.recipe("plain", 0).config
     published = LandmarkConfig()
     shared = ("loss", "lateral", "sigma", "augmentation", "looks", "schedule", "learning_rate", "batch_size")
@@ -130,39 +136,43 @@ def test_the_plain_way_is_the_published_head_from_random_weights(tmp_path: Path)
 def test_the_table_shows_mean_and_deviation():
     plan = FewShotPlan((10,), (0, 1), ("dve",))
     cells = [Cell("dve", 10, seed, {"t": 4.0 + 2 * seed}, 1.0) for seed in (0, 1)]
-    assert few_shot_table(plan, cells, Judge("t", Marks(2))).rows == [("descriptors (DVE)", "5.00 ± 1.00")]
+    assert few_shot_table(plan, cells, FewShotTestSet("t", Marks(2))).rows == [
+        ("descriptors (DVE)", "5.00 ± 1.00")
+    ]
 
 
 def test_only_what_was_asked_for_is_trained():
-    assert default_ways(["dve"], unlabelled=False) == ("dve",)
-    assert default_ways(["dve"], unlabelled=True) == ("dve",)
+    assert default_variants(["dve"], unlabelled=False) == ("dve",)
+    assert default_variants(["dve"], unlabelled=True) == ("dve",)
     heatmaps = ("fabrec", "fabrec-tuned", "fabrec-faithful", "supervised")
-    assert default_ways(["fabrec"], unlabelled=False) == heatmaps
-    assert set(default_ways(["dve", "fabrec"], unlabelled=True)) == {*heatmaps, "fabrec-modern", "dve"}
+    assert default_variants(["fabrec"], unlabelled=False) == heatmaps
+    assert set(default_variants(["dve", "fabrec"], unlabelled=True)) == {*heatmaps, "fabrec-modern", "dve"}
     with pytest.raises(UsageError, match="give a run to build on with --fabrec or --dve"):
-        default_ways([], unlabelled=True)
+        default_variants([], unlabelled=True)
 
 
-@pytest.mark.parametrize("way", ["no-autoencoder", "fabrec-modern"])
-def test_ways_with_unlabelled_faces_are_refused_without_them(way: str, base: Path, tmp_path: Path):
+@pytest.mark.parametrize("variant", ["no-autoencoder", "fabrec-modern"])
+def test_variants_with_unlabelled_faces_are_refused_without_them(variant: str, base: Path, tmp_path: Path):
     """They would be trained on labels alone, under a title that says otherwise."""
-    plan = FewShotPlan((1,), (0,), (way, "supervised"))
-    with pytest.raises(UsageError, match=f"the ways {way} learn from unlabelled faces .* give --unlabelled"):
+    plan = FewShotPlan((1,), (0,), (variant, "supervised"))
+    with pytest.raises(
+        UsageError, match=f"the variants {variant} learn from unlabelled faces .* give --unlabelled"
+    ):
         run_few_shot(plan, {"fabrec": base}, Marks(3), [], tmp_path)
     assert not (tmp_path / "cells").exists()
 
 
 def test_refusals(base: Path, tmp_path: Path):
     with pytest.raises(UsageError, match="did you mean"):
-        FewShotPlan(ways=("fabreck",))
+        FewShotPlan(variants=("fabreck",))
     with pytest.raises(UsageError, match="count of 1 or more"):
         FewShotPlan(counts=(0,))
     with pytest.raises(UsageError, match="no negative steps or rate"):
         FewShotPlan(rate=-1.0)
     with pytest.raises(UsageError, match="need a run of dve"):
-        run_few_shot(FewShotPlan(ways=("dve",)), {}, Marks(3), [], tmp_path)
+        run_few_shot(FewShotPlan(variants=("dve",)), {}, Marks(3), [], tmp_path)
     (tmp_path / "cells").mkdir()
     (tmp_path / "cells" / "fabrec-1-0.json").write_text("{")
     plan = FewShotPlan((1,), (0,), ("fabrec",))
     with pytest.raises(DataError, match=r"fabrec-1-0\.json is damaged"):
-        run_few_shot(plan, {"fabrec": base}, Marks(3), [Judge("marks", Marks(2))], tmp_path)
+        run_few_shot(plan, {"fabrec": base}, Marks(3), [FewShotTestSet("marks", Marks(2))], tmp_path)

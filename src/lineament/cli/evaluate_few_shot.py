@@ -1,4 +1,4 @@
-"""`lineament evaluate few-shot`: landmark error against the number of labels, for several ways to learn."""
+"""`lineament evaluate few-shot`: landmark error against the number of labels, for several variants of learning."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Learn landmarks from few labels in several ways, and show how the error falls with their number.
+    """Learn landmarks from few labels in several variants, and show how the error falls with their number.
 
-    Every way sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
+    Every variant sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
     repeated and goes on with the models that are missing. Example:
     `lineament evaluate few-shot --fabrec runs/faces --data labelled/ --unlabelled photos/ --test test/ --out study/`.
     """
@@ -27,7 +27,7 @@ class Command:
     fabrec: Path | None = None
     # Run of descriptors to build on (dve-modern, dve-smallnet-64d ...).
     dve: Path | None = None
-    # Faces whose labels are not seen, for the ways that learn from such faces too (fabrec-modern); several are joined.
+    # Faces whose labels are not seen, for variants that learn from such faces too (fabrec-modern); several are joined.
     unlabelled: tuple[str, ...] = ()
     # Portraits without labels (the folder of a portrait pack): disagreement with the detector's five points.
     portraits: Path | None = None
@@ -35,15 +35,15 @@ class Command:
     counts: tuple[int, ...] = (1, 5, 10, 50, 500)
     # Seeds; each draws other labels.
     seeds: tuple[int, ...] = (0, 1, 2)
-    # Ways to learn: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
+    # Variants: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
     # no-unlabelled, plain; when left out, those of the runs given (supervised: of the fabrec run, fabrec-modern: where
     # --unlabelled is given too), without the last three.
-    ways: tuple[str, ...] = ()
-    # Steps of the ways that learn by gradient descent.
+    variants: tuple[str, ...] = ()
+    # Steps of the variants that learn by gradient descent.
     steps: int = 750
-    # Learning rate of those ways; 0 leaves each recipe's own, made for its default steps.
+    # Learning rate of those variants; 0 leaves each recipe's own, made for its default steps.
     rate: float = 0.0
-    # Move and scale each judged box by up to this share of its side.
+    # Move and scale each test box by up to this share of its side.
     box_jitter: float = 0.0
     # Where the models run: cpu or cuda.
     device: str = "cpu"
@@ -55,38 +55,47 @@ def main(arguments: list[str]) -> int:
     from lineament.data.cache import WITHOUT_MAPS, CachedSource
     from lineament.data.registry import open_data
     from lineament.errors import UsageError
-    from lineament.pipeline.evaluate.few_shot import FewShotPlan, Judge, default_ways, run_few_shot
+    from lineament.pipeline.evaluate.few_shot import (
+        FewShotPlan,
+        FewShotTestSet,
+        default_variants,
+        run_few_shot,
+    )
     from lineament.pipeline.evaluate.few_shot_report import write_few_shot
-    from lineament.pipeline.evaluate.portraits import judged_portraits
+    from lineament.pipeline.evaluate.portraits import portrait_test_set
     from lineament.pipeline.progress import progress
     from lineament.training.sources import open_joined
 
     if not 0 <= command.box_jitter < 1:
         raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
     bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
-    ways = command.ways or default_ways(bases, bool(command.unlabelled))
-    plan = FewShotPlan(command.counts, command.seeds, ways, command.steps, command.rate, command.box_jitter)
+    variants = command.variants or default_variants(bases, bool(command.unlabelled))
+    plan = FewShotPlan(
+        command.counts, command.seeds, variants, command.steps, command.rate, command.box_jitter
+    )
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
     )
     unlabelled = (
         CachedSource(open_joined(command.unlabelled), fields=WITHOUT_MAPS) if command.unlabelled else None
     )
-    judges = [Judge(f"unseen faces of {test.name}", test)]
+    test_sets = [FewShotTestSet(f"unseen faces of {test.name}", test)]
     if command.portraits:
-        judged = judged_portraits(command.portraits, progress)
-        judges.append(Judge("disagreement with the detector on portraits", judged, "5", "inter-pupil"))
+        test_set = portrait_test_set(command.portraits, progress)
+        test_sets.append(
+            FewShotTestSet("disagreement with the detector on portraits", test_set, "5", "inter-pupil")
+        )
     cells = run_few_shot(
         plan,
         bases,
         labelled,
-        judges,
+        test_sets,
         command.out,
         unlabelled=unlabelled,
         progress=progress,
         device=command.device,
     )
-    written = write_few_shot(plan, cells, judges, command.out)
+    written = write_few_shot(plan, cells, test_sets, command.out)
     print(written[0].read_text(encoding="utf-8"), end="")
     print(f"wrote {', '.join(map(str, written))}")
     return 0

@@ -16,7 +16,7 @@ from typing import Any
 from lineament.data.subset import Subset
 from lineament.methods import register_all
 from lineament.pipeline.demo.data import DemoFaces
-from lineament.pipeline.evaluate.few_shot import WAYS, Cell, FewShotPlan, Judge, run_few_shot
+from lineament.pipeline.evaluate.few_shot import VARIANTS, Cell, FewShotPlan, FewShotTestSet, run_few_shot
 from lineament.pipeline.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
@@ -49,7 +49,11 @@ class DemoFewShotPlan:
     # With so few steps, landmarks need three times the usual rate to leave the mean shape behind.
     study: FewShotPlan = field(
         default_factory=lambda: FewShotPlan(
-            counts=(1, 10, 50), seeds=(0,), ways=("dve", "fabrec-modern", "supervised"), steps=120, rate=6e-3
+            counts=(1, 10, 50),
+            seeds=(0,),
+            variants=("dve", "fabrec-modern", "supervised"),
+            steps=120,
+            rate=6e-3,
         )
     )
     test: int = 60
@@ -63,13 +67,13 @@ class DemoFewShot:
         autoencoder: Its run.
         plan: What was compared.
         cells: The errors.
-        judges: What was measured on.
+        test_sets: What was measured on.
     """
 
     autoencoder: Run
     plan: FewShotPlan
     cells: Sequence[Cell]
-    judges: Sequence[Judge]
+    test_sets: Sequence[FewShotTestSet]
 
 
 @dataclass(frozen=True)
@@ -91,7 +95,7 @@ class FewShotWork:
     overwrite: bool
 
     def learn(self) -> tuple[Run, float]:
-        """Train the autoencoder without labels, then all ways but those on descriptors; give its run and seconds."""
+        """Train the autoencoder without labels, then the variants without descriptors; give its run and seconds."""
         register_all()
         start = time.perf_counter()
         recipe = get_recipe("fabrec-ae")
@@ -110,49 +114,51 @@ class FewShotWork:
         return run, time.perf_counter() - start
 
     def learn_from_descriptors(self, descriptors: Path) -> float:
-        """Train the ways on descriptors; give the seconds."""
+        """Train the variants on descriptors; give the seconds."""
         register_all()
         start = time.perf_counter()
         self.compare({"dve": descriptors}, self.ways_on("dve"))
         return time.perf_counter() - start
 
     @property
-    def ways(self) -> tuple[str, ...]:
+    def variants(self) -> tuple[str, ...]:
         """What is compared."""
-        return self.plan.study.ways
+        return self.plan.study.variants
 
     def ways_on(self, *bases: str) -> list[str]:
         """What of it builds on runs of these methods; "" stands for no run."""
-        return [way for way in self.ways if WAYS[way].base in bases]
+        return [variant for variant in self.variants if VARIANTS[variant].base in bases]
 
-    def judges(self) -> list[Judge]:
+    def test_sets(self) -> list[FewShotTestSet]:
         """What is measured on."""
         test = self.faces.open("test")
-        return [Judge("unseen synthetic people", Subset(test, range(min(self.plan.test, len(test)))))]
+        return [
+            FewShotTestSet("unseen synthetic people", Subset(test, range(min(self.plan.test, len(test)))))
+        ]
 
-    def compare(self, bases: Mapping[str, Path], ways: Sequence[str]) -> list[Cell]:
-        """Train and measure some ways; what is there already is read."""
-        if not ways:
+    def compare(self, bases: Mapping[str, Path], variants: Sequence[str]) -> list[Cell]:
+        """Train and measure some variants; what is there already is read."""
+        if not variants:
             return []
-        study = replace(self.plan.study, ways=tuple(ways))
+        study = replace(self.plan.study, variants=tuple(variants))
         return run_few_shot(
             study,
             bases,
             self.faces.open("labelled"),
-            self.judges(),
+            self.test_sets(),
             self.out / "few-shot",
             unlabelled=self.faces.open("unlabelled"),
         )
 
     def gather(self, autoencoder: Run, descriptors: Run) -> DemoFewShot:
         """Join the parts."""
-        cells = self.compare({"fabrec": autoencoder.folder, "dve": descriptors.folder}, self.ways)
-        return DemoFewShot(autoencoder, self.plan.study, cells, self.judges())
+        cells = self.compare({"fabrec": autoencoder.folder, "dve": descriptors.folder}, self.variants)
+        return DemoFewShot(autoencoder, self.plan.study, cells, self.test_sets())
 
     def wait_for(self, parts: Sequence[Future[Any]], progress: Progress) -> None:
         """Wait for helpers, showing how many models of the study are done; raises what they raise."""
         study = self.plan.study
-        total = len(study.counts) * len(study.seeds) * len(study.ways)
+        total = len(study.counts) * len(study.seeds) * len(study.variants)
         shown = self._models()
         with progress("few-shot study", total, "models", shown) as advance:
             while True:

@@ -238,8 +238,10 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
     """Errors against the number of labels, and what the autoencoder makes of faces."""
     study = result.few_shot
     page.section("How many labels it takes")
-    write_cards(few_shot_cards(study.plan, study.cells, study.judges), figures.parent / "few-shot.cards.json")
-    path = plot_few_shot(figures / "few-shot.png", study.plan, study.cells, study.judges)
+    write_cards(
+        few_shot_cards(study.plan, study.cells, study.test_sets), figures.parent / "few-shot.cards.json"
+    )
+    path = plot_few_shot(figures / "few-shot.png", study.plan, study.cells, study.test_sets)
     page.picture(
         path,
         "Landmark error against the number of labelled faces. Descriptors had minutes to learn without labels, the "
@@ -247,8 +249,8 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
         "without an autoencoder see nothing but the labels. All of it is seconds of training.",
         command=command,
     )
-    for judge in study.judges:
-        page.table(few_shot_table(study.plan, study.cells, judge))
+    for test_set in study.test_sets:
+        page.table(few_shot_table(study.plan, study.cells, test_set))
     drawn = study.autoencoder.figures(int(study.autoencoder.config["steps"])) / "reconstructions.png"
     if drawn.is_file():
         made_by = train_command(study.autoencoder) if study.autoencoder.data else command

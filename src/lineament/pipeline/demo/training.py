@@ -189,8 +189,8 @@ def train_demo(
         "learn an autoencoder without labels, then landmarks from few labels": autoencoder.result()[1],
         "learn landmarks from few labels on the descriptors": cells.result(),
     }
-    judged = portraits.judged if portraits else None
-    return DemoResult(descriptors, landmarks, cards, seconds, beside, mean, test, study, judged)
+    test_set = portraits.test_set if portraits else None
+    return DemoResult(descriptors, landmarks, cards, seconds, beside, mean, test, study, test_set)
 
 
 def _learn_descriptors(
@@ -261,8 +261,8 @@ def _measure(
     both("unseen people", test, "landmark error on unseen synthetic people")
     if portraits is not None:
         title = "disagreement with the detector's five points on held-out portraits"
-        both("portraits", portraits.judged, title, "5")
-        both("portraits, boxes of the pack", portraits.judged_pack_boxes, title, "5")
+        both("portraits", portraits.test_set, title, "5")
+        both("portraits, boxes of the pack", portraits.test_set_pack_boxes, title, "5")
     descriptor = load(descriptors.folder).capability(DenseDescriptor)
     frame = descriptors.build_recipe().config.frame
     faces = prepare_faces(test, frame, range(min(len(test), 100)))

@@ -1,6 +1,6 @@
-"""The few-shot study: how landmark error falls with the number of labels, for several ways to learn from them.
+"""The few-shot study: how landmark error falls with the number of labels, for several variants of learning from them.
 
-Every way sees the same labelled faces for one number and seed. The cells of the study are kept as files, so that an
+Every variant sees the same labelled faces for one number and seed. The cells of the study are kept as files, so that an
 interrupted study goes on where it stopped; the trained networks are not.
 """
 
@@ -39,8 +39,8 @@ from lineament.training.stopping import TrainingInterrupted
 
 
 @dataclass(frozen=True)
-class Way:
-    """One way to learn landmarks from labels.
+class Variant:
+    """One way of learning landmarks from labels, a row of the study.
 
     Attributes:
         title: For tables and plots.
@@ -50,7 +50,7 @@ class Way:
         preset: Preset of the recipe that these fields change; "" for its defaults.
         accompanied: Whether unlabelled faces take part.
         stepwise: Whether it learns by gradient descent, for as many steps as the study says.
-        by_default: Whether a study that names no ways has it; the others say what a part of a way is worth.
+        by_default: Whether a study that names no variants has it; the others are ablations.
     """
 
     title: str
@@ -65,18 +65,20 @@ class Way:
 
 _PUBLISHED = LandmarkConfig()
 
-WAYS = {
-    "fabrec": Way("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
-    "fabrec-tuned": Way("autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}),
-    "fabrec-modern": Way(
+VARIANTS = {
+    "fabrec": Variant("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
+    "fabrec-tuned": Variant(
+        "autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}
+    ),
+    "fabrec-modern": Variant(
         "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, accompanied=True
     ),
-    "fabrec-faithful": Way(
+    "fabrec-faithful": Variant(
         "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="faithful"
     ),
-    "supervised": Way("same networks, labels alone", "fabrec-supervised"),
-    # What of the modern way is due to the autoencoder, and what to unlabelled faces beside the labelled ones.
-    "no-autoencoder": Way(
+    "supervised": Variant("same networks, labels alone", "fabrec-supervised"),
+    # What of the modern variant is due to the autoencoder, and what to unlabelled faces beside the labelled ones.
+    "no-autoencoder": Variant(
         "labels and unlabelled faces, no autoencoder",
         "fabrec-modern",
         "",
@@ -84,7 +86,7 @@ WAYS = {
         accompanied=True,
         by_default=False,
     ),
-    "no-unlabelled": Way(
+    "no-unlabelled": Variant(
         "autoencoder, all tuned, labels alone",
         "fabrec-modern",
         "fabrec",
@@ -92,7 +94,7 @@ WAYS = {
         by_default=False,
     ),
     # What the published head learns by, but from random weights: what of a frozen autoencoder's result is its own.
-    "plain": Way(
+    "plain": Variant(
         "same networks, labels alone, published loss and moves",
         "fabrec-supervised",
         "",
@@ -109,13 +111,13 @@ WAYS = {
         by_default=False,
     ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
-    "dve": Way("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}, stepwise=False),
+    "dve": Variant("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}, stepwise=False),
 }
 
 
 @dataclass(frozen=True)
-class Judge:
-    """Faces to measure on.
+class FewShotTestSet:
+    """A test set: faces to measure on.
 
     Attributes:
         title: For tables and plots.
@@ -137,29 +139,29 @@ class FewShotPlan:
     Attributes:
         counts: Numbers of labelled faces.
         seeds: Seeds; each draws other labels, other starts and other moves.
-        ways: Names in :data:`WAYS`.
-        steps: Steps of the ways that learn by gradient descent; 0 leaves each recipe's own.
-        rate: Learning rate of those ways' transfer layers, to which that of the encoder keeps its ratio; 0 leaves each
-            recipe's own.
-        box_jitter: Boxes of judged faces are moved and scaled by up to this share of their side.
+        variants: Names in :data:`VARIANTS`.
+        steps: Steps of the variants that learn by gradient descent; 0 leaves each recipe's own.
+        rate: Learning rate of the transfer layers of those variants, to which that of the encoder keeps its ratio; 0
+            leaves each recipe's own.
+        box_jitter: Boxes of test faces are moved and scaled by up to this share of their side.
     """
 
     counts: tuple[int, ...] = (1, 5, 10, 50, 500)
     seeds: tuple[int, ...] = (0, 1, 2)
-    ways: tuple[str, ...] = tuple(WAYS)
+    variants: tuple[str, ...] = tuple(VARIANTS)
     steps: int = 750
     rate: float = 0.0
     box_jitter: float = 0.0
 
     def __post_init__(self) -> None:
-        """Raise ``UsageError`` on unknown ways or impossible numbers."""
-        for way in self.ways:
-            if way not in WAYS:
-                raise unknown_name("way", way, WAYS)
+        """Raise ``UsageError`` on unknown variants or impossible numbers."""
+        for variant in self.variants:
+            if variant not in VARIANTS:
+                raise unknown_name("variant", variant, VARIANTS)
         negative = min(self.steps, self.rate) < 0
-        if not self.counts or not self.seeds or not self.ways or min(self.counts) < 1 or negative:
+        if not self.counts or not self.seeds or not self.variants or min(self.counts) < 1 or negative:
             raise UsageError(
-                "give at least one count of 1 or more, one seed and one way, and no negative steps or rate."
+                "give at least one count of 1 or more, one seed and one variant, and no negative steps or rate."
             )
 
 
@@ -168,22 +170,22 @@ class Cell:
     """One trained model's errors.
 
     Attributes:
-        way: Name in :data:`WAYS`.
+        variant: Name in :data:`VARIANTS`.
         count: Labelled faces.
         seed: Seed.
-        errors: Mean error in % by title of the judge.
+        errors: Mean error in % by title of the test set.
         seconds: Time to train.
     """
 
-    way: str
+    variant: str
     count: int
     seed: int
     errors: dict[str, float]
     seconds: float
 
 
-def default_ways(bases: Collection[str], unlabelled: bool) -> tuple[str, ...]:
-    """Ways of a study that names none: only what the given runs and faces are for.
+def default_variants(bases: Collection[str], unlabelled: bool) -> tuple[str, ...]:
+    """Variants of a study that names none: only what the given runs and faces are for.
 
     Args:
         bases: Methods of the given runs, ``fabrec`` or ``dve``.
@@ -194,13 +196,15 @@ def default_ways(bases: Collection[str], unlabelled: bool) -> tuple[str, ...]:
     """
     if not bases:
         raise UsageError(
-            "nothing to compare: give a run to build on with --fabrec or --dve, or name the ways with --ways."
+            "nothing to compare: give a run to build on with --fabrec or --dve, or name the variants with --variants."
         )
-    # Ways without a base have the networks of the fabrec run, which they are compared with.
+    # Variants without a base have the networks of the fabrec run, which they are compared with.
     return tuple(
         name
-        for name, way in WAYS.items()
-        if way.by_default and (way.base or "fabrec") in bases and (unlabelled or not way.accompanied)
+        for name, variant in VARIANTS.items()
+        if variant.by_default
+        and (variant.base or "fabrec") in bases
+        and (unlabelled or not variant.accompanied)
     )
 
 
@@ -222,7 +226,7 @@ def run_few_shot(
     plan: FewShotPlan,
     bases: Mapping[str, Path],
     labelled: FaceSource,
-    judges: Sequence[Judge],
+    test_sets: Sequence[FewShotTestSet],
     folder: Path,
     *,
     unlabelled: FaceSource | None = None,
@@ -236,9 +240,9 @@ def run_few_shot(
         plan: What is compared.
         bases: Runs to build on by method: ``fabrec``, ``dve``.
         labelled: The faces that labels are drawn from.
-        judges: Faces to measure on; never seen in training, nor used to choose between checkpoints.
+        test_sets: Faces to measure on; never seen in training, nor used to choose between checkpoints.
         folder: Gets ``cells/*.json``.
-        unlabelled: Faces whose labels are not seen, for the ways that learn from such faces beside the labelled ones.
+        unlabelled: Faces whose labels are not seen, for variants that learn from such faces beside the labelled ones.
         sizes: Fields of networks without a base (``size``, ``width``, ``code``); those of the fabrec base when None.
         progress: Shows how many cells are done.
         device: Where to train.
@@ -247,36 +251,38 @@ def run_few_shot(
         All cells.
 
     Raises:
-        UsageError: If a way lacks the run it builds on, or the unlabelled faces it learns from.
+        UsageError: If a variant lacks the run it builds on, or the unlabelled faces it learns from.
         DataError: If there are fewer labels than asked for.
     """
     register_all()
-    missing = sorted({WAYS[way].base for way in plan.ways} - {"", *bases})
+    missing = sorted({VARIANTS[variant].base for variant in plan.variants} - {"", *bases})
     if missing:
         raise UsageError(
-            f"the ways {', '.join(plan.ways)} need a run of {' and of '.join(missing)} to build on."
+            f"the variants {', '.join(plan.variants)} need a run of {' and of '.join(missing)} to build on."
         )
-    alone = [way for way in plan.ways if WAYS[way].accompanied and unlabelled is None]
+    alone = [variant for variant in plan.variants if VARIANTS[variant].accompanied and unlabelled is None]
     if alone:
         raise UsageError(
-            f"the ways {', '.join(alone)} learn from unlabelled faces beside the labelled ones: give --unlabelled, or "
-            "take the ways supervised and no-unlabelled, which learn from labels alone."
+            f"the variants {', '.join(alone)} learn from unlabelled faces beside the labelled ones: give --unlabelled, "
+            "or take the variants supervised and no-unlabelled, which learn from labels alone."
         )
     if sizes is None and "fabrec" in bases:
         config = open_run(bases["fabrec"]).config
         sizes = {key: config[key] for key in ("size", "width", "code", "linear")}
-    study = _Study(plan, bases, labelled, judges, folder, unlabelled, sizes or {}, device)
-    todo = [(way, count, seed) for count in plan.counts for seed in plan.seeds for way in plan.ways]
+    study = _Study(plan, bases, labelled, test_sets, folder, unlabelled, sizes or {}, device)
+    todo = [
+        (variant, count, seed) for count in plan.counts for seed in plan.seeds for variant in plan.variants
+    ]
     draw_labels(labelled, max(plan.counts), 0)
     digests = {method: _weights_digest(run) for method, run in bases.items()}
     cells = []
     with progress("few-shot study", len(todo), "models") as advance:
-        for way, count, seed in todo:
-            facts = study.facts(way, digests)
-            path = folder / "cells" / f"{way}-{count}-{seed}.json"
+        for variant, count, seed in todo:
+            facts = study.facts(variant, digests)
+            path = folder / "cells" / f"{variant}-{count}-{seed}.json"
             cell = _read_cell(path, facts)
             if cell is None:
-                cell = study.train_cell(way, count, seed)
+                cell = study.train_cell(variant, count, seed)
                 write_text(path, json.dumps({"facts": facts, "cell": asdict(cell)}, indent=1) + "\n")
             cells.append(cell)
             advance()
@@ -301,65 +307,65 @@ class _Study:
     plan: FewShotPlan
     bases: Mapping[str, Path]
     labelled: FaceSource
-    judges: Sequence[Judge]
+    test_sets: Sequence[FewShotTestSet]
     folder: Path
     unlabelled: FaceSource | None
     sizes: Mapping[str, int]
     device: str
 
-    def companions(self, way: str) -> FaceSource | None:
-        """The unlabelled faces that take part in a way, if any."""
-        return self.unlabelled if WAYS[way].accompanied else None
+    def companions(self, variant: str) -> FaceSource | None:
+        """The unlabelled faces that take part in a variant, if any."""
+        return self.unlabelled if VARIANTS[variant].accompanied else None
 
-    def facts(self, way: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    def facts(self, variant: str, digests: Mapping[str, str]) -> dict[str, Any]:
         """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
-        companions = self.companions(way)
+        companions = self.companions(variant)
         return {
-            "recipe": WAYS[way].recipe,
-            "preset": WAYS[way].preset,
-            "fields": {**WAYS[way].fields, **self.rates(way)},
+            "recipe": VARIANTS[variant].recipe,
+            "preset": VARIANTS[variant].preset,
+            "fields": {**VARIANTS[variant].fields, **self.rates(variant)},
             "steps": self.plan.steps,
             "box_jitter": self.plan.box_jitter,
-            "base": digests.get(WAYS[way].base, ""),
-            "sizes": {} if WAYS[way].base else dict(self.sizes),
+            "base": digests.get(VARIANTS[variant].base, ""),
+            "sizes": {} if VARIANTS[variant].base else dict(self.sizes),
             "labelled": self.labelled.fingerprint,
             "unlabelled": companions.fingerprint if companions else "",
-            "judges": {
-                judge.title: [judge.source.fingerprint, judge.which, judge.normalise_by]
-                for judge in self.judges
+            "test_sets": {
+                test_set.title: [test_set.source.fingerprint, test_set.which, test_set.normalise_by]
+                for test_set in self.test_sets
             },
         }
 
-    def rates(self, way: str) -> dict[str, float]:
-        """Fields of a way's config that the study's learning rate sets."""
-        if not (WAYS[way].stepwise and self.plan.rate):
+    def rates(self, variant: str) -> dict[str, float]:
+        """Fields of a variant's config that the study's learning rate sets."""
+        if not (VARIANTS[variant].stepwise and self.plan.rate):
             return {}
-        defaults: Any = get_recipe(WAYS[way].recipe).config_class()
+        defaults: Any = get_recipe(VARIANTS[variant].recipe).config_class()
         return {
             "learning_rate": self.plan.rate,
             "encoder_rate": self.plan.rate * defaults.encoder_rate / defaults.learning_rate,
         }
 
-    def recipe(self, way: str, seed: int) -> Recipe[Any, Any]:
+    def recipe(self, variant: str, seed: int) -> Recipe[Any, Any]:
         """What trains one cell."""
-        chosen, companions = WAYS[way], self.companions(way)
+        chosen, companions = VARIANTS[variant], self.companions(variant)
         cls = get_recipe(chosen.recipe)
         fields: dict[str, Any] = {**(cls.presets[chosen.preset] if chosen.preset else {}), **chosen.fields}
         if chosen.base:
             fields["base"] = str(self.bases[chosen.base])
         else:
             fields |= self.sizes
-        # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on faces to be judged.
-        fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(way)}
+        # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on test faces.
+        fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(variant)}
         if chosen.stepwise and self.plan.steps:
             fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
         if companions is None:
             return cls(cls.config_class(**fields, seed=seed))
-        # As many labelled faces a step as in the other ways.
+        # As many labelled faces a step as in the other variants.
         fields["batch_size"] *= 2
         return ModernLandmarkRecipe(ModernLandmarkConfig(**fields, seed=seed), companions)
 
-    def train_cell(self, way: str, count: int, seed: int) -> Cell:
+    def train_cell(self, variant: str, count: int, seed: int) -> Cell:
         """Train one model and measure it; the model is not kept."""
         self.folder.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".training-", dir=self.folder))
@@ -368,10 +374,10 @@ class _Study:
             # A few steps per cell would be all bar and no work: the study's own bar shows the progress.
             options = LoopOptions(self.device, progress=False, report=False, figures=False)  # type: ignore[arg-type]
             labels = draw_labels(self.labelled, count, seed)
-            run = train(self.recipe(way, seed), labels, work / "run", options=options)
+            run = train(self.recipe(variant, seed), labels, work / "run", options=options)
             seconds = time.perf_counter() - start
             predictor = load(run.folder, self.device).capability(LandmarkPredictor)
-            errors = {judge.title: self._error(predictor, judge) for judge in self.judges}
+            errors = {test_set.title: self._error(predictor, test_set) for test_set in self.test_sets}
         except TrainingInterrupted as stop:
             # Its own message names a run that is about to be removed.
             raise TrainingInterrupted(
@@ -379,19 +385,19 @@ class _Study:
             ) from stop
         finally:
             shutil.rmtree(work)
-        return Cell(way, count, seed, errors, seconds)
+        return Cell(variant, count, seed, errors, seconds)
 
-    def _error(self, predictor: LandmarkPredictor, judge: Judge) -> float:
+    def _error(self, predictor: LandmarkPredictor, test_set: FewShotTestSet) -> float:
         scores = score_landmarks(
             predictor,
-            judge.source,
-            which=judge.which,
-            normalise_by=judge.normalise_by,
+            test_set.source,
+            which=test_set.which,
+            normalise_by=test_set.normalise_by,
             box_jitter=self.plan.box_jitter,
             seed=0,
         )
         if scores is None:
-            raise DataError(f"{judge.source.name} has no landmarks to compare with.")
+            raise DataError(f"{test_set.source.name} has no landmarks to compare with.")
         return 100 * scores.mean
 
 
@@ -405,7 +411,7 @@ def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
         raise DataError(f"{path} is damaged ({error}): delete it to measure it again.") from error
 
 
-def over_seeds_of(cells: Sequence[Cell], way: str, count: int, judge: str) -> tuple[float, float]:
-    """Mean and population deviation over the seeds of one way's errors."""
-    errors = [cell.errors[judge] for cell in cells if (cell.way, cell.count) == (way, count)]
+def over_seeds_of(cells: Sequence[Cell], variant: str, count: int, test_set: str) -> tuple[float, float]:
+    """Mean and population deviation over the seeds of one variant's errors."""
+    errors = [cell.errors[test_set] for cell in cells if (cell.variant, cell.count) == (variant, count)]
     return statistics.fmean(errors), statistics.pstdev(errors)

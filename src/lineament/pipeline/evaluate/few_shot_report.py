@@ -1,4 +1,4 @@
-"""What a few-shot study found, as a table, a plot for each set of judged faces, and metric cards."""
+"""What a few-shot study found, as a table, a plot for each test set, and metric cards."""
 
 from __future__ import annotations
 
@@ -9,44 +9,44 @@ from matplotlib.figure import Figure
 
 from lineament.files import write_text
 from lineament.metrics.card import MetricCard, over_seeds, write_cards
-from lineament.pipeline.evaluate.few_shot import WAYS, Cell, FewShotPlan, Judge, over_seeds_of
+from lineament.pipeline.evaluate.few_shot import VARIANTS, Cell, FewShotPlan, FewShotTestSet, over_seeds_of
 from lineament.report.figures import COLOURS, save_figure
 from lineament.report.tables import Table
 
 
 def write_few_shot(
-    plan: FewShotPlan, cells: Sequence[Cell], judges: Sequence[Judge], folder: Path
+    plan: FewShotPlan, cells: Sequence[Cell], test_sets: Sequence[FewShotTestSet], folder: Path
 ) -> list[Path]:
     """Write ``few-shot.md``, ``few-shot.png`` (with its numbers as json) and ``few-shot.cards.json``.
 
     Args:
         plan: What was compared.
         cells: All cells of the plan.
-        judges: What was measured on.
+        test_sets: What was measured on.
         folder: Where to write.
 
     Returns:
         The files.
     """
     text = folder / "few-shot.md"
-    write_text(text, "\n".join(_markdown(few_shot_table(plan, cells, judge)) for judge in judges))
+    write_text(text, "\n".join(_markdown(few_shot_table(plan, cells, test_set)) for test_set in test_sets))
     cards = folder / "few-shot.cards.json"
-    write_cards(few_shot_cards(plan, cells, judges), cards)
-    return [text, plot_few_shot(folder / "few-shot.png", plan, cells, judges), cards]
+    write_cards(few_shot_cards(plan, cells, test_sets), cards)
+    return [text, plot_few_shot(folder / "few-shot.png", plan, cells, test_sets), cards]
 
 
-def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], judge: Judge) -> Table:
-    """One row for each way, one column for each number of labels: mean over the seeds and their deviation."""
+def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], test_set: FewShotTestSet) -> Table:
+    """One row for each variant, one column for each number of labels: mean over the seeds and their deviation."""
     columns = ["learnt by", *(_count(count, "label") for count in plan.counts)]
-    units = ["", *[f"% of {judge.normalise_by}"] * len(plan.counts)]
+    units = ["", *[f"% of {test_set.normalise_by}"] * len(plan.counts)]
     table = Table(
-        f"{judge.title} ({len(judge.source)} faces, {_count(len(plan.seeds), 'seed')})", columns, units
+        f"{test_set.title} ({len(test_set.source)} faces, {_count(len(plan.seeds), 'seed')})", columns, units
     )
-    for way in plan.ways:
-        row = [over_seeds_of(cells, way, count, judge.title) for count in plan.counts]
+    for variant in plan.variants:
+        row = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
         several = len(plan.seeds) > 1
         texts = [f"{mean:.2f} ± {deviation:.2f}" if several else f"{mean:.2f}" for mean, deviation in row]
-        table.add(WAYS[way].title, *texts)
+        table.add(VARIANTS[variant].title, *texts)
     return table
 
 
@@ -61,26 +61,28 @@ def _markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot_few_shot(path: Path, plan: FewShotPlan, cells: Sequence[Cell], judges: Sequence[Judge]) -> Path:
+def plot_few_shot(
+    path: Path, plan: FewShotPlan, cells: Sequence[Cell], test_sets: Sequence[FewShotTestSet]
+) -> Path:
     """Error against the number of labels, both logarithmic; bars show the deviation over seeds.
 
     Args:
         path: The PNG to write.
         plan: What was compared.
         cells: All cells of the plan.
-        judges: One pair of axes each.
+        test_sets: One pair of axes each.
     """
-    figure = Figure(figsize=(5.4 * len(judges) + 0.6, 4.2), layout="constrained")
-    for axes, judge in zip(figure.subplots(1, len(judges), squeeze=False)[0], judges, strict=True):
-        for way, colour in zip(plan.ways, COLOURS * len(plan.ways), strict=False):
-            points = [over_seeds_of(cells, way, count, judge.title) for count in plan.counts]
+    figure = Figure(figsize=(5.4 * len(test_sets) + 0.6, 4.2), layout="constrained")
+    for axes, test_set in zip(figure.subplots(1, len(test_sets), squeeze=False)[0], test_sets, strict=True):
+        for variant, colour in zip(plan.variants, COLOURS * len(plan.variants), strict=False):
+            points = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
             means, deviations = zip(*points, strict=True)
             axes.errorbar(
                 plan.counts,
                 means,
                 yerr=deviations if len(plan.seeds) > 1 else None,
                 color=colour,
-                label=WAYS[way].title,
+                label=VARIANTS[variant].title,
                 marker="o",
                 markersize=4,
                 linewidth=1.4,
@@ -94,40 +96,42 @@ def plot_few_shot(path: Path, plan: FewShotPlan, cells: Sequence[Cell], judges: 
         ticks = [tick for tick in (1, 2, 3, 4, 5, 6, 8, 10, 15, 20, 30, 50, 80) if low <= tick <= high]
         axes.set_yticks(ticks, [str(tick) for tick in ticks])
         axes.set_xlabel("labelled faces")
-        axes.set_ylabel(f"landmark error (% of {judge.normalise_by})")
-        axes.set_title(judge.title, fontsize="medium")
+        axes.set_ylabel(f"landmark error (% of {test_set.normalise_by})")
+        axes.set_title(test_set.title, fontsize="medium")
         axes.grid(alpha=0.3)
         axes.legend(fontsize="small")
     numbers = {
         "cells": [
-            {"way": cell.way, "labels": cell.count, "seed": cell.seed, "errors": cell.errors}
+            {"variant": cell.variant, "labels": cell.count, "seed": cell.seed, "errors": cell.errors}
             for cell in cells
         ]
     }
     return save_figure(figure, path, numbers)
 
 
-def few_shot_cards(plan: FewShotPlan, cells: Sequence[Cell], judges: Sequence[Judge]) -> list[MetricCard]:
-    """One card for each judge, way and number of labels: the mean over seeds with its deviation."""
+def few_shot_cards(
+    plan: FewShotPlan, cells: Sequence[Cell], test_sets: Sequence[FewShotTestSet]
+) -> list[MetricCard]:
+    """One card for each test set, variant and number of labels: the mean over seeds with its deviation."""
     cards = []
-    for judge in judges:
-        for way in plan.ways:
+    for test_set in test_sets:
+        for variant in plan.variants:
             for count in plan.counts:
                 each = [
                     MetricCard(
-                        name=f"{judge.title}: {WAYS[way].title}, {_count(count, 'label')}",
-                        value=cell.errors[judge.title],
-                        unit=f"% of {judge.normalise_by} distance",
+                        name=f"{test_set.title}: {VARIANTS[variant].title}, {_count(count, 'label')}",
+                        value=cell.errors[test_set.title],
+                        unit=f"% of {test_set.normalise_by} distance",
                         definition="mean over faces of the mean distance of their landmarks from the truth",
-                        normaliser=judge.normalise_by,
-                        protocol=f"labels drawn by the seed; judged boxes jittered by {plan.box_jitter:g}",
-                        count=len(judge.source),
+                        normaliser=test_set.normalise_by,
+                        protocol=f"labels drawn by the seed; test boxes jittered by {plan.box_jitter:g}",
+                        count=len(test_set.source),
                         seed=cell.seed,
-                        data=judge.source.name,
-                        fingerprint=judge.source.fingerprint,
+                        data=test_set.source.name,
+                        fingerprint=test_set.source.fingerprint,
                     )
                     for cell in cells
-                    if (cell.way, cell.count) == (way, count)
+                    if (cell.variant, cell.count) == (variant, count)
                 ]
                 cards.append(over_seeds(each) if len(each) > 1 else each[0])
     return cards

@@ -1,4 +1,4 @@
-"""Portraits without labels: four fifths to learn from, one fifth that a detector's five points judge."""
+"""Portraits without labels: four fifths to learn from, one fifth that a detector's five points test."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ class Portraits:
 
     Attributes:
         unlabelled: Portraits to learn from: pictures and the detector's boxes.
-        judged: Held-out portraits with the detector's boxes and its five points as landmarks.
-        judged_pack_boxes: The same with the boxes of the pack.
+        test_set: Held-out portraits with the detector's boxes and its five points as landmarks.
+        test_set_pack_boxes: The same with the boxes of the pack.
     """
 
     unlabelled: FaceSource
-    judged: FaceSource
-    judged_pack_boxes: FaceSource
+    test_set: FaceSource
+    test_set_pack_boxes: FaceSource
 
 
 def read_portraits(root: Path, progress: Progress) -> Portraits:
-    """Read a portrait pack; four fifths teach without labels, one fifth is judged by the detector's five points."""
+    """Read a portrait pack; four fifths teach without labels, one fifth has the detector's five points."""
     unlabelled = portraits_to_learn_from(root, progress)
-    judged = find_portraits(root, "val", progress)
-    return Portraits(unlabelled, judged.found, judged.boxes_of_the_pack)
+    test_set = find_portraits(root, "val", progress)
+    return Portraits(unlabelled, test_set.found, test_set.boxes_of_the_pack)
 
 
 def portraits_to_learn_from(root: Path, progress: Progress) -> FaceSource:
@@ -55,7 +55,7 @@ def portraits_to_learn_from(root: Path, progress: Progress) -> FaceSource:
     return replace(train, samples=[replace(each, landmarks=None, scheme=None) for each in train.samples])
 
 
-def judged_portraits(root: Path, progress: Progress) -> FaceSource:
+def portrait_test_set(root: Path, progress: Progress) -> FaceSource:
     """The held-out portraits of a pack, with the detector's boxes and its five points as landmarks."""
     return find_portraits(root, "val", progress).found
 
