@@ -2,25 +2,65 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
+import html
+import io
 import json
 import re
+import shlex
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
+from torch import Tensor
 
+from lineament.capabilities import Landmarks
 from lineament.cli.main import main
 from lineament.data.images import read_image
+from lineament.faces.landmark_scheme import LandmarkScheme
+from lineament.faces.schemes import scheme
+from lineament.pipeline.demo import run as demo_run
+from lineament.pipeline.demo.photo_score import PhotoScore
+from lineament.pipeline.demo.report import astronaut, find_astronaut, loss_name, write_demo_report
+from lineament.pipeline.demo.training import PLANS, DemoResult, train_demo
 from lineament.pipeline.evaluate.few_shot import _Study
+from lineament.training.run import open_run
+
+
+@dataclass
+class Made:
+    """A tiny demo: its folder, what it trained, and what its command printed."""
+
+    out: Path
+    result: DemoResult
+    printed: str
 
 
 @pytest.fixture(scope="module")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = tmp_path_factory.mktemp("demo") / "out"
+    results: list[DemoResult] = []
+
+    def recording(*arguments: Any, **options: Any) -> DemoResult:
+        results.append(train_demo(*arguments, **options))
+        return results[-1]
+
+    printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch:
         # The models of the few-shot plot are trained by helpers: this process only gathers them.
         patch.setattr(_Study, "train_cell", forbidden)
-        assert main(["demo", "--tiny", "--out", str(out)]) == 0
-    return out
+        patch.setattr(demo_run, "train_demo", recording)
+        with contextlib.redirect_stdout(printed):
+            assert main(["demo", "--tiny", "--out", str(out)]) == 0
+    return Made(out, results[0], printed.getvalue())
+
+
+@pytest.fixture(scope="module")
+def demo(made: Made) -> Path:
+    return made.out
 
 
 def forbidden(*_: object) -> None:
@@ -31,14 +71,13 @@ def test_report_shows_photo_curves_tables_and_commands(demo: Path):
     page = (demo / "report.html").read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]{1000})', page)
     assert len(pictures) == len(set(pictures)) >= 6
-    titles = [re.sub("<.*?>", "", title) for title in re.findall(r"<h2.*?</h2>", page)]
-    assert titles[0] == "A real photograph"
     assert {
+        "A real photograph",
         "Numbers",
         "Learning without labels",
         "What the descriptors see",
         "How many labels it takes",
-    } <= set(titles)
+    } <= set(titles_of(page))
     for command in (
         "lineament landmarks",
         "lineament match",
@@ -86,12 +125,123 @@ def test_the_same_seed_gives_the_same_numbers(demo: Path, tmp_path: Path):
         assert (tmp_path / "again" / name).read_text() == (demo / name).read_text()
 
 
+def titles_of(page: str) -> list[str]:
+    return [re.sub("<.*?>", "", title) for title in re.findall(r"<h2.*?</h2>", page)]
+
+
+def commands_of(page: str) -> list[list[str]]:
+    """Every command that the page shows, as words, each once."""
+    shown = dict.fromkeys(re.findall(r"<pre><code>(.*?)</code></pre>", page, flags=re.DOTALL))
+    return [shlex.split(html.unescape(command)) for command in shown]
+
+
 def test_commands_of_the_report_run(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    photo = demo / "figures" / "astronaut.png"
-    assert main(["landmarks", str(photo), "--model", str(demo / "landmarks"), "--out", str(tmp_path)]) == 0
-    assert (tmp_path / "astronaut.png.landmarks.json").exists()
-    match = ["match", str(photo), str(photo), "--model", str(demo / "descriptors"), "--out", str(tmp_path)]
-    assert main(match) == 0, capsys.readouterr().err
+    """Each as it stands, but for where it writes; what trains gives the losses of the run that it stands under."""
+    commands = commands_of((demo / "report.html").read_text())
+    verbs = [words[1] for words in commands]
+    assert all(words[0] == "lineament" for words in commands)
+    assert sorted(verbs) == ["demo", "evaluate", "landmarks", "match", "train", "train"]
+    for number, (verb, words) in enumerate(zip(verbs, commands, strict=True)):
+        folder = tmp_path / str(number)
+        if verb == "demo":
+            # What made this very folder; `test_the_same_seed_gives_the_same_numbers` runs it again.
+            assert words == ["lineament", "demo", "--tiny", "--out", str(demo)]
+            continue
+        if verb == "train":
+            place = words.index("--run") + 1
+            original, words[place] = open_run(words[place]), str(folder)
+        elif verb in ("landmarks", "match"):
+            words += ["--out", str(folder)]
+        assert main(words[1:]) == 0, (words, capsys.readouterr().err)
+        if verb == "train":
+            again = open_run(folder)
+            assert again.metrics("train") == original.metrics("train")
+            assert again.metrics("evaluation") == original.metrics("evaluation")
+        elif verb != "evaluate":
+            assert any(folder.iterdir())
+
+
+@pytest.mark.parametrize("name", PLANS)
+def test_the_loss_is_called_what_it_is(name: str, demo: Path):
+    config = {**open_run(demo / "descriptors").config, **PLANS[name].descriptors}
+    assert config["exchange"] is False
+    assert loss_name(config) == "dense correlation loss (without exchange)"
+    assert "exchange loss" not in (demo / "report.html").read_text()
+
+
+def test_names_of_losses_follow_the_fields_of_the_run():
+    published = {"exchange": True, "dense_share": 0.0, "warmup": 0.0}
+    assert loss_name(published) == "descriptor-exchange loss"
+    assert "0.5 without" in loss_name({**published, "dense_share": 0.5})
+    assert "first 40%" in loss_name({**published, "warmup": 0.4})
+    assert "exchange loss" not in loss_name({**published, "dense_share": 1.0})
+
+
+class Pretender:
+    """A model that answers the detector's five points on the photograph, so many pixels beside them."""
+
+    def __init__(self, five: Tensor, off: float) -> None:
+        self.five, self.off = five, off
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        return scheme("5")
+
+    def landmarks(self, image: Tensor, boxes: Tensor) -> Landmarks:
+        points = (self.five + torch.tensor([self.off, 0.0])).expand(len(boxes), 5, 2)
+        return Landmarks(points, torch.ones(len(boxes), 5))
+
+
+class PretendedResult(DemoResult):
+    """A demo's result with another landmark model."""
+
+    model: Pretender
+
+    def predictor(self) -> Any:
+        return self.model
+
+
+def pretended(made: Made, off: float, mean_off: float) -> PretendedResult:
+    fields = {field.name: getattr(made.result, field.name) for field in dataclasses.fields(DemoResult)}
+    five = find_astronaut(astronaut())[1]
+    result = PretendedResult(**{**fields, "mean_shape": Pretender(five, mean_off)})
+    result.model = Pretender(five, off)
+    return result
+
+
+@pytest.mark.parametrize(("off", "wins"), [(9.0, True), (11.0, False), (24.0, False)])
+def test_a_model_that_fails_on_the_photograph_is_no_headline(
+    off: float, wins: bool, made: Made, tmp_path: Path
+):
+    """A success is at most half of the mean shape's disagreement; here the mean shape is 20 pixels off."""
+    result = pretended(made, off, 20.0)
+    report = write_demo_report(result, PLANS["tiny"], tmp_path / "out", command="lineament demo")
+    assert report.photo.convincing is wins
+    assert report.photo.model == pytest.approx(report.photo.mean_shape * off / 20)
+    page = report.path.read_text()
+    lead = html.unescape(re.findall(r'<p class="lead">(.*?)</p>', page)[0])
+    titles = titles_of(page)
+    assert titles.count("A real photograph") == 1
+    assert (titles[0] == "A real photograph") is wins
+    assert lead.startswith("The model fails on the real photograph.") is not wins
+    assert report.photo.sentence in lead
+    first = page.index("<img")
+    assert ("The astronaut Eileen Collins" in page[first : page.index("</figure>", first)]) is wins
+
+
+def test_the_command_says_how_the_photograph_went_and_ends_with_the_page(made: Made):
+    *_, sentence, last = made.printed.strip().splitlines()
+    assert last == str(made.out / "report.html")
+    numbers = json.loads((made.out / "figures" / "photo.json").read_text())["numbers"]
+    score = PhotoScore(numbers["model"], numbers["mean_shape"])
+    assert sentence == score.sentence
+    titles = titles_of((made.out / "report.html").read_text())
+    assert (titles[0] == "A real photograph") is score.convincing
+
+
+def test_numbers_that_are_not_finite_are_no_success():
+    assert not PhotoScore(float("nan"), 18.0).convincing
+    assert not PhotoScore(3.0, float("nan")).convincing
 
 
 def test_nothing_is_overwritten_unasked(demo: Path, capsys: pytest.CaptureFixture[str]):

@@ -48,5 +48,6 @@ def main(arguments: list[str]) -> int:
         overwrite=command.overwrite,
         command=words,
     )
-    print(report)
+    print(report.photo.sentence)
+    print(report.path)
     return 0

@@ -1,9 +1,12 @@
-"""The page that the demo ends with: a real photograph first, then curves, tables and pictures."""
+"""The page that the demo ends with: a real photograph, curves, tables and pictures, each with its command."""
 
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,13 +17,12 @@ from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.eight_bit import from_array
 from lineament.errors import LineamentError
-from lineament.evaluation.mean_shape import MeanShape
 from lineament.faces import boxes
 from lineament.faces.detection import Detection, detect_faces, main_face
 from lineament.faces.frame import Frame, PreparedFace, cut
-from lineament.faces.normalisers import normaliser
 from lineament.inference import load
 from lineament.metrics.card import MetricCard, write_cards
+from lineament.pipeline.demo.photo_score import PhotoScore, score_photo
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
@@ -52,8 +54,33 @@ def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
     return face.box.double(), face.points.float()
 
 
-def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command: str) -> Path:
+@dataclass(frozen=True)
+class DemoReport:
+    """What the demo ends with.
+
+    Attributes:
+        path: The page.
+        photo: How well the model did on the real photograph.
+    """
+
+    path: Path
+    photo: PhotoScore
+
+
+@dataclass(frozen=True)
+class _DrawnPhoto:
+    """The photograph with the landmarks of model and mean shape, and their score."""
+
+    path: Path
+    score: PhotoScore
+    command: str
+
+
+def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command: str) -> DemoReport:
     """Draw every picture of the demo into ``out/figures`` and write ``out/report.html``.
+
+    The real photograph comes first where the model is convincing on it; else the page begins with the sentence that it
+    is not, and shows the photograph after everything else.
 
     Args:
         result: What was trained and measured.
@@ -66,11 +93,13 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
     write_cards(list(result.cards.values()), out / "cards.json")
     predictor = result.predictor()
     frame: Frame = result.landmarks.build_recipe().config.frame
-    page = Report("Landmarks from few labels", _lead(result, plan))
     photo = astronaut()
     write_image(figures / f"{PHOTO}.png", photo)
     box, five = find_astronaut(photo)
-    _add_photo(page, figures, photo, box, five, result)
+    drawn = _draw_photo(figures, photo, box, five, result)
+    page = Report("Landmarks from few labels", _lead(result, plan, drawn.score))
+    if drawn.score.convincing:
+        _add_photo(page, drawn)
     _add_numbers(page, result)
     _add_curves(page, figures, result, command)
     page.section("Faces of people never seen")
@@ -90,21 +119,24 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
         )
     _add_few_shot(page, figures, result, command)
     _add_matches(page, figures, photo, box, result)
+    if not drawn.score.convincing:
+        _add_photo(page, drawn)
     page.section("How it was made")
     page.command(command)
     _add_provenance(page, result, plan)
-    return page.write(out / "report.html")
+    return DemoReport(page.write(out / "report.html"), drawn.score)
 
 
-def _lead(result: DemoResult, plan: DemoPlan) -> str:
+def _lead(result: DemoResult, plan: DemoPlan, photo: PhotoScore) -> str:
     kinds = f"{plan.unlabelled} synthetic faces"
     if result.portraits is not None:
         kinds += " and real portraits"
     minutes = sum(result.seconds.values()) / 60
-    return (
+    made = (
         f"A network learnt dense descriptors from {kinds} without a label, was then shown {plan.labelled} labelled "
         f"synthetic faces, and finds landmarks on faces never seen. It took {minutes:.1f} minutes here."
     )
+    return f"{made} {photo.sentence}" if photo.convincing else f"{photo.sentence} {made}"
 
 
 def _evaluate_command(run: Run) -> str:
@@ -112,16 +144,8 @@ def _evaluate_command(run: Run) -> str:
     return shlex.join(words)
 
 
-def _add_photo(
-    page: Report,
-    figures: Path,
-    photo: Tensor,
-    box: Tensor,
-    five: Tensor,
-    result: DemoResult,
-) -> None:
+def _draw_photo(figures: Path, photo: Tensor, box: Tensor, five: Tensor, result: DemoResult) -> _DrawnPhoto:
     """The real photograph, the model's landmarks beside the mean shape."""
-    page.section("A real photograph")
     predictor, mean = result.predictor(), result.mean_shape
     window = boxes.expand(boxes.square(box), 1.5)
     left, top = (int(v) for v in window[:2].clamp(min=0))
@@ -129,6 +153,7 @@ def _add_photo(
     corner = torch.tensor([left, top], dtype=torch.float32)
     view = photo[:, top:bottom, left:right]
     found, placed = (model.landmarks(photo, box[None]).points[0] for model in (predictor, mean))
+    score = score_photo(found, predictor.scheme, placed, mean.scheme, five)
     path = draw_grid(
         figures / "photo.png",
         [view, view],
@@ -136,33 +161,36 @@ def _add_photo(
         titles=["model", "mean shape in the face box (the line to beat)"],
         predicted=[found - corner, placed - corner],
         true=[five - corner, five - corner],
-        numbers={"scheme": predictor.scheme.name, "box": box.tolist(), "offset": [left, top]},
+        numbers={
+            "scheme": predictor.scheme.name,
+            "box": box.tolist(),
+            "offset": [left, top],
+            **asdict(score),
+        },
         inches=4.0,
     )
+    words = ["lineament", "landmarks", f"{figures / PHOTO}.png", "--model", str(result.landmarks.folder)]
+    return _DrawnPhoto(path, score, shlex.join(words))
+
+
+def _add_photo(page: Report, drawn: _DrawnPhoto) -> None:
+    page.section("A real photograph")
+    if not drawn.score.convincing:
+        page.text(drawn.score.sentence)
     page.picture(
-        path,
+        drawn.path,
         "The astronaut Eileen Collins (NASA, public domain): landmarks of the model (left) and of the mean labelled "
         "shape (right) as yellow dots; the five points of an independent detector as blue rings.",
-        command=f"lineament landmarks {figures / PHOTO}.png --model {result.landmarks.folder}",
+        command=drawn.command,
     )
-    page.table(_photo_table(found, placed, five, predictor, mean))
-
-
-def _photo_table(
-    found: Tensor, placed: Tensor, truth: Tensor, predictor: LandmarkPredictor, mean: MeanShape
-) -> Table:
-    from lineament.faces.schemes import convert_points, scheme
-
-    length = normaliser("inter-pupil")(truth, scheme("5"), None)
     table = Table(
         "Disagreement with the detector's five points on this photograph",
         ("who", "mean"),
         ("", "% of inter-pupil"),
     )
-    for who, points, which in (("model", found, predictor.scheme), ("mean shape", placed, mean.scheme)):
-        five = convert_points(points, which, "5")
-        table.add(who, float(100 * ((five - truth).norm(dim=-1).mean() / length)))
-    return table
+    table.add("model", drawn.score.model)
+    table.add("mean shape", drawn.score.mean_shape)
+    page.table(table)
 
 
 def _add_numbers(page: Report, result: DemoResult) -> None:
@@ -193,10 +221,23 @@ def _add_numbers(page: Report, result: DemoResult) -> None:
     page.table(timing)
 
 
+def loss_name(config: Mapping[str, Any]) -> str:
+    """What a run of descriptors minimises, by the paper's names, from the fields of its config."""
+    if not config["exchange"] or config["dense_share"] >= 1:
+        return "dense correlation loss (without exchange)"
+    words = "descriptor-exchange loss"
+    if config["dense_share"] > 0:
+        words += f" (a share of {config['dense_share']:g} without exchange)"
+    if config["warmup"] > 0:
+        words += f", without exchange in the first {config['warmup']:.0%} of the steps"
+    return words
+
+
 def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -> None:
     page.section("Learning without labels")
     # Data that lay in memory only cannot be named on a command line.
     made_by = train_command(result.descriptors) if result.descriptors.data else command
+    name = loss_name(result.descriptors.config)
     losses = result.descriptors.metrics("train")
     steps = [float(line["step"]) for line in losses]
     window = max(1, len(losses) // 60)
@@ -209,11 +250,11 @@ def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -
         figures / "loss.png",
         {f"loss (mean over {window} steps)": (steps, smooth)},
         x_label="step",
-        y_label="exchange loss (px to the power 0.5)",
+        y_label=f"loss (px to the power {result.descriptors.config['power']:g})",
     )
     page.picture(
         path,
-        "The descriptor-exchange loss while training without labels.",
+        f"The {name} while training without labels.",
         command=made_by,
     )
     measured = result.descriptors.metrics("evaluation")
@@ -304,11 +345,12 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
         view_face(model, other.image, sample_box(other), other.id),
     )
     points, names = points_to_match(model, photo, Detection.given(box=box), None, Path(PHOTO))
+    match = ["lineament", "match", f"{figures / PHOTO}.png", str(figures / "other.png")]
     path = write_match(match_faces(first, second, points, names), figures / "match")[1]
     page.picture(
         path,
         "Points of the photograph and where the descriptors find them on another face.",
-        command=f"lineament match {figures / PHOTO}.png {figures / 'other.png'} --model {result.descriptors.folder}",
+        command=shlex.join([*match, "--model", str(result.descriptors.folder)]),
     )
 
 

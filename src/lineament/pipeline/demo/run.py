@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from lineament.errors import DataError, LineamentError
-from lineament.pipeline.demo.report import write_demo_report
+from lineament.pipeline.demo.report import DemoReport, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
 from lineament.pipeline.progress import Progress
 
@@ -39,7 +39,7 @@ def run_demo(
     progress: Progress,
     overwrite: bool,
     command: str,
-) -> Path:
+) -> DemoReport:
     """Train, measure, draw, and write ``out/report.html``.
 
     Args:
@@ -52,7 +52,7 @@ def run_demo(
         command: The command line, for the report.
 
     Returns:
-        Path of the report.
+        The report, and how well the model did on the real photograph.
 
     Raises:
         LineamentError: If ``out`` is in use and ``overwrite`` is False.
