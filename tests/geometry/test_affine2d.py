@@ -95,3 +95,26 @@ def test_impossible_matrices_are_refused(matrix: torch.Tensor) -> None:
 def test_window_without_area_is_refused() -> None:
     with pytest.raises(DataError, match="area"):
         Affine2D.window((5.0, 5.0, 5.0, 9.0), (10, 10))
+
+
+def test_axis_scales_belong_to_the_axes_of_the_source() -> None:
+    # Squashed before it is turned: the source's x axis is stretched three times whatever the turn.
+    squashed = Affine2D.resize((10, 10), (30, 5)).then(Affine2D.from_similarity(rotation=0.7))
+    assert squashed.axis_scales == pytest.approx((3.0, 0.5))
+    assert squashed.scale == pytest.approx(math.sqrt(1.5))
+
+
+def test_the_box_around_a_turned_box_holds_all_four_corners() -> None:
+    turned = Affine2D.from_similarity(rotation=math.pi / 4)
+    side = 10.0 / math.sqrt(2.0)
+    # The corners (0, 0), (10, 0), (10, 10), (0, 10) become the left and right, upper and lower tips of a diamond.
+    box = turned.apply_box(torch.tensor([0.0, 0.0, 10.0, 10.0], dtype=torch.float64))
+    assert box.tolist() == pytest.approx([-side, 0.0, side, 2 * side])
+
+
+@pytest.mark.parametrize("mirror", [(-1.0, 1.0), (1.0, -1.0), (-1.0, -1.0)])
+def test_mirrors_and_half_turns_are_not_axis_aligned(mirror: tuple[float, float]) -> None:
+    flipped = Affine2D(torch.tensor([[mirror[0], 0.0, 0.0], [0.0, mirror[1], 0.0]]))
+    assert not flipped.is_axis_aligned
+    # Only the half turn keeps the order of the corners.
+    assert flipped.is_similarity == (mirror == (-1.0, -1.0))

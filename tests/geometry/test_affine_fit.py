@@ -102,3 +102,21 @@ def test_wrong_shapes_and_layout_are_refused():
         fit_affine(source, depth[:, :5], source)
     with pytest.raises(UsageError, match="legacy layout"):
         fit_affine(source, depth, source, layout="legacy")
+
+
+def test_the_oldest_layout_by_hand():
+    """Eight unknowns, ridge: x = u0 x + u1 y + u2 z + u6, y = u4 x + u5 y + u6 z + u7; the map drops the x offset."""
+    source, depth, _ = faces(10, batch=1, count=9)
+    target = faces(11, batch=1, count=9)[0]
+    rows, wanted = [], []
+    for (x, y), z, (tx, ty) in zip(source[0].tolist(), depth[0].tolist(), target[0].tolist(), strict=True):
+        rows += [[x, y, z, 0, 0, 0, 1, 0], [0, 0, 0, 0, x, y, z, 1]]
+        wanted += [tx, ty]
+    system, right = torch.tensor(rows).double(), torch.tensor(wanted).double()
+    unknown = torch.linalg.solve(
+        system.T @ system + 0.05 * torch.eye(8, dtype=torch.float64), system.T @ right
+    )
+    found = fit_affine(source, depth, target, damping=0.05, layout="legacy")
+    torch.testing.assert_close(found[0].flatten(), unknown)
+    # Nothing ever asks for the fourth unknown, so the damping leaves it at zero.
+    assert float(found[0, 0, 3]) == pytest.approx(0.0, abs=1e-12)

@@ -141,3 +141,30 @@ def test_other_shapes_are_refused(start: Tensor):
 def test_residuals_of_another_shape_are_refused():
     with pytest.raises(UsageError, match="residuals"):
         levenberg_marquardt(lambda x: x.sum(1), torch.zeros(2, 2))
+
+
+def test_a_problem_that_is_done_is_not_moved_by_others_that_go_on():
+    starts = torch.tensor([[1.0 + 1e-9, 1.0], [-1.2, 1.0]], dtype=torch.float64)
+    alone = levenberg_marquardt(rosenbrock, starts[:1])
+    together = levenberg_marquardt(rosenbrock, starts)
+    assert alone.steps < together.steps
+    assert torch.equal(alone.parameters, together.parameters[:1])
+
+
+def test_each_rejected_step_doubles_the_growth_of_the_damping():
+    """Nielsen's rule: from a start whose every step fails, dampings grow by 2, 4, 8 ... and give up early."""
+    tried: list[float] = []
+
+    def uphill(x: Tensor) -> Tensor:
+        tried.append(float(x[0, 0]))
+        # A cusp that no smooth step may leave: the Jacobian says down, the function goes up.
+        return 1.0 + 1e3 * (x - 1.0).abs()
+
+    jacobian = lambda x: torch.ones(len(x), 1, 1, dtype=x.dtype)  # noqa: E731
+    found = levenberg_marquardt(
+        uphill, torch.ones(1, 1, dtype=torch.float64), jacobian=jacobian, damping=1.0, tolerance=1e-15
+    )
+    assert found.parameters.tolist() == [[1.0]]
+    lengths = [1.0 - x for x in tried[1:6]]
+    # step = -1 / (1 + damping), damping 1, 2, 8, 64, 1024.
+    assert lengths == pytest.approx([1 / 2, 1 / 3, 1 / 9, 1 / 65, 1 / 1025])

@@ -90,3 +90,25 @@ def test_angle_between_is_the_turn_from_one_to_the_other() -> None:
     start = matrix_from_pose(torch.tensor([[0.2, 0.1, -0.3], [0.0, 0.0, 0.0]], dtype=torch.float64))
     turn = matrix_from_axis_angle(torch.tensor([0.0, 0.7, 0.0], dtype=torch.float64))
     torch.testing.assert_close(angle_between(start, start @ turn), torch.full((2,), 0.7, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("axis", [(1.0, 0.0, 0.0), (0.0, 1.0, 0.0), (0.0, 0.0, 1.0), (0.6, 0.0, -0.8)])
+@pytest.mark.parametrize("length", [0.0, 1e-8, 3e-8, 1e-6, 1e-3])
+def test_small_turns_keep_their_size(axis: tuple[float, float, float], length: float) -> None:
+    """Across the switch from the quotient to its limit, and to second order: relative, not absolute, errors."""
+    vector = length * torch.tensor(axis, dtype=torch.float64)
+    turned = matrix_from_axis_angle(vector)
+    torch.testing.assert_close(axis_angle_from_matrix(turned), vector, atol=1e-22, rtol=1e-7)
+    cross = cross_matrix(vector)
+    # The second-order term by itself: what is left of the symmetric part.
+    second = 0.5 * (turned + turned.T) - torch.eye(3, dtype=torch.float64)
+    torch.testing.assert_close(second, 0.5 * cross @ cross, atol=3e-16, rtol=1e-5)
+
+
+def test_the_second_derivative_at_zero_is_that_of_the_exponential() -> None:
+    vector = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(matrix_from_axis_angle, (vector,))
+    (first,) = torch.autograd.grad(matrix_from_axis_angle(vector)[0, 0], vector, create_graph=True)
+    (second,) = torch.autograd.grad(first[1], vector)
+    # R_00 of a turn about y is its cosine.
+    assert second.tolist() == pytest.approx([0.0, -1.0, 0.0])

@@ -128,3 +128,11 @@ def test_points_that_coincide_have_no_scale() -> None:
 def test_points_of_another_number_of_axes_are_refused() -> None:
     with pytest.raises(DataError, match="xy or xyz"):
         umeyama(torch.ones(5, 4), torch.ones(5, 4))
+
+
+def test_where_the_turn_is_open_it_is_none() -> None:
+    # A point-symmetric target of a mirrored square: every turn fits as badly.
+    square = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0], [0.0, -1.0]], dtype=torch.float64)
+    fit = umeyama(square, torch.zeros(4, 2, dtype=torch.float64))
+    assert fit.scale.item() == 0.0
+    assert fit.rotation.tolist() == [[1.0, 0.0], [0.0, 1.0]]

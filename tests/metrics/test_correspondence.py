@@ -72,3 +72,37 @@ def test_pixel_errors_are_scaled_to_the_published_frame():
 
 def test_correct_share_counts_the_threshold_itself():
     assert correspondence.correct_share(torch.tensor([1.0, 2.0, 3.0, 4.0]), 10.0, 0.2) == 50.0
+
+
+def test_soft_matches_stay_inside_a_map_that_is_not_square():
+    """At the last column and row of a wide and of a tall map the neighbours outside take no part."""
+    for height, width in ((4, 11), (11, 4)):
+        features = coded_map(height, width)
+        corners = torch.tensor([[0, 0], [width - 1, 0], [0, height - 1], [width - 1, height - 1]])
+        points = 2.0 * corners.float()
+        found, score = correspondence.match_points_softly(features, features, points, 2.0, sharpness=200.0)
+        torch.testing.assert_close(found, points, atol=1e-3, rtol=0)
+        torch.testing.assert_close(score, torch.ones(4))
+
+
+def test_flat_neighbourhoods_have_their_own_mean():
+    # All places look alike: the first wins, and the answer is the mean of those of its neighbours that exist.
+    found, _ = correspondence.match_points_softly(
+        torch.ones(2, 3, 5), torch.ones(2, 3, 5), torch.tensor([[4.0, 2.0]]), 2.0
+    )
+    assert found.tolist() == [[1.0, 1.0]]
+
+
+def test_queries_beyond_the_border_are_read_on_it():
+    features = coded_map(5, 6)
+    outside = torch.tensor([[-7.0, 4.0], [99.0, 99.0]])
+    found, score = correspondence.match_points_softly(features, features, outside, 2.0, sharpness=200.0)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 4.0], [10.0, 8.0]]), atol=1e-3, rtol=0)
+    torch.testing.assert_close(score, torch.ones(2))
+
+
+def test_dense_matches_in_blocks_are_those_of_the_whole():
+    source, target = coded_map(5, 7), coded_map(4, 6, seed=1)
+    whole = correspondence.dense_match_grid(source, target)
+    assert whole.shape == (1, 8, 12, 2)
+    assert torch.equal(whole, correspondence.dense_match_grid(source, target, rows_at_once=5))

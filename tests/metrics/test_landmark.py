@@ -68,3 +68,35 @@ def test_error_does_not_change_with_scale_rotation_and_shift(seed: int, scale: f
 
     moved = [scale * points @ rotation.t() + 7 for points in (predicted, truth)]
     torch.testing.assert_close(error(*moved), error(predicted, truth), rtol=1e-9, atol=0)
+
+
+def test_a_failure_is_more_than_a_tenth_unless_said_otherwise():
+    errors = torch.tensor([0.02, 0.0999, 0.1, 0.1001, 0.3, math.nan], dtype=torch.float64)
+    # The threshold itself has not failed; an error that is no number has.
+    assert landmark.failure_rate(errors) == pytest.approx(3 / 6)
+    assert landmark.failure_rate(errors, 0.08) == pytest.approx(5 / 6)
+    assert landmark.failure_rate(errors.float()) == pytest.approx(3 / 6)
+
+
+def test_the_published_area_reads_the_curve_at_fifty_thresholds():
+    # The thresholds are k / 490, k = 0 .. 49. A face of no error is right at all of them; one of 0.05 from k = 25 on;
+    # one of 0.1 at the last alone.
+    for error, share in ((0.0, 50 / 50), (1e-9, 49 / 50), (0.05, 25 / 50), (0.1, 1 / 50), (0.2, 0.0)):
+        found = landmark.area_under_curve(torch.tensor([error], dtype=torch.float64), rule="published")
+        assert found == pytest.approx(share), error
+    assert landmark.area_under_curve(torch.tensor([math.nan]), rule="published") == 0.0
+
+
+def test_a_face_without_a_number_adds_no_area():
+    errors = torch.tensor([0.05, math.nan])
+    assert landmark.area_under_curve(errors, 0.1) == pytest.approx(0.25)
+    assert landmark.area_under_curve(errors, 0.2) == pytest.approx(0.375)
+    # Far beyond the limit is no worse than at it.
+    assert landmark.area_under_curve(torch.tensor([0.05, 99.0]), 0.1) == pytest.approx(0.25)
+
+
+def test_a_face_without_counted_points_has_no_error():
+    truth = SQUARE.expand(2, 4, 2)
+    visible = torch.tensor([[False] * 4, [True] * 4])
+    found = landmark.normalised_errors(truth + 1, truth, torch.full((2,), 4.0), visible)
+    assert math.isnan(found[0]) and float(found[1]) == pytest.approx(2**0.5 / 4)

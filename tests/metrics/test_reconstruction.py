@@ -9,6 +9,7 @@ import torch
 
 from lineament.metrics.reconstruction import (
     correlation,
+    eight_bits,
     error_around_landmarks,
     landmark_area,
     pixel_error,
@@ -70,3 +71,16 @@ def test_the_area_of_a_disc_and_of_two_that_overlap():
 def test_pixel_errors_are_in_steps_of_8_bits():
     assert pixel_error(torch.zeros(3, 4, 4), torch.full((3, 4, 4), 0.2)) == pytest.approx(51)
     assert similarity_map(PICTURE, PICTURE).shape == (128, 128)
+
+
+def test_the_last_row_and_column_never_count():
+    # As published, in both directions: windows end before them.
+    rows, columns = window_around(torch.tensor([1.0, 127.0]), 128, 128)
+    assert (rows, columns) == (slice(124, 127), slice(0, 4))
+    assert window_around(torch.tensor([63.0, 60.0]), 61, 64) is not None
+    assert window_around(torch.tensor([63.0, 60.0]), 61, 64)[0].stop == 60
+
+
+def test_bytes_are_cut_and_not_rounded():
+    values = torch.tensor([0.0, 0.999, 1.0, 1.7, -0.2, 100.9 / 255])
+    assert eight_bits(values.expand(3, 1, 6))[0, :, 0].tolist() == [0, 254, 255, 255, 0, 100]

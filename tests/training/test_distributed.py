@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
-from training_toy import Net, ToyConfig, assert_same_runs, toy, train_toy
+from training_toy import assert_same_runs, toy, train_toy
 
-from lineament.nn.sync_batch_norm import SynchronisedBatchNorm, synchronise_batch_norm
 from lineament.training.run import open_run
 
 HERE = Path(__file__).parent
@@ -81,32 +79,3 @@ def test_one_process_may_go_on_where_two_stopped(
 def test_synchronised_batch_norm_equals_that_of_the_whole_batch(two_processes: Path):
     # The comparison runs in both processes (two_processes.py), which leave a file when it holds.
     assert sorted(path.name for path in two_processes.glob("norm-*")) == ["norm-0", "norm-1"]
-
-
-@pytest.mark.parametrize("momentum", [0.1, None])
-@pytest.mark.parametrize(("affine", "tracked"), [(True, True), (False, True), (True, False)])
-def test_alone_it_is_plain_batch_norm(momentum: float | None, affine: bool, tracked: bool):
-    torch.manual_seed(0)
-    plain = nn.BatchNorm1d(4, momentum=momentum, affine=affine, track_running_stats=tracked)
-    synchronised = SynchronisedBatchNorm(4, momentum=momentum, affine=affine, track_running_stats=tracked)
-    for _ in range(3):
-        x = torch.randn(5, 4)
-        torch.testing.assert_close(synchronised(x), plain(x))
-    assert synchronised.state_dict().keys() == plain.state_dict().keys()
-    for key, value in plain.state_dict().items():
-        torch.testing.assert_close(synchronised.state_dict()[key], value)
-    x = torch.randn(5, 4)
-    torch.testing.assert_close(synchronised.eval()(x), plain.eval()(x))
-    with pytest.raises(ValueError, match="expected"):
-        synchronised.train()(torch.randn(4))
-
-
-def test_conversion_keeps_names_parameters_and_mode():
-    net = Net(ToyConfig()).eval()
-    weight = net.norm.weight
-    names = list(net.state_dict())
-    converted = synchronise_batch_norm(net)
-    assert isinstance(converted.norm, SynchronisedBatchNorm)
-    assert list(converted.state_dict()) == names
-    assert converted.norm.weight is weight
-    assert not converted.norm.training
