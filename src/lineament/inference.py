@@ -17,7 +17,15 @@ from lineament.data.image_inputs import ImageLike, as_image
 from lineament.data.images import list_images
 from lineament.errors import CheckpointError, UsageError, unknown_name
 from lineament.faces import boxes as box_tools
-from lineament.faces.detection import Detection, Detector, detect_faces, detectors, make_detector
+from lineament.faces.detection import (
+    Detection,
+    Detector,
+    Upright,
+    detect_faces,
+    detectors,
+    make_detector,
+    turned_upright,
+)
 from lineament.faces.schemes import LandmarkScheme
 from lineament.training.run import CONFIG, Run, open_run
 
@@ -36,6 +44,7 @@ class Face:
         box: ``[4]`` x0, y0, x1, y1.
         score: The detector's score in 0..1; 1 for a given box.
         scheme: What the landmarks mean.
+        turn: Degrees by which the photograph must be turned counter-clockwise for the face to be upright.
     """
 
     landmarks: Tensor
@@ -43,6 +52,7 @@ class Face:
     box: Tensor
     score: float
     scheme: LandmarkScheme
+    turn: int = 0
 
 
 class Model:
@@ -120,21 +130,24 @@ class Model:
         given = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         return self.faces(image, [Detection.given(box=box_tools.check_box(box)) for box in given])
 
-    def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
-        """Faces that the detector finds in ``[3, H, W]``, best score first."""
-        return detect_faces(image, self.detector, min_score=min_score)[0]
+    def detect(self, image: Tensor, min_score: float = 0.7, upright: Upright = "search") -> list[Detection]:
+        """Faces that the detector finds in ``[3, H, W]``, best score first; see :func:`detect_faces`."""
+        return detect_faces(image, self.detector, min_score=min_score, upright=upright)[0]
 
     def faces(self, image: Tensor, places: Sequence[Detection]) -> list[Face]:
-        """Landmarks of the detected faces of ``[3, H, W]``, found together."""
-        if not places:
-            return []
+        """Landmarks of the detected faces of ``[3, H, W]``, found together; the predictor sees each face upright."""
         predictor = self.capability(LandmarkPredictor)
-        found = predictor.landmarks(image, torch.stack([place.box for place in places]))
-        rows = zip(found.points, found.confidence, places, strict=True)
-        return [
-            Face(points, sure, place.box, float(place.score), predictor.scheme)
-            for points, sure, place in rows
-        ]
+        faces: dict[int, Face] = {}
+        for turn in sorted({place.turn for place in places}):
+            own = [index for index, place in enumerate(places) if place.turn == turn]
+            views = [turned_upright(image, places[index]) for index in own]
+            turned, _, to_turned = views[0]
+            found = predictor.landmarks(turned, torch.stack([upright.box for _, upright, _ in views]))
+            rows = zip(own, to_turned.inverse().apply(found.points), found.confidence, strict=True)
+            for index, points, sure in rows:
+                place = places[index]
+                faces[index] = Face(points, sure, place.box, float(place.score), predictor.scheme, turn)
+        return [faces[index] for index in range(len(places))]
 
     def face(self, image: Tensor, place: Detection) -> Face:
         """Landmarks of one detected face of ``[3, H, W]``."""
@@ -156,7 +169,8 @@ class Model:
         Raises:
             UsageError: If the run cannot show that.
         """
-        return self.capability(FaceTiles).tiles(image, place.box)
+        turned, upright, _ = turned_upright(image, place)
+        return self.capability(FaceTiles).tiles(turned, upright.box)
 
     def each(self, folder: str | Path) -> Iterator[tuple[Path, list[Face]]]:
         """Go through a folder one photograph at a time, so that memory does not grow with it."""

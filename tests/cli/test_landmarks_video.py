@@ -52,7 +52,7 @@ class Finder:
     def __init__(self, blind: range = range(0)) -> None:
         self.searches, self.looks, self.blind = 0, 0, blind
 
-    def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
+    def detect(self, image: Tensor, min_score: float = 0.7, upright: str = "search") -> list[Detection]:
         self.searches += 1
         if self.looks in self.blind:
             return []

@@ -118,3 +118,32 @@ def test_mirrors_and_half_turns_are_not_axis_aligned(mirror: tuple[float, float]
     assert not flipped.is_axis_aligned
     # Only the half turn keeps the order of the corners.
     assert flipped.is_similarity == (mirror == (-1.0, -1.0))
+
+
+@given(
+    st.sampled_from([0, 90, 180, 270]),
+    st.integers(1, 4000),
+    st.integers(1, 4000),
+    st.lists(st.tuples(st.integers(-9000, 9000), st.integers(-9000, 9000)), min_size=1, max_size=9),
+)
+def test_a_quarter_turn_and_back_is_exact(degrees, width, height, eighths) -> None:
+    points = torch.tensor(eighths, dtype=torch.float64) / 8
+    turn = Affine2D.quarter_turn(degrees, (width, height))
+    assert torch.equal(turn.inverse().apply(turn.apply(points)), points)
+    assert turn.then(turn.inverse()).matrix.equal(Affine2D.identity().matrix)
+
+
+@pytest.mark.parametrize("degrees", [0, 90, 180, 270])
+def test_a_quarter_turn_follows_the_pixels(degrees) -> None:
+    image = torch.arange(3 * 5 * 7.0).reshape(3, 5, 7)
+    turned = torch.rot90(image, degrees // 90, (1, 2))
+    turn = Affine2D.quarter_turn(degrees, (7, 5))
+    for y in range(5):
+        for x in range(7):
+            column, row = turn.apply(torch.tensor([float(x), float(y)])).tolist()
+            assert turned[:, int(row), int(column)].equal(image[:, y, x])
+
+
+def test_other_turns_are_refused() -> None:
+    with pytest.raises(DataError, match="not by 45"):
+        Affine2D.quarter_turn(45, (4, 4))

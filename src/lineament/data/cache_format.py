@@ -44,6 +44,7 @@ _CROP = [
     ("landmarks", _NUMBERS),
     ("visibility", pa.list_(pa.bool_())),
     ("detected_points", _NUMBERS),
+    ("turn", pa.int32()),
     ("cut_by", pa.string()),
     ("crop_to_photo", _NUMBERS),
 ]

@@ -41,6 +41,8 @@ class CropCache:
     - ``crop_to_photo``: 2x3 row by row, crop pixels to photograph pixels; ``photo``: its path; ``photo_size``: width,
       height;
     - ``detected_points``: five points xy in pixels of the crop, a detector's guess, where a detector was used;
+    - ``turn``: degrees by which the photograph was turned counter-clockwise to make the face upright; None where the
+      cache is older than that;
     - ``crop_rule``: how it was cut, with ``cut_by`` (box or landmarks) and ``region`` (x0, y0, x1, y1 in pixels of the
       crop), the square that the rule gives; what lies around it was kept for random moves.
 
@@ -157,6 +159,7 @@ class CropCache:
             "crop_to_photo": to_photo.matrix.tolist(),
             "photo": row["photo"],
             "photo_size": (row["photo_width"], row["photo_height"]),
+            "turn": row.get("turn"),
             "crop_rule": rule,
         }
         if row["subsets"] is not None:

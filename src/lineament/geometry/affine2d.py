@@ -85,6 +85,31 @@ class Affine2D:
         rows = [[sx, 0.0, -0.5 - x0 * sx], [0.0, sy, -0.5 - y0 * sy]]
         return Affine2D(torch.tensor(rows, dtype=torch.float64))
 
+    @staticmethod
+    def quarter_turn(degrees: int, size: tuple[int, int]) -> Affine2D:
+        """Follow the pixels of an image that is turned counter-clockwise, as ``torch.rot90`` turns it.
+
+        The pixel ``(x, y)`` of an image of W x H goes to ``(y, W-1-x)`` at 90 degrees, to ``(W-1-x, H-1-y)`` at 180 and
+        to ``(H-1-y, x)`` at 270. All numbers are integers, so that there and back is exact.
+
+        Args:
+            degrees: 0, 90, 180 or 270.
+            size: Width and height of the image before, pixels.
+
+        Raises:
+            DataError: On another angle.
+        """
+        right, bottom = size[0] - 1.0, size[1] - 1.0
+        rows = {
+            0: [[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]],
+            90: [[0.0, 1.0, 0.0], [-1.0, 0.0, right]],
+            180: [[-1.0, 0.0, right], [0.0, -1.0, bottom]],
+            270: [[0.0, -1.0, bottom], [1.0, 0.0, 0.0]],
+        }
+        if degrees not in rows:
+            raise DataError(f"an image is turned by 0, 90, 180 or 270 degrees, not by {degrees}.")
+        return Affine2D(torch.tensor(rows[degrees], dtype=torch.float64))
+
     @property
     def linear(self) -> Tensor:
         """``[2, 2]`` part without the shift."""

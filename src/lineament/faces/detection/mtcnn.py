@@ -72,13 +72,14 @@ class Mtcnn:
     """The cascade with its thresholds.
 
     Attributes:
-        thresholds: Least probability to pass P-Net, R-Net and O-Net.
+        thresholds: Least probability to pass P-Net and R-Net; O-Net's is the least score that is asked for, and where
+            that is lower, R-Net's too.
         pyramid_factor: Ratio of two neighbouring levels of the pyramid (the paper's is the square root of a half).
         max_candidates: Most boxes per picture that P-Net hands on, which bounds the work on textures.
         crop_batch: Crops looked at in one go by R-Net and O-Net.
     """
 
-    thresholds: tuple[float, float, float] = (0.6, 0.7, 0.7)
+    thresholds: tuple[float, float] = (0.6, 0.7)
     pyramid_factor: float = 0.709
     max_candidates: int = 400
     crop_batch: int = 512
@@ -99,7 +100,7 @@ class Mtcnn:
             pixels = reduced * 255.0
             candidates = self._propose(proposal, pixels, smallest / reduction)
             mips = _halvings(pixels)
-            candidates = self._refine(refinement, mips, candidates)
+            candidates = self._refine(refinement, mips, candidates, min_score)
             candidates = self._finish(output, mips, candidates, min_score)
         return _detections(candidates, len(images), reduction)
 
@@ -137,7 +138,9 @@ class Mtcnn:
         )
         return joined.thin(0.7, self.max_candidates).squared()
 
-    def _refine(self, network: RefinementNetwork, mips: list[Tensor], candidates: _Candidates) -> _Candidates:
+    def _refine(
+        self, network: RefinementNetwork, mips: list[Tensor], candidates: _Candidates, min_score: float
+    ) -> _Candidates:
         """Keep what R-Net believes at 24 px."""
         scores, offsets = [], []
         for start in range(0, len(candidates), self.crop_batch):
@@ -148,7 +151,7 @@ class Mtcnn:
         if not scores:
             return candidates
         candidates.scores = np.concatenate(scores)
-        passed = np.flatnonzero(candidates.scores > self.thresholds[1])
+        passed = np.flatnonzero(candidates.scores > min(self.thresholds[1], min_score))
         kept = candidates.take(passed).corrected(np.concatenate(offsets)[passed])
         return kept.thin(0.7, self.max_candidates).squared()
 
@@ -167,7 +170,7 @@ class Mtcnn:
         if not scores:
             return candidates
         candidates.scores, candidates.points = np.concatenate(scores), np.concatenate(points)
-        passed = np.flatnonzero(candidates.scores > max(self.thresholds[2], min_score))
+        passed = np.flatnonzero(candidates.scores >= min_score)
         kept = candidates.take(passed).corrected(np.concatenate(offsets)[passed])
         return kept.thin(0.7, self.max_candidates, over_smaller=True)
 

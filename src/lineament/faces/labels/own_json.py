@@ -82,7 +82,16 @@ def _face(item: object, index: int, layout: LandmarkScheme | None, first: float)
         confidence = torch.tensor([number(value, f"confidence of {what}") for value in each])
     place = None if box is None else face_box(box, what, first)
     landmarks = None if rows is None else points_tensor(rows, first)
-    return FaceLabel(image, landmarks, place, face_score(item.get("score"), what), confidence, visible)
+    score = face_score(item.get("score"), what)
+    return FaceLabel(image, landmarks, place, score, confidence, visible, _turn(item.get("turn"), what))
+
+
+def _turn(given: object, what: str) -> int | None:
+    if given is None:
+        return None
+    if not isinstance(given, int) or isinstance(given, bool) or given not in (0, 90, 180, 270):
+        raise DataError(f"turn of {what} is {given!r}, not 0, 90, 180 or 270 degrees.")
+    return given
 
 
 def _rows(points: object, layout: LandmarkScheme, what: str) -> list[list[float]]:
@@ -118,6 +127,8 @@ def face_item(face: FaceLabel) -> dict[str, Any]:
         item["box"] = [_rounded(value) for value in face.box.tolist()]
     if face.score is not None:
         item["score"] = _rounded(face.score)
+    if face.turn is not None:
+        item["turn"] = face.turn
     if face.landmarks is not None:
         placed = face.placed.tolist()
         item["landmarks"] = [

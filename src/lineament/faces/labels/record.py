@@ -30,6 +30,8 @@ class FaceLabel:
         confidence: ``[K]`` of each landmark in 0..1, or None; JSON and CSV keep four decimals of it.
         visible: ``[K]`` bool: False where a point is hidden but placed, and where it is missing; None where the file
             does not say what is hidden.
+        turn: Degrees by which the picture must be turned counter-clockwise for the face to be upright, 0, 90, 180 or
+            270, or None where nobody looked; only our own JSON keeps it.
     """
 
     image: str
@@ -38,6 +40,7 @@ class FaceLabel:
     score: float | None = None
     confidence: Tensor | None = None
     visible: Tensor | None = None
+    turn: int | None = None
 
     @property
     def placed(self) -> Tensor:

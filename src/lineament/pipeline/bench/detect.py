@@ -51,12 +51,14 @@ def run(
         time, and the share of the pictures in which a face was found.
     """
     pictures = portraits(batch, width, height).to(device)
-    found = detect_faces(pictures, batch_size=batch)
-    timing = measure(lambda: detect_faces(pictures, batch_size=batch), repeats=repeats, device=device)
+    found = detect_faces(pictures, batch_size=batch, upright="off")
+    timing = measure(
+        lambda: detect_faces(pictures, batch_size=batch, upright="off"), repeats=repeats, device=device
+    )
     return report(
         f"{batch} portraits of {width} x {height}, smallest face 20 px",
         timing,
-        measure(lambda: detect_faces(pictures, "lbp"), repeats=1, warm_up=0),
+        measure(lambda: detect_faces(pictures, "lbp", upright="off"), repeats=1, warm_up=0),
         images_per_second=batch * 1e3 / timing.median_ms,
         images_per_processor_second=batch * 1e3 / timing.process_ms,
         found=sum(map(bool, found)) / batch,

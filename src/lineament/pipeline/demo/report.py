@@ -46,7 +46,7 @@ def astronaut() -> Tensor:
 
 def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
     """Box ``[4]`` and five points ``[5, 2]`` of the photograph's face, by the detector."""
-    face = main_face(detect_faces(photo)[0])
+    face = main_face(detect_faces(photo, upright="off")[0])
     if face is None or face.points is None:
         raise LineamentError(
             "the detector finds no face in the astronaut photograph: is its package complete?"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -17,7 +17,15 @@ from lineament.errors import DataError, UsageError
 from lineament.faces.boxes import box_from_landmarks
 from lineament.faces.crop_rules import crop_entry
 from lineament.faces.crops import crop_image, crop_size, landmarks_serve, named_crop, region_side
-from lineament.faces.detection import Detection, Detector, detect_faces, main_face, make_detector
+from lineament.faces.detection import (
+    Detection,
+    Detector,
+    Upright,
+    detect_faces,
+    main_face,
+    make_detector,
+    turned_upright,
+)
 from lineament.faces.schemes import as_scheme
 from lineament.geometry.affine2d import Affine2D
 
@@ -39,6 +47,8 @@ class PrepareOptions:
         detect: Search even where the data set knows box or landmarks.
         min_face: Smallest face in pixels of the photograph, longer side of its box.
         min_score: Least score of a detection, 0..1.
+        upright: ``search`` finds faces that lie on their side or stand on their head, too, and turns them upright;
+            ``off`` looks once.
         encoding: ``webp`` and ``png`` lose nothing, ``jpg`` is a fourth of their size.
         quality: Quality of ``jpg``, 1..100.
     """
@@ -53,6 +63,7 @@ class PrepareOptions:
     detect: bool = False
     min_face: float = 20.0
     min_score: float = 0.7
+    upright: Upright = "search"
     encoding: Literal["webp", "png", "jpg"] = "webp"
     quality: int = 95
 
@@ -111,6 +122,7 @@ class _Face:
     scheme: str | None = None
     score: float | None = None
     points: Tensor | None = None
+    turn: int = 0
 
 
 class Cutter:
@@ -155,13 +167,16 @@ class Cutter:
             self._detector,
             min_face=options.min_face,
             min_score=options.min_score,
+            upright=options.upright,
         )
         for (place, _), detections in zip(search, found, strict=True):
             chosen = detections
             if options.faces == "main":
                 best = main_face(detections)
                 chosen = [] if best is None else [best]
-            faces[place] = [_Face(one.box, score=one.score, points=one.points) for one in chosen]
+            faces[place] = [
+                _Face(one.box, score=one.score, points=one.points, turn=one.turn) for one in chosen
+            ]
         return faces
 
     def _cut(self, sample: FaceSample | str, faces: list[_Face]) -> Cut:
@@ -176,8 +191,13 @@ class Cutter:
                 cut.reason = f"face too small: {longest:.0f} px, the least is {self.options.min_face:g} px"
                 continue
             try:
-                transform, cut_by = self._transform(sample, face)
-                data = self._encoded(sample, transform)
+                image, upright, turn = turned_upright(
+                    sample.image, Detection(face.box, points=face.points, turn=face.turn)
+                )
+                in_turn = replace(face, box=upright.box, points=upright.points)
+                cut_out, cut_by = self._transform(image, in_turn)
+                data = self._encoded(sample.id, image, cut_out)
+                transform = turn.then(cut_out)
             except DataError as error:
                 cut.reason = f"cannot be cut: {error}"
                 continue
@@ -186,13 +206,13 @@ class Cutter:
             cut.reason = ""
         return cut
 
-    def _transform(self, sample: FaceSample, face: _Face) -> tuple[Affine2D, str]:
-        """Photograph to what is stored, and whether box or landmarks set it."""
+    def _transform(self, image: Tensor, face: _Face) -> tuple[Affine2D, str]:
+        """Upright photograph to what is stored, and whether box or landmarks set it."""
         options = self.options
         landmarks, scheme = face.landmarks, face.scheme
         if landmarks is None and face.points is not None:
             landmarks, scheme = face.points, "5"
-        height, width = sample.image.shape[-2:]
+        height, width = image.shape[-2:]
         # Landmarks of which some are missing, or of a scheme that the rule does not know, leave it to the box.
         incomplete = landmarks is not None and not bool(torch.isfinite(landmarks).all())
         if (
@@ -217,15 +237,15 @@ class Cutter:
         moved = crop.then(Affine2D.from_similarity(translation=(float(around), float(around))))
         return moved, "box" if landmarks is None else f"landmarks {as_scheme(scheme or '5').name}"
 
-    def _encoded(self, sample: FaceSample, transform: Affine2D) -> bytes:
+    def _encoded(self, name: str, image: Tensor, transform: Affine2D) -> bytes:
         region, around = self.options.frame
         border = crop_entry(self.options.crop).border
-        picture = crop_image(sample.image, transform, region + 2 * around, border)
+        picture = crop_image(image, transform, region + 2 * around, border)
         eight = to_uint8(picture)
         # Grey photographs have three equal channels: one is enough, and reads back as three.
         if torch.equal(eight[0], eight[1]) and torch.equal(eight[0], eight[2]):
             eight = eight[:1]
-        return encode_image(eight, self.options.encoding, sample.id, quality=self.options.quality)
+        return encode_image(eight, self.options.encoding, name, quality=self.options.quality)
 
 
 def _known(sample: FaceSample) -> _Face | None:
@@ -259,6 +279,7 @@ def _row(sample: FaceSample, face: _Face, transform: Affine2D, cut_by: str) -> d
         "landmarks": None if face.landmarks is None else face.landmarks.double().flatten().tolist(),
         "visibility": sample.visibility.tolist() if labelled and sample.visibility is not None else None,
         "detected_points": None if face.points is None else face.points.double().flatten().tolist(),
+        "turn": face.turn,
         "cut_by": cut_by,
         "crop_to_photo": transform.inverse().matrix.flatten().tolist(),
     }

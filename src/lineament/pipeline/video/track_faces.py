@@ -11,7 +11,7 @@ from torch import Tensor
 from lineament.data.video import Frame
 from lineament.errors import UsageError
 from lineament.faces.boxes import iou, size
-from lineament.faces.detection import Detection
+from lineament.faces.detection import Detection, Upright
 from lineament.faces.one_euro import OneEuroFilter
 from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Track, Tracks
 from lineament.inference import Face
@@ -25,7 +25,7 @@ PATIENCE = 0.5
 class FaceFinder(Protocol):
     """What following needs of a :class:`lineament.inference.Model`."""
 
-    def detect(self, image: Tensor, min_score: float = 0.7) -> list[Detection]:
+    def detect(self, image: Tensor, min_score: float = 0.7, upright: Upright = "search") -> list[Detection]:
         """Faces of ``[3, H, W]``."""
         ...
 
@@ -134,7 +134,7 @@ def _by_detection(
     model: FaceFinder, frame: Frame, states: dict[int, _State], tracks: Tracks, options: FollowOptions
 ) -> list[_Found]:
     """Faces where the detector says, and for a moment those that it missed."""
-    places = model.detect(frame.image)
+    places = model.detect(frame.image, upright="off")
     found: list[_Found] = []
     for place, track in zip(places, tracks.assign([each.box for each in places], frame.time), strict=True):
         state = states.setdefault(track.person, _State(track, OneEuroFilter(options.smooth)))
