@@ -22,6 +22,10 @@ class DataError(LineamentError):
     """A file, image, label or index cannot be used."""
 
 
+class NoFaceError(DataError):
+    """A photograph shows no face; among many that is counted, for a single one it is a failure."""
+
+
 class CheckpointError(LineamentError):
     """A checkpoint is damaged, foreign, or belongs to another method or configuration."""
 

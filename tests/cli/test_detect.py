@@ -74,9 +74,10 @@ def test_exif_orientation_is_applied(photo: Path, tmp_path: Path) -> None:
 
 def test_folder_goes_on_and_reports(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = everything(folder)
-    assert main(["detect", str(folder)]) == 0
-    said = capsys.readouterr().out
-    assert "broken.jpg" in said and "1 unreadable" in said
+    assert main(["detect", str(folder)]) == 1, "a file that cannot be read is a failure, the others are done"
+    captured = capsys.readouterr()
+    said = captured.out
+    assert "failed: " in captured.err and "broken.jpg" in captured.err and "1 unreadable" in said
     assert f"no face: {folder / 'empty.png'}" in said
     assert "3 faces in 3 of 4 pictures" in said
     out = folder.with_name("photos-faces")
@@ -93,7 +94,8 @@ def test_folder_goes_on_and_reports(folder: Path, capsys: pytest.CaptureFixture[
 
 def test_repeating_skips_what_is_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder.with_name("found")
-    assert main(["detect", str(folder), "--out", str(out)]) == 0
+    (folder / "broken.jpg").unlink()
+    assert main(["detect", str(folder), "--out", str(out)]) == 0, "a picture without a face is no failure"
     first = everything(out)
     (out / "b.png.faces.json").unlink()
     marker = out / "a.png.faces.png"
@@ -104,8 +106,18 @@ def test_repeating_skips_what_is_done(folder: Path, capsys: pytest.CaptureFixtur
     assert "3 done before" in said
     assert marker.read_bytes() == b"kept"
     assert {**everything(out), "a.png.faces.png": first["a.png.faces.png"]} == first
-    assert main(["detect", str(folder), "--out", str(out), "--min-score", "0.8"]) == 0
-    assert "4 were done before with other settings" in capsys.readouterr().out
+    for words, said in (
+        (["--min-score", "0.8"], "min_score 0.7, now 0.8"),
+        (["--upright", "off"], "upright search, now off"),
+        (["--detector", "lbp"], "detector mtcnn, now lbp"),
+        (["--min-face", "30"], "min_face none, now 30.0"),
+    ):
+        assert main(["detect", str(folder), "--out", str(out), *words]) == 2
+        error = capsys.readouterr().err
+        assert (
+            said in error and "and 3 more were made with other settings" in error and error.count("\n") == 1
+        )
+    assert {**everything(out), "a.png.faces.png": first["a.png.faces.png"]} == first
     assert main(["detect", str(folder), "--out", str(out), "--overwrite"]) == 0
     assert everything(out) == first
 
@@ -140,6 +152,7 @@ def test_lbp_writes_boxes_without_points(photo: Path) -> None:
         (["bad"], 1, "none of the 1 pictures"),
         (["a.png", "sub/a.png", "--out", "x"], 2, "would write the same files"),
         (["nothing"], 1, "no picture"),
+        (["clip.mp4"], 2, "`lineament landmarks clip.mp4 --model RUN` reads videos"),
     ],
 )
 def test_bad_input_is_one_sentence_and_writes_nothing(
@@ -163,9 +176,11 @@ def test_bad_input_is_one_sentence_and_writes_nothing(
 
 
 def test_unwritable_place_is_one_sentence(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["detect", str(photo), "--out", str(photo)]) == 1
+    assert main(["detect", str(photo), "--out", str(photo)]) == 2
     said = capsys.readouterr().err
-    assert said.startswith("lineament: ") and len(said.splitlines()) == 1
+    assert (
+        said.startswith("lineament: ") and len(said.splitlines()) == 1 and "is a file: name a folder" in said
+    )
 
 
 def test_bench_finds_its_faces() -> None:
@@ -173,3 +188,57 @@ def test_bench_finds_its_faces() -> None:
     assert figures["found"] == 1.0
     assert figures["images_per_second"] > 0
     assert figures["median_ms"] > 0
+
+
+def test_turned_photographs_say_their_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for turn in (0, 90, 180, 270):
+        FACE.rotate(turn, expand=True).save(folder / f"{turn}.png")
+    assert main(["detect", str(folder)]) == 0
+    out = tmp_path / "photos-faces"
+    faces = {face["image"]: face for face in json.loads((out / "faces.json").read_text())["faces"]}
+    assert {name: face["turn"] for name, face in faces.items()} == {
+        "0.png": 0,
+        "90.png": 270,
+        "180.png": 180,
+        "270.png": 90,
+    }
+    upright, down = (torch.tensor(faces[name]["landmarks"]) for name in ("0.png", "180.png"))
+    assert (199 - down - upright).abs().max() < 1.0
+    assert main(["detect", str(folder), "--out", str(tmp_path / "off"), "--upright", "off"]) == 0
+    assert "without a face" in capsys.readouterr().out
+    assert main(["detect", str(folder / "90.png")]) == 0
+    assert "upright when turned by 270 degrees" in capsys.readouterr().out
+
+
+def test_names_lead_from_the_json_to_the_photographs(folder: Path) -> None:
+    (folder / "broken.jpg").unlink()
+    out = folder.parent / "deep" / "found"
+    assert main(["detect", str(folder), "--out", str(out)]) == 0
+    assert main(["detect", str(folder / "a.png")]) == 0
+    for path in [*out.rglob("*.json"), folder / "a.png.faces.json"]:
+        content = json.loads(path.read_text())
+        assert content["meta"]["verb"] == "detect" and content["meta"]["version"]
+        for face in content["faces"]:
+            assert (path.parent / content["meta"]["folder"] / face["image"]).is_file()
+
+
+def test_only_files_that_were_written_are_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    shutil.copy(folder / "empty.png", folder / "sub" / "a.png")
+    assert main(["detect", str(folder / "sub"), str(folder / "empty.png")]) == 0
+    assert ".png where" not in capsys.readouterr().out
+
+
+def test_scores_below_the_usual_find_more(tmp_path: Path) -> None:
+    blurred = FACE.resize((26, 26)).resize((200, 200))
+    crowd = Image.fromarray(data.astronaut())
+    crowd.paste(blurred, (280, 300))
+    crowd.save(tmp_path / "crowd.png")
+    counts = []
+    for least in ("0.7", "0.2"):
+        out = tmp_path / least
+        words = ["--min-score", least, "--upright", "off", "--out", str(out)]
+        assert main(["detect", str(tmp_path / "crowd.png"), *words]) == 0
+        counts.append(len(read_keypoints(out / "crowd.png.faces.json").faces))
+    assert counts[1] > counts[0]

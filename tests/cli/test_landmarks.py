@@ -20,6 +20,7 @@ from lineament.capabilities import LandmarkPredictor
 from lineament.cli.main import main
 from lineament.errors import DataError, UsageError
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
+from lineament.geometry.affine2d import Affine2D
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
 BOX = torch.tensor([60.0, 40.0, 150.0, 150.0])
@@ -86,8 +87,10 @@ def test_a_folder_is_done_whole_and_says_what_it_left_out(tmp_path: Path, landma
     FACE.save(folder / "sub" / "b.png")
     Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
     (folder / "broken.jpg").write_bytes(b"not a picture")
-    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 0
-    said = capsys.readouterr().out
+    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 1
+    captured = capsys.readouterr()
+    said = captured.out
+    assert "broken.jpg" in captured.err.splitlines()[-1]
     assert "2 faces in 4 pictures, 1 without a face, 1 unreadable" in said
     out = tmp_path / "photos-landmarks"
     table = read_keypoints(out / "landmarks.json")
@@ -185,7 +188,8 @@ def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
     picture = tmp_path / "p.jpg"
     FACE.resize((120, 120)).save(picture)
     model = load(landmark_run)
-    options = LandmarkOptions(("json",), {picture.name: BOX[None] * 0.6}, overwrite=True)
+    table = write_keypoints(tmp_path / "b.json", LabelFile(None, [FaceLabel(picture.name, box=BOX * 0.6)]))
+    options = LandmarkOptions(("json",), table, overwrite=True)
 
     def go_through(count: int) -> None:
         photos = [Photo(picture, picture.name, tmp_path / f"out{i % 7}", LANDMARKS) for i in range(count)]
@@ -274,3 +278,58 @@ def test_faces_of_one_photo_are_found_together(landmark_run: Path):
     assert described.features.shape[0] == 3
     assert model(image, torch.zeros(0, 4)) == []
     assert model.predictor.landmarks(image, torch.zeros(0, 4)).points.shape == (0, 68, 2)
+
+
+def test_what_another_model_did_is_refused(photo: Path, landmark_run: Path, tmp_path: Path, capsys):
+    other = tmp_path / "other"
+    shutil.copytree(landmark_run, other)
+    words = ["landmarks", str(photo), "--model", str(landmark_run)]
+    assert main(words) == 0
+    before = {path: path.read_bytes() for path in tmp_path.glob("*.landmarks.*")}
+    assert main(["landmarks", str(photo), "--model", str(other)]) == 0, "a copy of a run is the same model"
+    config = other / "config.yaml"
+    config.write_text(config.read_text() + "# trained on\n")
+    for changed, said in (
+        (["--model", str(other)], "model "),
+        (["--model", str(landmark_run), "--upright", "off"], "upright search, now off"),
+        (["--model", str(landmark_run), "--format", "csv", "--upright", "off"], "upright search, now off"),
+    ):
+        capsys.readouterr()
+        assert main(["landmarks", str(photo), *changed]) == 2
+        error = capsys.readouterr().err
+        assert said in error and "--overwrite" in error and error.count("\n") == 1
+    assert {path: path.read_bytes() for path in tmp_path.glob("*.landmarks.*")} == before
+    assert main(["landmarks", str(photo), "--model", str(other), "--overwrite"]) == 0
+
+
+def test_a_turned_photograph_has_the_landmarks_of_the_upright_one(landmark_run: Path, tmp_path: Path):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for turn in (0, 90, 180, 270):
+        FACE.rotate(turn, expand=True).save(folder / f"{turn}.png")
+    assert main(["landmarks", str(folder), "--model", str(landmark_run), "--format", "json"]) == 0
+    table = read_keypoints(tmp_path / "photos-landmarks" / "landmarks.json")
+    faces = {face.image: face for face in table.faces}
+    assert {name: face.turn for name, face in faces.items()} == {
+        "0.png": 0,
+        "180.png": 180,
+        "270.png": 90,
+        "90.png": 270,
+    }
+    for turn in (90, 180, 270):
+        back = Affine2D.quarter_turn(turn, FACE.size).inverse()
+        found = back.apply(faces[f"{turn}.png"].landmarks)
+        torch.testing.assert_close(found, faces["0.png"].landmarks, atol=1e-2, rtol=0)
+    # From Python, too.
+    photo = torch.rot90(torch.from_numpy(np.array(FACE)).permute(2, 0, 1).float() / 255, 1, (1, 2))
+    (face,) = lineament.load(landmark_run)(photo)
+    assert face.turn == 270
+    torch.testing.assert_close(face.landmarks.float(), faces["90.png"].landmarks, atol=1e-2, rtol=0)
+
+
+def test_a_folder_without_faces_is_no_failure(tmp_path: Path, landmark_run: Path, capsys):
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
+    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 0
+    assert "0 faces in 1 pictures, 1 without a face" in capsys.readouterr().out

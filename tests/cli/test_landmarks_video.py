@@ -195,10 +195,12 @@ def test_a_video_gives_tables_and_an_overlay(clip: Path, tmp_path: Path, landmar
     with VideoReader(tmp_path / f"{stem}.mp4") as overlay:
         assert (overlay.facts.width, overlay.facts.height) == (200, 130)
         assert len(list(overlay)) == 8
-    # Once more does nothing.
+    # Once more does nothing; in another way it is refused.
     before = (tmp_path / f"{stem}.json").stat().st_mtime_ns
-    assert main(words) == 0
+    assert main([*words, "--detect-every", "3"]) == 0
     assert "done before" in capsys.readouterr().out
+    assert main(words) == 2
+    assert "detect_every 3, now 5" in capsys.readouterr().err
     assert (tmp_path / f"{stem}.json").stat().st_mtime_ns == before
 
 
@@ -228,10 +230,10 @@ def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: 
     FACE.save(folder / "a.png")
     (folder / "broken.mkv").write_bytes(b"no video")
     Image.new("RGB", (64, 64)).save(folder / "empty.png")
-    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 0
+    assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 1
     said = capsys.readouterr()
-    assert "1 of 2 videos done" in said.out and "1 faces in 2 pictures" in said.out
-    assert "left out" in said.err and "broken.mkv" in said.err and "Traceback" not in said.err
+    assert "1 videos done, 1 failed" in said.out and "1 faces in 2 pictures" in said.out
+    assert "failed: " in said.err and "broken.mkv" in said.err and "Traceback" not in said.err
     out = tmp_path / "mixed-landmarks"
     assert (out / "sub" / "b.mp4.landmarks.json").exists() and (out / "a.png.landmarks.pts").exists()
     assert not (out / "sub" / "b.mp4.landmarks.pts").exists(), "a file a frame only where it is asked for"

@@ -16,7 +16,7 @@ from tests.depthnet.turning import KEYPOINTS, keypoints
 
 from lineament.cli.main import main
 from lineament.cli.turn import join_angles
-from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
+from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
 
 SMALL = ["--size", "96"]
@@ -38,9 +38,9 @@ def test_a_strip_and_its_numbers(photo: Path, capsys: pytest.CaptureFixture[str]
     strip = Image.open(photo.with_name("astronaut.png.turn.png"))
     assert strip.size == (3 * 96 + 2 * 4, 96)
     assert "not a photograph" in strip.info["Comment"]
-    numbers = json.loads(photo.with_name("astronaut.png.turn.json").read_text())
-    assert [row[0] for row in numbers["yaw_pitch_roll"]] == [-30, 0, 30]
-    assert len(numbers["keypoints"]) == len(numbers["depth"]) == 68
+    (numbers,) = json.loads(photo.with_name("astronaut.png.turn.json").read_text())["faces"]
+    assert [view["yaw"] for view in numbers["views"]] == [-30, 0, 30]
+    assert len(numbers["landmarks"]) == len(numbers["depth"]) == 68
     assert numbers["depth"][30] < -10 and numbers["depth"][0] > 10
     assert main(words) == 2
     assert "--overwrite" in capsys.readouterr().err
@@ -52,7 +52,7 @@ def test_five_points_of_the_detector_are_enough(photo: Path, tmp_path: Path, cap
     assert "those of the builtin head, placed on the detector's five points" in capsys.readouterr().out
     with Image.open(out) as animation:
         assert animation.n_frames in (3, 4)  # equal pictures are shown as one, longer
-    found = torch.tensor(json.loads(out.with_suffix(".json").read_text())["keypoints"])
+    found = read_keypoints(out.with_suffix(".json")).faces[0].landmarks
     eyes = float((keypoints()[36] - keypoints()[45]).norm())
     assert float((found - keypoints()).norm(dim=1).mean()) < 0.2 * eyes
 
@@ -63,7 +63,8 @@ def test_a_video(photo: Path, tmp_path: Path):
     assert main(["turn", str(photo), *words, "--warp", "triangles", *SMALL]) == 0
     frames = imageio.mimread(out)
     assert len(frames) == 6 and frames[0].shape == (96, 96, 3)
-    angles = [row[0] for row in json.loads(out.with_suffix(".json").read_text())["yaw_pitch_roll"]]
+    (face,) = json.loads(out.with_suffix(".json").read_text())["faces"]
+    angles = [view["yaw"] for view in face["views"]]
     assert angles[0] == -20 and max(angles) == 20 and angles[1] == pytest.approx(angles[5])
 
 
@@ -87,7 +88,8 @@ def test_a_folder_is_gone_through_and_done_once(photo: Path, tmp_path: Path, cap
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
     words = ["turn", str(folder), "--yaw", "20", *SMALL]
     assert main(words) == 0
-    assert "left out" in capsys.readouterr().err
+    captured = capsys.readouterr()
+    assert "1 photographs done, 1 without a face." in captured.out and "nobody.png" in captured.err
     assert (tmp_path / "photos-turn" / "a.png.turn.png").exists()
     assert not list((tmp_path / "photos-turn").glob("nobody*"))
     assert main(words) == 0
@@ -112,6 +114,63 @@ def test_depth_writes_map_picture_and_mesh(photo: Path, capsys: pytest.CaptureFi
     assert Image.open(stem.with_name(stem.name + ".png")).width > 600
     assert main(["depth", str(photo), "--keypoints", str(KEYPOINTS)]) == 0
     assert "done before" in capsys.readouterr().out
+
+
+def test_depth_of_a_folder_says_what_was_chosen_and_what_failed(photo: Path, tmp_path: Path, capsys):
+    folder = tmp_path / "photos"
+    (folder / "sub").mkdir(parents=True)
+    photo.rename(folder / "sub" / "a.png")
+    Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
+    words = ["depth", str(folder)]
+    assert main(words) == 0, "a photograph without a face among others is no failure"
+    said = capsys.readouterr()
+    assert "keypoints: those of the builtin head" in said.out, "also when the first photograph has no face"
+    assert "1 photographs done, 1 without a face." in said.out and "nobody.png" in said.err
+    (folder / "torn.png").write_bytes(b"torn")
+    assert main(words) == 1, "an unreadable one is"
+    said = capsys.readouterr()
+    assert "1 photographs done (1 before), 1 without a face, 1 failed." in said.out
+    assert said.err.splitlines()[-1].startswith("failed: ") and "torn.png" in said.err
+    result = tmp_path / "photos-depth" / "sub" / "a.png.depth.json"
+    before = result.read_bytes()
+    assert main([*words, "--keypoints", str(KEYPOINTS)]) == 2
+    assert "keypoints none, now " in capsys.readouterr().err
+    assert result.read_bytes() == before
+
+
+def test_both_verbs_write_one_layout(photo: Path):
+    small = ["--keypoints", str(KEYPOINTS)]
+    assert main(["depth", str(photo), *small]) == 0
+    assert main(["turn", str(photo), *small, "--yaw", "20", *SMALL]) == 0
+    faces = {}
+    for verb in ("depth", "turn"):
+        path = photo.with_name(f"astronaut.png.{verb}.json")
+        content = json.loads(path.read_text())
+        assert content["meta"]["verb"] == verb and content["meta"]["version"]
+        assert (content["meta"]["width"], content["meta"]["height"]) == (512, 512)
+        (faces[verb],) = content["faces"]
+        assert (path.parent / content["meta"]["folder"] / faces[verb]["image"]).samefile(photo)
+        # A label file like all others: it can be given back.
+        torch.testing.assert_close(read_keypoints(path).faces[0].landmarks, keypoints(), atol=1e-2, rtol=0)
+    shared = set(faces["depth"]) & set(faces["turn"])
+    assert shared == {"image", "turn", "landmarks", "landmarks_from", "depth", "depth_from", "pose"}
+    assert {key: faces["depth"][key] for key in shared - {"depth", "depth_from"}} == {
+        key: faces["turn"][key] for key in shared - {"depth", "depth_from"}
+    }
+    assert faces["depth"]["depth"] == pytest.approx(faces["turn"]["depth"], abs=0.5)
+    assert set(faces["depth"]["pose"]) == {"yaw", "pitch", "roll"}
+
+
+def test_a_photograph_that_lies_on_its_side_has_the_same_depth(photo: Path, tmp_path: Path):
+    with Image.open(photo) as image:
+        image.rotate(90, expand=True).save(tmp_path / "lying.png")
+    rolls = {}
+    for name in ("astronaut.png", "lying.png"):
+        assert main(["depth", str(tmp_path / name)]) == 0
+        (face,) = json.loads((tmp_path / f"{name}.depth.json").read_text())["faces"]
+        rolls[name] = face["pose"]["roll"], face["turn"]
+    assert rolls["astronaut.png"][1] == 0 and rolls["lying.png"][1] == 270
+    assert rolls["lying.png"][0] - rolls["astronaut.png"][0] == pytest.approx(-90, abs=3)
 
 
 def test_ranges_that_begin_with_a_minus_are_no_options():

@@ -18,7 +18,7 @@ from lineament.faces.schemes import convert_points
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.pipeline.turn import points as points_module
-from lineament.pipeline.turn.run import make_request
+from lineament.pipeline.turn.run import FaceOptions
 from lineament.training.loop import LoopOptions, train
 
 BOX = torch.tensor([150.0, 20.0, 300.0, 220.0])
@@ -27,7 +27,7 @@ BOX = torch.tensor([150.0, 20.0, 300.0, 220.0])
 def test_a_fabrec_run_of_98_points_gives_68(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     snapshot(tmp_path / "published")
     import_checkpoint("fabrec", tmp_path / "published", tmp_path / "run")
-    request = make_request(None, tmp_path / "run", None, "builtin", None, "cpu")
+    request = FaceOptions(landmarks_model=tmp_path / "run").open()
     model = request.landmarks
     assert model is not None and len(model.scheme) == 98
     monkeypatch.setattr(points_module, "find_face", lambda image, name: Detection.given(box=BOX))
@@ -50,7 +50,7 @@ def test_a_fabrec_autoencoder_is_refused(tmp_path: Path):
     snapshot(tmp_path / "published", landmarks=0)
     import_checkpoint("fabrec", tmp_path / "published", tmp_path / "run")
     with pytest.raises(UsageError, match="without landmarks"):
-        make_request(None, tmp_path / "run", None, "builtin", None, "cpu")
+        FaceOptions(landmarks_model=tmp_path / "run").open()
 
 
 def test_runs_without_landmarks_are_refused(tmp_path: Path):
@@ -60,6 +60,6 @@ def test_runs_without_landmarks_are_refused(tmp_path: Path):
     with pytest.raises(
         UsageError, match="holds depths of keypoints, no landmarks: `lineament depth PHOTO --model"
     ):
-        make_request(None, tmp_path / "depth", None, "builtin", None, "cpu")
+        FaceOptions(landmarks_model=tmp_path / "depth").open()
     with pytest.raises(LineamentError, match="no run"):
-        make_request(None, tmp_path / "nowhere", None, "builtin", None, "cpu")
+        FaceOptions(landmarks_model=tmp_path / "nowhere").open()

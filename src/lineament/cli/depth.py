@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
+from lineament.errors import UsageError
+from lineament.pipeline.predict.depth import measure_depth, write_depth
+from lineament.pipeline.predict.photos import Photo, plan
+from lineament.pipeline.predict.results import go_through, refuse_other_settings
+from lineament.pipeline.turn.run import FaceOptions
 
 
 @dataclass
@@ -26,18 +30,8 @@ class Command:
     photos: Positional[tuple[Path, ...]]
     # Folder for the results.
     out: Path | None = None
-    # Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
-    keypoints: Path | None = None
-    # Run directory of a landmark model.
-    landmarks_model: Path | None = None
-    # Run directory of a depthnet recipe.
-    model: Path | None = None
-    # Head that is fitted to the keypoints: builtin or ict.
-    head: str = "builtin"
-    # Folder of the data packs, for the ICT head.
-    packs: Path | None = None
-    # Where the landmark model runs: cpu or cuda.
-    device: str = "cpu"
+    # Where keypoints and depth come from.
+    face: FaceOptions = field(default_factory=FaceOptions)
     # Do again what is done, replacing its files.
     overwrite: bool = False
 
@@ -45,37 +39,24 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "depth", arguments)
-    from lineament.errors import LineamentError, UsageError
-    from lineament.pipeline.predict.depth import measure_depth, write_depth
-    from lineament.pipeline.predict.photos import plan
-    from lineament.pipeline.turn.run import make_request
-
     if not command.photos:
         raise UsageError("give at least one photograph or folder: lineament depth PHOTO|FOLDER...")
     photos = plan(command.photos, command.out, ".depth")
     single = len(photos) == 1 and not command.photos[0].is_dir()
-    request = make_request(
-        command.keypoints, command.landmarks_model, command.model, command.head, command.packs, command.device
-    )
-    done = failed = 0
-    for photo in photos:
+    request = command.face.open()
+    settings = command.face.recorded()
+    if not command.overwrite:
+        refuse_other_settings(photos, settings)
+
+    def work(photo: Photo) -> bool:
         if photo.json.exists() and not command.overwrite:
             print(f"done before: {photo.json}")
-            done += 1
-            continue
-        try:
-            face = measure_depth(photo.path, request)
-            written = write_depth(face, photo)
-        except LineamentError as error:
-            if single:
-                raise
-            print(f"left out: {error}", file=sys.stderr)
-            failed += 1
-            continue
-        if not (done or failed) or single:
-            print(f"keypoints: {face.points_origin}\ndepth: {face.keypoint_depth.origin}")
+            return True
+        face = measure_depth(photo.path, request)
+        written = write_depth(face, photo, settings)
+        print(f"keypoints: {face.found.origin}\ndepth: {face.keypoint_depth.origin}")
         print(f"wrote {', '.join(str(path) for path in written)}")
-        done += 1
-    if failed:
-        print(f"{done} done, {failed} left out.")
-    return 0 if done else 1
+        return False
+
+    tally = go_through(photos, work, single)
+    return 0 if single else tally.tell()

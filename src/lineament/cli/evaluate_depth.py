@@ -114,7 +114,7 @@ def _on_photos(command: Command) -> int:
     from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.progress import progress
     from lineament.pipeline.turn.depth import load_depth_run
-    from lineament.pipeline.turn.run import make_request
+    from lineament.pipeline.turn.run import FaceOptions
 
     if command.dump or not all(subject.is_dir() for subject in command.subject):
         raise UsageError("--photos scores run directories, and has no pairs to --dump.")
@@ -124,9 +124,9 @@ def _on_photos(command: Command) -> int:
         load_depth_run(str(subject))  # a wrong run is said before thousands of pictures are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
-    request = make_request(
-        command.keypoints, command.landmarks_model, None, command.head, command.packs, "cpu"
-    )
+    request = FaceOptions(
+        command.keypoints, command.landmarks_model, None, command.head, command.packs
+    ).open()
     name = ", ".join(each.resolve().name for each in command.photos)
     found = find_faces(photos, request, progress=progress)
     for subject in command.subject:

@@ -12,12 +12,19 @@ T = TypeVar("T")
 def parse(command: type[T], verb: str, arguments: Sequence[str]) -> T:
     """Parse ``arguments`` into an instance of the dataclass ``command``.
 
-    Field comments and docstrings become the help; flags use hyphens. Ends the process with code 2 on a wrong flag and
-    0 after ``--help``, as argument parsers do.
+    Field comments and docstrings become the help; flags use hyphens. A field that is a dataclass itself, the options of
+    the pipeline, gives its own fields, without a prefix. Ends the process with code 2 on a wrong flag and 0 after
+    ``--help``, as argument parsers do.
     """
     import tyro
 
-    parsed = tyro.cli(command, args=list(arguments), prog=f"lineament {verb}", description=command.__doc__)
+    parsed = tyro.cli(
+        command,
+        args=list(arguments),
+        prog=f"lineament {verb}",
+        description=command.__doc__,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
     begin_work()
     return parsed
 

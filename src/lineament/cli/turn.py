@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
-
-if TYPE_CHECKING:
-    from lineament.pipeline.predict.photos import Photo
-    from lineament.pipeline.turn.run import FaceRequest, Written
+from lineament.errors import UsageError
+from lineament.pipeline.predict.photos import Photo, plan
+from lineament.pipeline.predict.results import file_digest, go_through, refuse_other_settings
+from lineament.pipeline.turn.angles import frame_count, parse_angles
+from lineament.pipeline.turn.frames import TurnOptions
+from lineament.pipeline.turn.run import FaceOptions, put_onto, turn_photo
+from lineament.pipeline.turn.write import kind_of
 
 ANGLES = ("--yaw", "--pitch", "--roll")
 
@@ -43,36 +45,16 @@ class Command:
     out: Path | None = None
     # Kind of result where --out names none: png, mp4 or gif.
     format: str = "png"
-    # Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
-    keypoints: Path | None = None
-    # The same for --onto.
+    # As --keypoints, for --onto.
     onto_keypoints: Path | None = None
-    # Run directory of a landmark model.
-    landmarks_model: Path | None = None
-    # Run directory of a depthnet recipe.
-    model: Path | None = None
-    # Head that is fitted to the keypoints: builtin or ict.
-    head: str = "builtin"
-    # Folder of the data packs, for the ICT head.
-    packs: Path | None = None
-    # Keep the rest of the photograph around the face.
-    keep_background: bool = False
-    # Colour around a face without its photograph: white, grey or black.
-    background: str = "white"
-    # dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
-    warp: str = "dense"
-    # Angles are those of the result (0 looks straight ahead), instead of changes of the photograph's.
-    absolute: bool = False
+    # Where keypoints and depth come from.
+    face: FaceOptions = field(default_factory=FaceOptions)
+    # How the face is drawn.
+    look: TurnOptions = field(default_factory=TurnOptions)
     # With --onto: leave the colours as they are.
     keep_colours: bool = False
-    # Show the whole photograph instead of a square around the head.
-    whole: bool = False
     # Number of pictures: 7 in a strip, 72 in a video.
     frames: int | None = None
-    # Longer side of a picture in pixels: 320 in a strip, 512 in a video.
-    size: int | None = None
-    # Where the landmark model runs: cpu or cuda.
-    device: str = "cpu"
     # Replace results that exist.
     overwrite: bool = False
 
@@ -80,63 +62,64 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "turn", join_angles(arguments))
-    from lineament.errors import LineamentError, UsageError
-    from lineament.pipeline.predict.photos import plan
-    from lineament.pipeline.turn.angles import frame_count, parse_angles
-    from lineament.pipeline.turn.frames import TurnOptions
-    from lineament.pipeline.turn.run import check_size, make_request, put_onto, turn_photo
-    from lineament.pipeline.turn.write import kind_of
-
     angles = tuple(parse_angles(getattr(command, name[2:]), name[2:]) for name in ANGLES)
     frame_count(angles, command.frames, 1)
     file = (
         command.out if command.out is not None and command.out.suffix and not command.out.is_dir() else None
     )
     ending = file.suffix.lower() if file is not None else f".{command.format}"
-    size = check_size(command.size, "strip" if command.onto else kind_of(file or Path(f"a{ending}")))
-    options = TurnOptions(
-        command.warp, command.keep_background, command.background, command.absolute, size, command.whole
-    )
+    if command.onto is None:
+        kind_of(file or Path(f"a{ending}"))
     photos = plan([command.photo], None if file else command.out, ".onto" if command.onto else ".turn")
-    if command.photo.is_dir() and (file or command.keypoints):
+    single = not command.photo.is_dir()
+    if not single and (file or command.face.keypoints):
         raise UsageError(
             f"{command.photo} is a folder: --out must be one, too, and --keypoints is for one photograph."
         )
-    outs = [file or photo.stem.with_name(photo.stem.name + ending) for photo in photos]
-    if not command.photo.is_dir() and outs[0].exists() and not command.overwrite:
-        raise UsageError(f"{outs[0]} exists: give --overwrite, or another name with --out.")
-    request = make_request(
-        command.keypoints, command.landmarks_model, command.model, command.head, command.packs, command.device
-    )
+    outs = {photo: file or photo.stem.with_name(photo.stem.name + ending) for photo in photos}
+    if single and outs[photos[0]].exists() and not command.overwrite:
+        raise UsageError(f"{outs[photos[0]]} exists: give --overwrite, or another name with --out.")
+    request = command.face.open()
+    other = replace(request, keypoints=command.onto_keypoints)
+    settings = _settings(command)
+    if not command.overwrite:
+        done = [photo for photo in photos if outs[photo].exists()]
+        refuse_other_settings(done, settings, lambda photo: outs[photo].with_suffix(".json"))
 
-    def work(photo: Photo, out: Path) -> Written:
-        if command.onto is not None:
-            other = _for_target(command, request)
-            return put_onto(
-                photo.path, command.onto, request, other, options, out, keep_colours=command.keep_colours
-            )
-        return turn_photo(
-            photo.path, request, (angles[0], angles[1], angles[2]), options, out, command.frames
-        )
-
-    failed = 0
-    for photo, out in zip(photos, outs, strict=True):
+    def work(photo: Photo) -> bool:
+        out = outs[photo]
         if out.exists() and not command.overwrite:
             print(f"done before: {out}")
-            continue
-        try:
-            written = work(photo, out)
-        except LineamentError as error:
-            if not command.photo.is_dir():
-                raise
-            print(f"left out: {error}", file=sys.stderr)
-            failed += 1
-            continue
+            return True
+        if command.onto is not None:
+            keep = command.keep_colours
+            written = put_onto(
+                photo, command.onto, request, other, command.look, out, keep_colours=keep, settings=settings
+            )
+        else:
+            three = (angles[0], angles[1], angles[2])
+            written = turn_photo(photo, request, three, command.look, out, command.frames, settings)
         print(f"keypoints: {written.points}\ndepth: {written.depth}")
         print(
             f"{written.count} picture(s): wrote {written.path} and {written.path.with_suffix('.json').name}"
         )
-    return 0 if failed < len(photos) else 1
+        return False
+
+    tally = go_through(photos, work, single)
+    return 0 if single else tally.tell()
+
+
+def _settings(command: Command) -> dict[str, Any]:
+    """All that decides a turned picture besides the photograph."""
+    return {
+        **command.face.recorded(),
+        **asdict(command.look),
+        **{name[2:]: getattr(command, name[2:]) for name in ANGLES},
+        "frames": command.frames,
+        "onto": file_digest(command.onto),
+        "onto_keypoints": file_digest(command.onto_keypoints),
+        "keep_colours": command.keep_colours,
+    }
 
 
 def join_angles(arguments: list[str]) -> list[str]:
@@ -148,9 +131,3 @@ def join_angles(arguments: list[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
-
-
-def _for_target(command: Command, request: FaceRequest) -> FaceRequest:
-    from dataclasses import replace
-
-    return replace(request, keypoints=command.onto_keypoints)

@@ -103,7 +103,7 @@ def detect_faces(
 
 
 def lean(points: Tensor) -> float:
-    """Radians, 0..pi, by which the line from the eyes to the mouth of five points ``[5, 2]`` leans from straight down."""
+    """Radians by which the line from eyes to mouth of five points ``[5, 2]`` leans from straight down, 0..pi."""
     down = points[3:5].mean(0) - points[:2].mean(0)
     return math.atan2(abs(float(down[0])), float(down[1]))
 

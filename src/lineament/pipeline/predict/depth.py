@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,10 +22,12 @@ from lineament.faces.schemes import scheme
 from lineament.files import replacing
 from lineament.heads.fit import HeadFit
 from lineament.pipeline.predict.photos import Photo
+from lineament.pipeline.predict.results import result_meta
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth
+from lineament.pipeline.turn.numbers import UNITS, face_numbers, write_face
+from lineament.pipeline.turn.points import FacePoints
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.pipeline.turn.surface import FaceSurface, build_surface, grid_faces
-from lineament.pipeline.turn.write import write_numbers
 
 ENDINGS = ("npz", "png", "ply", "json")
 # Points of the mesh are a pixel apart, or more where that would be more than so many over the eyes' distance.
@@ -41,8 +44,7 @@ class FaceDepth:
         image: ``[3, H, W]`` the photograph.
         depth: ``[H, W]`` float32 pixels, growing away from the camera, 0 between the outer eye corners, NaN off the
             face.
-        points: ``[68, 2]`` keypoints.
-        points_origin: Where they come from.
+        found: Its 68 keypoints and where they come from.
         keypoint_depth: Their depth.
         fit: The head fitted to them.
         surface: The surface in pixels of the photograph.
@@ -50,11 +52,15 @@ class FaceDepth:
 
     image: Tensor
     depth: np.ndarray
-    points: Tensor
-    points_origin: str
+    found: FacePoints
     keypoint_depth: KeypointDepth
     fit: HeadFit
     surface: FaceSurface
+
+    @property
+    def points(self) -> Tensor:
+        """``[68, 2]`` keypoints."""
+        return self.found.points
 
 
 def measure_depth(photo: Path, request: FaceRequest) -> FaceDepth:
@@ -71,7 +77,7 @@ def measure_depth(photo: Path, request: FaceRequest) -> FaceDepth:
     rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
     values, cover = _at(surface, columns, rows)
     dense = np.where(cover >= ON_FACE, values - zero, np.nan).astype(np.float32)
-    return FaceDepth(image, dense, found.points, found.origin, depth, fit, surface)
+    return FaceDepth(image, dense, found, depth, fit, surface)
 
 
 def _at(surface: FaceSurface, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -89,7 +95,7 @@ def _at(surface: FaceSurface, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray,
     return depth, cover
 
 
-def write_depth(face: FaceDepth, photo: Photo) -> list[Path]:
+def write_depth(face: FaceDepth, photo: Photo, settings: Mapping[str, Any]) -> list[Path]:
     """Write ``.npz``, ``.png``, ``.ply`` and last ``.json``; each is complete or absent."""
     paths = {ending: photo.stem.with_name(f"{photo.stem.name}.{ending}") for ending in ENDINGS}
     with replacing(paths["npz"]) as temporary:
@@ -108,20 +114,18 @@ def write_depth(face: FaceDepth, photo: Photo) -> list[Path]:
         exported: Any = face_mesh(face).export(file_type="ply")
         temporary.write_bytes(exported)
     depth = face.depth[np.isfinite(face.depth)]
-    numbers = {
-        "photo": str(photo.path),
-        "units": "pixels of the photograph, growing away from the camera, 0 between the outer eye corners; "
-        "the mesh is in millimetres of the fitted head, y up, z to the viewer",
-        "keypoints_from": face.points_origin,
-        "depth_from": face.keypoint_depth.origin,
-        "pose_degrees": torch.rad2deg(face.fit.pose).round(decimals=2).tolist(),
+    size = {"width": face.image.shape[2], "height": face.image.shape[1]}
+    units = f"{UNITS}; the mesh is in millimetres of the fitted head, y up, z to the viewer"
+    meta = result_meta(photo, "depth", settings, **size, units=units)
+    item = face_numbers(
+        photo.name, face.found, face.keypoint_depth.values, face.keypoint_depth.origin, face.fit.pose
+    )
+    item |= {
         "pixels_per_millimetre": round(face.fit.scale, 5),
         "nearest": round(float(depth.min()), 3),
         "farthest": round(float(depth.max()), 3),
-        "keypoints": [[round(value, 3) for value in point] for point in face.points.tolist()],
-        "keypoint_depth": [round(value, 3) for value in face.keypoint_depth.values.tolist()],
     }
-    write_numbers(paths["json"], numbers)
+    write_face(paths["json"], meta, item)
     return list(paths.values())
 
 

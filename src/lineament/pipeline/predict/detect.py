@@ -12,19 +12,19 @@ from torch import Tensor
 
 from lineament.data.images import image_size, read_image
 from lineament.eight_bit import to_pil
-from lineament.errors import DataError
-from lineament.faces.detection import Detection, detect_faces, make_detector
+from lineament.errors import DataError, NoFaceError, UsageError
+from lineament.faces.detection import Detection, Upright, detect_faces, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.files import replacing
 from lineament.pipeline.predict.photos import Photo
+from lineament.pipeline.predict.results import refuse_other_settings, result_meta, table_meta
 
 # What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).
 _BATCH_PICTURES, _BATCH_PIXELS = 16, 8_000_000
 _OVERLAY_SIDE = (
     2000  # longest side of an overlay in pixels; the numbers always refer to the photograph itself
 )
-# Endings of the overlays that this and the other verbs write.
 
 
 @dataclass(frozen=True)
@@ -32,20 +32,33 @@ class DetectOptions:
     """How to look for faces.
 
     Attributes:
-        detector: Name of the detector.
-        min_score: Faces with a lower score (0..1) are left out.
-        min_face: Smallest face in pixels; None lets the detector choose.
-        overwrite: Do again what is done.
+        detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
+        min_score: Leave out faces with a lower score, 0..1.
+        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the picture's shorter side
+            if larger.
+        upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
+            once at the picture as it is.
+        overwrite: Do again what is done, replacing its files.
     """
 
     detector: str = "mtcnn"
     min_score: float = 0.7
     min_face: float | None = None
+    upright: Upright = "search"
     overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise ``UsageError`` on an unknown detector or an impossible number."""
+        if not 0.0 <= self.min_score <= 1.0:
+            raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
+        if self.min_face is not None and not 1.0 <= self.min_face < float("inf"):
+            raise UsageError(f"--min-face is a number of pixels, at least 1, not {self.min_face:g}.")
+        make_detector(self.detector)
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings that change the result, as kept in every JSON file."""
-        return {"detector": self.detector, "min_score": self.min_score, "min_face": self.min_face}
+        names = ("detector", "min_score", "min_face", "upright")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass
@@ -55,13 +68,11 @@ class DetectReport:
     Attributes:
         found: Faces by photograph, in order, as written; those of earlier runs included.
         skipped: Photographs that were done before.
-        differing: Those of them that were done with other settings.
         unreadable: Reason by photograph.
     """
 
     found: dict[str, list[FaceLabel]] = field(default_factory=dict)
     skipped: list[str] = field(default_factory=list)
-    differing: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -97,7 +108,13 @@ def detect_photos(
         options: How to look.
         advance: Called after each photograph.
         keep_empty: Write the JSON and CSV of a photograph without a face, so that it is not looked at again.
+
+    Raises:
+        UsageError: If a photograph was done with other settings, and ``overwrite`` is not set; nothing is written.
     """
+    options.check()
+    if not options.overwrite:
+        refuse_other_settings(photos, options.recorded())
     detector = make_detector(options.detector)
     report = DetectReport()
     results: dict[str, list[FaceLabel]] = {}
@@ -108,9 +125,13 @@ def detect_photos(
             min_face=options.min_face,
             min_score=options.min_score,
             batch_size=_BATCH_PICTURES,
+            upright=options.upright,
         )
         for photo, image, detections in zip(batch, images, found, strict=True):
-            labels = [FaceLabel(photo.name, face.points, face.box, face.score) for face in detections]
+            labels = [
+                FaceLabel(photo.name, face.points, face.box, face.score, turn=face.turn)
+                for face in detections
+            ]
             if detections or keep_empty:
                 _write(photo, image, detections, labels, options)
             results[str(photo.path)] = labels
@@ -121,19 +142,22 @@ def detect_photos(
     return report
 
 
-def no_face(path: Path, options: DetectOptions) -> DataError:
+def no_face(path: Path, options: DetectOptions) -> NoFaceError:
     """Build the error for a photograph without a face."""
-    return DataError(
+    return NoFaceError(
         f"no face was found in {path} by {options.detector} with a score of at least {options.min_score:g}: "
         "try a lower --min-score, a smaller --min-face, or another picture."
     )
 
 
-def write_tables(photos: Sequence[Photo], report: DetectReport, folder: Path) -> list[Path]:
+def write_tables(
+    photos: Sequence[Photo], report: DetectReport, folder: Path, options: DetectOptions
+) -> list[Path]:
     """Write ``faces.json`` and ``faces.csv`` with the faces of all photographs into ``folder``."""
     faces = [label for photo in photos for label in report.found.get(str(photo.path), [])]
     paths = [str(photo.path) for photo in photos]
     meta = {
+        **table_meta(photos, folder, "detect", options.recorded()),
         "unreadable": {path: report.unreadable[path] for path in paths if path in report.unreadable},
         "without_face": [path for path in paths if report.found.get(path) == []],
     }
@@ -177,8 +201,6 @@ def _batches(
             earlier = read_keypoints(photo.json)
             results[str(photo.path)] = earlier.faces
             report.skipped.append(str(photo.path))
-            if {key: earlier.meta.get(key) for key in options.recorded()} != options.recorded():
-                report.differing.append(str(photo.path))
             advance()
             continue
         try:
@@ -201,7 +223,9 @@ def _batches(
 def _write(
     photo: Photo, image: Tensor, faces: list[Detection], labels: list[FaceLabel], options: DetectOptions
 ) -> None:
-    meta = {"width": image.shape[2], "height": image.shape[1], **options.recorded()}
+    settings = options.recorded()
+    size = {"width": image.shape[2], "height": image.shape[1]}
+    meta = {**size, **settings, **result_meta(photo, "detect", settings)}
     content = LabelFile(scheme("5"), labels, meta)
     if faces:
         with replacing(photo.stem.with_name(photo.stem.name + ".png")) as temporary:

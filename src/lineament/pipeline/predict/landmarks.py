@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,17 +10,26 @@ from typing import Any
 
 import torch
 from PIL import Image, ImageDraw
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from lineament.data.images import read_image, write_image
 from lineament.eight_bit import to_pil
 from lineament.errors import DataError, UsageError, unknown_name
-from lineament.faces.detection import Detection
+from lineament.faces.detection import Detection, Upright
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
 from lineament.inference import Face, Model
 from lineament.pipeline.predict.photos import Photo
+from lineament.pipeline.predict.results import (
+    NOTE,
+    file_digest,
+    refuse_other_settings,
+    result_meta,
+    run_digest,
+    table_meta,
+)
 
 FORMATS = ("json", "csv", "pts")
 # Longest side of an overlay in pixels; the numbers always refer to the photograph itself.
@@ -31,18 +41,29 @@ class LandmarkOptions:
     """How to put landmarks on photographs.
 
     Attributes:
-        formats: Which of json, csv and pts to write; the overlay is always written.
-        boxes: Face boxes ``[N, 4]`` by photograph name instead of detection; None detects.
-        overwrite: Do again what is done.
-        tiles: Also write what the model makes of the best face, where it can show that.
+        format: Files to write besides the overlay: json, csv, pts. By default all three for photographs (pts holds the
+            best face only), json and csv for videos, of which pts writes a folder with a file for every face in every
+            frame.
+        boxes: Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
+        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
+            border; off: look once at the photograph as it is.
+        tiles: Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
+            in both.
+        overwrite: Do again what is done, replacing its files.
     """
 
-    formats: tuple[str, ...] = FORMATS
-    boxes: Mapping[str, Tensor] | None = None
-    overwrite: bool = False
+    format: tuple[str, ...] | None = None
+    boxes: Path | None = None
+    upright: Upright = "search"
     tiles: bool = False
+    overwrite: bool = False
 
-    def __post_init__(self) -> None:
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Files to write of photographs."""
+        return FORMATS if self.format is None else self.format
+
+    def check(self) -> None:
         """Raise ``UsageError`` on an unknown format or none."""
         if not self.formats:
             raise UsageError(f"give at least one of the formats {', '.join(FORMATS)}.")
@@ -113,21 +134,49 @@ def mark_photos(
     """Find the landmarks of every photograph and write each one's files as soon as they are known.
 
     One photograph is in memory at a time. Unreadable ones and those without a face are noted and left out.
+
+    Raises:
+        DataError: If the file of boxes cannot be read.
+        UsageError: If a photograph was done with other settings, and ``overwrite`` is not set; nothing is written.
     """
+    options.check()
+    settings = settings_of(model, options)
+    if not options.overwrite:
+        refuse_other_settings(photos, settings, lambda photo: _done_file(photo, options))
+    boxes = None if options.boxes is None else read_boxes(options.boxes)
     report = LandmarkReport(photos=len(photos))
     for photo in photos:
         try:
-            report.found[str(photo.path)] = _mark_one(model, photo, options, report)
+            report.found[str(photo.path)] = _mark_one(model, photo, options, boxes, settings, report)
         except DataError as error:
             report.unreadable[str(photo.path)] = str(error)
         advance()
     return report
 
 
+def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
+    """All that decides the landmarks of a photograph, as its results say it."""
+    return {
+        "model": run_digest(model.run.folder),
+        "boxes": file_digest(options.boxes),
+        "upright": options.upright if options.boxes is None else None,
+    }
+
+
+def _done_file(photo: Photo, options: LandmarkOptions) -> Path:
+    """The file whose presence means that a photograph is done; the one that tells its settings where it is written."""
+    return result_path(photo, "json" if "json" in options.formats else options.formats[0])
+
+
 def _mark_one(
-    model: Model, photo: Photo, options: LandmarkOptions, report: LandmarkReport
+    model: Model,
+    photo: Photo,
+    options: LandmarkOptions,
+    boxes: Mapping[str, Tensor] | None,
+    settings: Mapping[str, Any],
+    report: LandmarkReport,
 ) -> list[FaceLabel]:
-    first = result_path(photo, options.formats[0])
+    first = _done_file(photo, options)
     report.written = [first]
     if first.exists() and not options.overwrite:
         report.skipped.append(str(photo.path))
@@ -135,21 +184,26 @@ def _mark_one(
         tables = [result_path(photo, each) for each in options.formats]
         return read_keypoints(next(table for table in tables if table.exists()), allow_missing=True).faces
     image = read_image(photo.path)
-    faces = model.faces(image, _detections(model, photo, image, options))
+    faces = model.faces(image, _detections(model, photo, image, options.upright, boxes))
     if not faces:
         report.without_face.append(str(photo.path))
         return []
-    labels = [FaceLabel(photo.name, face.landmarks, face.box, face.score, face.confidence) for face in faces]
-    report.written = write_results(photo, image, faces, labels, model, options)
+    labels = [
+        FaceLabel(photo.name, face.landmarks, face.box, face.score, face.confidence, turn=face.turn)
+        for face in faces
+    ]
+    report.written = write_results(photo, image, faces, labels, model, options, settings)
     return labels
 
 
-def _detections(model: Model, photo: Photo, image: Tensor, options: LandmarkOptions) -> list[Detection]:
-    if options.boxes is None:
-        return model.detect(image)
+def _detections(
+    model: Model, photo: Photo, image: Tensor, upright: Upright, boxes: Mapping[str, Tensor] | None
+) -> list[Detection]:
+    if boxes is None:
+        return model.detect(image, upright=upright)
     for name in (photo.name, photo.path.name, str(photo.path)):
-        if name in options.boxes:
-            return [Detection.given(box=box) for box in options.boxes[name]]
+        if name in boxes:
+            return [Detection.given(box=box) for box in boxes[name]]
     return []
 
 
@@ -165,6 +219,7 @@ def write_results(
     labels: list[FaceLabel],
     model: Model,
     options: LandmarkOptions,
+    settings: Mapping[str, Any],
 ) -> list[Path]:
     """Write overlay and label files of one photograph; the file whose presence means "done" comes last."""
     layout = model.scheme
@@ -172,15 +227,19 @@ def write_results(
         "width": image.shape[2],
         "height": image.shape[1],
         "model": str(model.run.folder),
+        **result_meta(photo, "landmarks", settings),
     }
     overlay = result_path(photo, "png")
+    # Tables other than JSON have no place for the settings.
+    note = PngInfo()
+    note.add_text(NOTE, json.dumps(settings))
     with replacing(overlay) as temporary:
-        draw_landmarks(image, faces, layout).save(temporary, "PNG")
+        draw_landmarks(image, faces, layout).save(temporary, "PNG", pnginfo=note)
     written = [overlay]
     if options.tiles:
-        best = Detection.given(box=faces[0].box)
+        best = Detection(faces[0].box.float(), turn=faces[0].turn)
         written.append(write_image(result_path(photo, "tiles.png"), model.tiles(image, best)))
-    for ending in reversed(options.formats):
+    for ending in sorted(options.formats, key=lambda ending: ending == _done_file(photo, options).suffix[1:]):
         path = result_path(photo, ending)
         # The PTS format holds one face: the best one.
         kept = labels[:1] if ending == "pts" else labels
@@ -193,18 +252,20 @@ def write_tables(
     report: LandmarkReport,
     model: Model,
     folder: Path,
-    formats: Sequence[str],
+    options: LandmarkOptions,
 ) -> list[Path]:
     """Write ``landmarks.json`` and ``.csv`` with the faces of photographs whose results lie in ``folder``."""
-    paths = [str(photo.path) for photo in photos if photo.folder == folder]
+    own = [photo for photo in photos if photo.folder == folder]
+    paths = [str(photo.path) for photo in own]
     meta = {
         "model": str(model.run.folder),
+        **table_meta(own, folder, "landmarks", settings_of(model, options)),
         "unreadable": {path: report.unreadable[path] for path in paths if path in report.unreadable},
         "without_face": [path for path in paths if path in report.without_face],
     }
     faces = [face for path in paths for face in report.found.get(path, [])]
     labels = LabelFile(model.scheme, faces, meta)
-    endings = [ending for ending in formats if ending != "pts"]
+    endings = [ending for ending in options.formats if ending != "pts"]
     return [write_keypoints(folder / f"landmarks.{ending}", labels) for ending in endings]
 
 

@@ -38,6 +38,11 @@ class Photo:
         return self.folder / (self.name + self.mark)
 
     @property
+    def root(self) -> Path:
+        """The folder that :attr:`name` counts from."""
+        return self.path.parents[len(Path(self.name).parts) - 1]
+
+    @property
     def is_video(self) -> bool:
         """Whether it is a video by its ending, or an animation that is to be taken for one."""
         return self.film or is_video(self.path)
@@ -64,11 +69,18 @@ def plan(
 
     Raises:
         DataError: If an input does not exist, or a folder holds no picture.
-        UsageError: If two photographs would write the same files, or a path is none.
+        UsageError: If two photographs would write the same files, a path is none, the folder for results is a file, or
+            a video is given where photographs are wanted.
     """
     for given in (*inputs, *([] if out is None else [out])):
         if "\0" in str(given):
             raise UsageError(f"{str(given)!r} is no path: it holds a null character.")
+    if out is not None and out.exists() and not out.is_dir():
+        raise UsageError(f"{out} is a file: name a folder for the results with --out.")
+    if not videos and (films := [given for given in inputs if is_video(given) and not given.is_dir()]):
+        raise UsageError(
+            f"{films[0]} is a video: `lineament landmarks {films[0]} --model RUN` reads videos, this verb photographs."
+        )
     photos: list[Photo] = []
     taken: dict[Path, Path] = {}
     for given in inputs:

@@ -10,7 +10,7 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from lineament.errors import unknown_name
+from lineament.errors import UsageError, unknown_name
 from lineament.heads.fit import HeadFit
 from lineament.heads.model import HeadModel
 from lineament.methods.depthnet.warp import CORNER, face_warp
@@ -20,6 +20,8 @@ from lineament.pipeline.turn.surface import FOREHEAD, FaceSurface, build_surface
 from lineament.pipeline.turn.view import FACE_SIDE, HEAD_SIDE, View, head_view
 
 WARPS = ("dense", "triangles")
+STRIP_SIZE, VIDEO_SIZE = 320, 512
+SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 # Pictures are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
 SUPERSAMPLING = 2
@@ -32,19 +34,19 @@ class TurnOptions:
     """How faces are turned.
 
     Attributes:
-        warp: ``dense`` for a surface with hidden parts and a forehead; ``triangles`` for the published mesh.
+        warp: dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
         keep_background: Keep the rest of the photograph around the face.
         background: Colour around a face without its photograph: white, grey or black.
-        absolute: Angles are those of the result, not changes of the photograph's.
-        size: Longer side of a picture in pixels.
-        whole: Show the whole photograph.
+        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photograph's.
+        size: Longer side of a picture in pixels: when not given 320 in a strip, 512 in a video.
+        whole: Show the whole photograph instead of a square around the head.
     """
 
     warp: str = "dense"
     keep_background: bool = False
     background: str = "white"
     absolute: bool = False
-    size: int = 512
+    size: int | None = None
     whole: bool = False
 
     def __post_init__(self) -> None:
@@ -53,6 +55,15 @@ class TurnOptions:
             raise unknown_name("warp", self.warp, WARPS)
         if self.background not in BACKGROUNDS:
             raise unknown_name("background", self.background, BACKGROUNDS)
+        if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
+            raise UsageError(
+                f"--size must lie between {SMALLEST_SIZE} and {LARGEST_SIZE} pixels, not {self.size}."
+            )
+
+    @property
+    def side(self) -> int:
+        """Longer side of a picture in pixels; that of a video where none is given."""
+        return VIDEO_SIZE if self.size is None else self.size
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ def prepare_face(
         LineamentError: If the run cannot be used.
     """
     side = HEAD_SIDE if options.keep_background else FACE_SIDE
-    view = head_view(image, points, options.size, whole=options.whole, side=side)
+    view = head_view(image, points, options.side, whole=options.whole, side=side)
     here = view.to_view.apply(points.double())
     fit, depth = face_depth(head, here, run)
     zero = fit.eye_depth

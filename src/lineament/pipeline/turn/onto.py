@@ -44,7 +44,7 @@ def face_onto(
     Raises:
         DataError: With ``triangles``, if the two pictures are not of one size, which the published warper needs.
     """
-    view = head_view(target, target_points, options.size, whole=options.whole)
+    view = head_view(target, target_points, options.side, whole=options.whole)
     there = view.to_view.apply(target_points.double())
     source, depth = face.points.double(), face.depth.values
     affine = fit_affine(source[None], depth[None], there[None])

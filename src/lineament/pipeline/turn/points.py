@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lineament.errors import DataError, UsageError
+from lineament.errors import DataError, NoFaceError, UsageError
 from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, faces_of, read_keypoints
 from lineament.faces.labels.record import tight_box
@@ -34,10 +34,12 @@ class FacePoints:
     Attributes:
         points: ``[68, 2]`` float32 xy in pixels.
         origin: Words that say where they come from.
+        face: The face that the detector found; None where the points were given.
     """
 
     points: Tensor
     origin: str
+    face: Detection | None = None
 
 
 def points_from_file(path: Path, photo: Path, size: tuple[int, int]) -> FacePoints:
@@ -101,11 +103,11 @@ def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
     """Find the main face of a photo ``[3, H, W]``.
 
     Raises:
-        DataError: If there is none.
+        NoFaceError: If there is none.
     """
     face = main_face(detect_faces(image, make_detector(detector), min_score=0.7)[0])
     if face is None:
-        raise DataError(
+        raise NoFaceError(
             f"{name}: no face was found in it: choose a picture in which it is larger or less turned, "
             "or give its keypoints with --keypoints."
         )
@@ -118,13 +120,14 @@ def points_from_model(model: Model, image: Tensor, name: str) -> FacePoints:
     Raises:
         DataError: If there is no face, or the model's scheme cannot become 68 points.
     """
-    found = model.face(image, find_face(image, name)).landmarks
+    face = find_face(image, name)
+    found = model.face(image, face).landmarks
     try:
         points = convert_points(found, model.scheme, "68")
     except UsageError as error:
         raise DataError(f"the landmarks of {model.run.folder} cannot be used here: {error}") from error
     check_points(points, (image.shape[2], image.shape[1]), name)
-    return FacePoints(points.float(), f"found by {model.run.folder}")
+    return FacePoints(points.float(), f"found by {model.run.folder}", face)
 
 
 def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:
@@ -138,7 +141,7 @@ def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:
         raise DataError(f"{name}: the detector found a face but no points in it: give --keypoints.")
     points = place_mean_head(head, face.points)
     check_points(points, (image.shape[2], image.shape[1]), name)
-    return FacePoints(points, f"those of the {head.name} head, placed on the detector's five points")
+    return FacePoints(points, f"those of the {head.name} head, placed on the detector's five points", face)
 
 
 def place_mean_head(head: HeadModel, five: Tensor) -> Tensor:

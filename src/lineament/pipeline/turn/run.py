@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from lineament.capabilities import LandmarkPredictor
@@ -15,16 +16,23 @@ from lineament.errors import UsageError
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.inference import Model, load
+from lineament.pipeline.predict.photos import Photo
+from lineament.pipeline.predict.results import file_digest, run_digest, table_meta
 from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
 from lineament.pipeline.turn.depth import load_depth_run
-from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures
+from lineament.pipeline.turn.frames import (
+    STRIP_SIZE,
+    PreparedFace,
+    TurnOptions,
+    prepare_face,
+    turned_pictures,
+)
+from lineament.pipeline.turn.numbers import UNITS, face_numbers, named_angles, write_face
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
-from lineament.pipeline.turn.write import kind_of, write_numbers, write_pictures, write_png
+from lineament.pipeline.turn.write import kind_of, write_pictures, write_png
 
 STRIP_FRAMES, VIDEO_FRAMES = 7, 72
-STRIP_SIZE, VIDEO_SIZE = 320, 512
-SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 
 
 @dataclass(frozen=True)
@@ -52,25 +60,53 @@ class FaceRequest:
         return points_from_head(self.head, image, str(photo))
 
 
-def make_request(
-    keypoints: Path | None,
-    landmarks_model: Path | None,
-    model: Path | None,
-    head: str,
-    packs: Path | None,
-    device: str,
-) -> FaceRequest:
-    """Open what a request names; a wrong run is said before anything is drawn.
+@dataclass(frozen=True)
+class FaceOptions:
+    """Where the keypoints of a face and their depth come from.
 
-    Raises:
-        LineamentError: If a run, a head or the device is not there.
+    Attributes:
+        keypoints: Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
+        landmarks_model: Run directory of a landmark model; without this and a label file a mean head is put on the
+            detector's five points.
+        model: Run directory of a depthnet recipe that predicts the depth; without it that of the fitted head is taken.
+        head: Head that is fitted to the keypoints: builtin or ict.
+        packs: Folder of the data packs, for the ICT head.
+        device: Where the landmark model runs: cpu or cuda.
     """
-    if model is not None:
-        load_depth_run(str(model))
-    landmarks = None if landmarks_model is None else load(landmarks_model, device)
-    if landmarks is not None:
-        landmarks.capability(LandmarkPredictor)
-    return FaceRequest(keypoints, landmarks, None if model is None else str(model), load_head(head, packs))
+
+    keypoints: Path | None = None
+    landmarks_model: Path | None = None
+    model: Path | None = None
+    head: str = "builtin"
+    packs: Path | None = None
+    device: str = "cpu"
+
+    def open(self) -> FaceRequest:
+        """Open what is named; a wrong run is said before anything is drawn.
+
+        Raises:
+            LineamentError: If a run, a head or the device is not there.
+        """
+        if self.model is not None:
+            load_depth_run(str(self.model))
+        landmarks = None if self.landmarks_model is None else load(self.landmarks_model, self.device)
+        if landmarks is not None:
+            landmarks.capability(LandmarkPredictor)
+        run = None if self.model is None else str(self.model)
+        return FaceRequest(self.keypoints, landmarks, run, load_head(self.head, self.packs))
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings that change a result, as its JSON file keeps them: names, and digests of files and runs.
+
+        Raises:
+            DataError: If the label file cannot be read.
+        """
+        return {
+            "keypoints": file_digest(self.keypoints),
+            "landmarks_model": None if self.landmarks_model is None else run_digest(self.landmarks_model),
+            "model": None if self.model is None else run_digest(self.model),
+            "head": self.head,
+        }
 
 
 @dataclass(frozen=True)
@@ -90,25 +126,14 @@ class Written:
     count: int
 
 
-def check_size(size: int | None, kind: str) -> int:
-    """Longer side of a picture: as given, else by the kind of the result.
-
-    Raises:
-        UsageError: If it is too small or too large.
-    """
-    chosen = size if size is not None else (STRIP_SIZE if kind == "strip" else VIDEO_SIZE)
-    if not SMALLEST_SIZE <= chosen <= LARGEST_SIZE:
-        raise UsageError(f"--size must lie between {SMALLEST_SIZE} and {LARGEST_SIZE} pixels, not {chosen}.")
-    return chosen
-
-
 def turn_photo(
-    photo: Path,
+    photo: Photo,
     request: FaceRequest,
     angles: tuple[Angles, Angles, Angles],
     options: TurnOptions,
     out: Path,
     frames: int | None = None,
+    settings: Mapping[str, Any] | None = None,
 ) -> Written:
     """Turn the face of one photograph and write the result and its numbers.
 
@@ -119,6 +144,7 @@ def turn_photo(
         options: How.
         out: A .png strip, an .mp4 or a .gif; its numbers go to the same name with .json.
         frames: Number of pictures; None by the kind of the result.
+        settings: All that decides the result, for its numbers.
 
     Raises:
         DataError: If the photograph or the keypoints cannot be used, or there is no face.
@@ -129,18 +155,18 @@ def turn_photo(
     wanted = poses(*angles, count)
     if kind != "strip" and any(each.is_range for each in angles):
         wanted = there_and_back(wanted)
-    image = read_image(photo)
-    found = request.points(image, photo)
+    options = _sized(options, kind)
+    image = read_image(photo.path)
+    found = request.points(image, photo.path)
     face = prepare_face(image, found.points, request.head, options, request.run)
     write_pictures(out, turned_pictures(face, wanted, options))
-    numbers = _numbers(photo, found, face, options)
-    degrees = torch.rad2deg(wanted).round(decimals=3).tolist()
-    write_numbers(out.with_suffix(".json"), numbers | {"yaw_pitch_roll": degrees})
+    views = [named_angles(each) for each in wanted]
+    _write_numbers(photo, "turn", image, found, face, out, settings, views=views)
     return Written(out, found.origin, face.depth.origin, count)
 
 
 def put_onto(
-    photo: Path,
+    photo: Photo,
     target: Path,
     request: FaceRequest,
     target_request: FaceRequest,
@@ -148,6 +174,7 @@ def put_onto(
     out: Path,
     *,
     keep_colours: bool = False,
+    settings: Mapping[str, Any] | None = None,
 ) -> Written:
     """Put the face of one photograph on to that of another and write the picture.
 
@@ -159,29 +186,39 @@ def put_onto(
 
     if kind_of(out) != "strip":
         raise UsageError(f"{out}: a face put on to another is one picture: give a .png.")
-    image, other = read_image(photo), read_image(target)
-    found, there = request.points(image, photo), target_request.points(other, target)
+    options = _sized(options, "strip")
+    image, other = read_image(photo.path), read_image(target)
+    found, there = request.points(image, photo.path), target_request.points(other, target)
     # Hair over the forehead stays with its owner.
     face = prepare_face(image, found.points, request.head, options, request.run, BROWS_ONLY)
     picture = face_onto(face, other, there.points, options, keep_colours=keep_colours)
     write_png(out, picture)
-    numbers = _numbers(photo, found, face, options)
-    more = {"onto": str(target), "onto_keypoints_from": there.origin, "onto_keypoints": there.points.tolist()}
-    write_numbers(out.with_suffix(".json"), numbers | more)
+    onto = {
+        "image": Path(os.path.relpath(target, out.parent)).as_posix(),
+        "landmarks_from": there.origin,
+        "landmarks": [[round(value, 3) for value in point] for point in there.points.tolist()],
+    }
+    _write_numbers(photo, "turn", image, found, face, out, settings, onto=onto)
     return Written(out, found.origin, face.depth.origin, 1)
 
 
-def _numbers(photo: Path, found: FacePoints, face: PreparedFace, options: TurnOptions) -> dict[str, Any]:
-    scale = face.view.to_view.scale
-    return {
-        "photo": str(photo),
-        "units": "pixels of the photograph, degrees; depth grows away from the camera, 0 between the outer eye corners",
-        "keypoints_from": found.origin,
-        "keypoints": [[round(value, 3) for value in point] for point in found.points.tolist()],
-        "depth_from": face.depth.origin,
-        "depth": [round(value / scale, 3) for value in face.depth.values.tolist()],
-        "pose_in_photo": torch.rad2deg(face.fit.pose).round(decimals=2).tolist(),
-        "warp": options.warp,
-        "keep_background": options.keep_background,
-        "absolute": options.absolute,
-    }
+def _sized(options: TurnOptions, kind: str) -> TurnOptions:
+    return replace(options, size=STRIP_SIZE) if options.size is None and kind == "strip" else options
+
+
+def _write_numbers(
+    photo: Photo,
+    verb: str,
+    image: Tensor,
+    found: FacePoints,
+    face: PreparedFace,
+    out: Path,
+    settings: Mapping[str, Any] | None,
+    **more: Any,
+) -> None:
+    path = out.with_suffix(".json")
+    depth = face.depth.values / face.view.to_view.scale
+    item = face_numbers(photo.name, found, depth, face.depth.origin, face.fit.pose) | more
+    size = {"width": image.shape[2], "height": image.shape[1]}
+    meta = table_meta([photo], path.parent, verb, settings or {}) | size | {"units": UNITS}
+    write_face(path, meta, item)

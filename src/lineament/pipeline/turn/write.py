@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from PIL import Image, PngImagePlugin
@@ -14,7 +12,7 @@ from torch import Tensor
 from lineament.data.video import video_writer
 from lineament.eight_bit import to_array, to_pil
 from lineament.errors import UsageError
-from lineament.files import replacing, write_text
+from lineament.files import replacing
 
 KINDS = {".png": "strip", ".mp4": "video", ".gif": "animation"}
 FRAMES_PER_SECOND = 24
@@ -82,8 +80,3 @@ def _write_video(path: Path, pictures: Iterable[Tensor]) -> None:
     with video_writer(path, FRAMES_PER_SECOND, NOTE) as write:
         for picture in pictures:
             write(to_array(picture))
-
-
-def write_numbers(path: Path, numbers: dict[str, Any]) -> None:
-    """Write the numbers of a result beside it."""
-    write_text(path, json.dumps(numbers, indent=1, ensure_ascii=False) + "\n")

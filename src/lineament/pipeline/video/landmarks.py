@@ -14,7 +14,7 @@ from typing import IO, Any
 import numpy as np
 
 from lineament.data.video import Frame, VideoReader, video_writer
-from lineament.errors import DataError
+from lineament.errors import NoFaceError
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.labels.own_json import FORMAT, face_item, scheme_item
 from lineament.faces.labels.table import table_header, table_row
@@ -23,6 +23,7 @@ from lineament.files import replacing, replacing_folder
 from lineament.inference import Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.photos import Photo
+from lineament.pipeline.predict.results import refuse_other_settings, result_meta, run_digest
 from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.video.track_faces import Followed, FollowOptions, follow_faces
 
@@ -78,18 +79,30 @@ def mark_video(model: Model, video: Photo, options: VideoOptions, progress: Prog
         progress: Shows how far it is.
 
     Raises:
-        DataError: If no frame can be read, or no face is in any; then nothing is written.
+        DataError: If no frame can be read; then nothing is written.
+        NoFaceError: If no face is in any.
+        UsageError: If it was done with other settings, or does not say with which (videos say it in their JSON file).
     """
-    first = result_path(video, options.formats[0])
+    settings = _settings(model, options)
+    first = result_path(video, "json" if "json" in options.formats else options.formats[0])
     if first.exists() and not options.overwrite:
+        refuse_other_settings([video], settings, lambda _: first)
         done = [result_path(video, ending) for ending in options.formats]
         return VideoReport(skipped=True, written=[path for path in done if path.exists()])
     report = VideoReport()
     with ExitStack() as stack:
         reader = stack.enter_context(VideoReader(video.path))
         advance = stack.enter_context(progress(video.name, reader.facts.frames, "frames"))
-        _write_all(model, video, reader, options, report, advance)
+        _write_all(model, video, reader, options, settings, report, advance)
     return report
+
+
+def _settings(model: Model, options: VideoOptions) -> dict[str, Any]:
+    return {
+        "model": run_digest(model.run.folder),
+        "smooth": options.follow.smooth,
+        "detect_every": options.follow.detect_every,
+    }
 
 
 def _write_all(
@@ -97,6 +110,7 @@ def _write_all(
     video: Photo,
     reader: VideoReader,
     options: VideoOptions,
+    settings: dict[str, Any],
     report: VideoReport,
     advance: Callable[[], None],
 ) -> None:
@@ -122,7 +136,7 @@ def _write_all(
         report.people, report.problem = len(people), reader.problem
         if not report.faces:
             said = f" ({reader.problem})" if reader.problem else ""
-            raise DataError(f"{video.path}: no face was found in any of its {report.frames} frames{said}.")
+            raise NoFaceError(f"{video.path}: no face was found in any of its {report.frames} frames{said}.")
         meta = {
             "video": video.name,
             "width": reader.facts.width,
@@ -136,6 +150,7 @@ def _write_all(
             "smooth": options.follow.smooth,
             "detect_every": options.follow.detect_every,
             "model": str(model.run.folder),
+            **result_meta(video, "landmarks", settings),
         }
         for table in tables:
             table.finish(meta)

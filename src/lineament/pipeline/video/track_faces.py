@@ -39,9 +39,10 @@ class FollowOptions:
     """How to follow faces.
 
     Attributes:
-        smooth: Amount of smoothing, 0 for none; see :class:`lineament.faces.one_euro.OneEuroFilter`.
-        detect_every: Faces are searched in every so many frames; in between, and where a face is not found for a
-            moment, its box follows from its last landmarks. 1 searches every frame.
+        smooth: Amount of smoothing in videos: 0 none, 1 usual, more for calmer landmarks that follow later (a One Euro
+            filter, faces/one_euro.py).
+        detect_every: Search the frames of videos for faces every so many; in between, and where a face is not found for
+            a moment, faces are followed by their landmarks. 1 searches every frame.
     """
 
     smooth: float = 1.0
