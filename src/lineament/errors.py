@@ -31,7 +31,17 @@ class CheckpointError(LineamentError):
 
 
 class Interrupted(LineamentError):  # noqa: N818 - it is a wish fulfilled, not an error
-    """Work stopped on request; the message says what is kept and how to go on."""
+    """Work stopped on request; the message says what is kept and how to go on.
+
+    Attributes:
+        exit_code: What the command line ends with: 130 after Ctrl-C, 143 after SIGTERM.
+    """
+
+    exit_code = 130
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: ends the work as Ctrl-C does, so that temporary files are removed; exit code 143."""
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UsageError:

@@ -8,10 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from skimage import data
 
 from lineament.cli.main import main
+from lineament.data.registry import open_data
 from lineament.errors import DataError
+from lineament.geometry.affine2d import Affine2D
+from lineament.pipeline.prepare.run import PrepareOptions
 
 
 @pytest.fixture
@@ -96,6 +101,10 @@ def test_prepare_uses_the_boxes_of_a_pack(tmp_path: Path, capsys: pytest.Capture
             "unknown detector",
         ),
         (["data", "prepare", "folder", "{photos}", "--out", "{out}", "--size", "0"], 2, "must be positive"),
+        (["data", "prepare", "folder", "{photos}", "--out", "{out}", "--min-score", "2"], 2, "0..1"),
+        (["data", "prepare", "3dfaw", "{photos}", "--out", "{out}", "--min-score", "0.8"], 2, "--min-score"),
+        (["data", "prepare", "3dfaw", "{photos}", "--out", "{out}", "--upright", "off"], 2, "--upright"),
+        (["data", "prepare", "3dfaw", "{photos}", "--out", "{out}", "--split", "val"], 2, "--split"),
         (["data", "prepare", "folder", "{photos}/none", "--out", "{out}"], 1, "there is no"),
         (["data", "prepare", "folder", "{photos}/torn.png", "--out", "{out}"], 1, "could be cut out"),
     ],
@@ -137,3 +146,53 @@ def test_what_the_verbs_drew_is_no_photograph(photos: Path, capsys: pytest.Captu
         (photos / name).unlink()
     with pytest.raises(DataError, match="only pictures that earlier runs drew"):
         list_images(photos)
+
+
+def test_every_option_of_prepare_is_refused_for_3dfaw_or_used() -> None:
+    """Whatever is added to the options of cutting is refused where nothing is cut."""
+    values = {
+        "margins": ("0.1", "0.1"),
+        "by": ("box",),
+        "faces": ("all",),
+        "upright": ("off",),
+        "format": ("jpg",),
+    }
+    for name, value in vars(PrepareOptions()).items():
+        flag = "--" + name.replace("_", "-")
+        words = (
+            [flag]
+            if value is False
+            else [flag, *values.get(name, ("lbp",) if name == "detector" else ("7",))]
+        )
+        if name == "crop":
+            words = [flag, "dve-celeba"]
+        elif name == "min_score":
+            words = [flag, "0.9"]
+        elif name == "around":
+            words = [flag, "1"]
+        base = ["data", "prepare", "3dfaw", ".", "--out", "/nowhere/out"]
+        extra = ["--crop", "fabrec"] if name == "margins" else []
+        assert main([*base, *words, *extra]) == 2, flag
+
+
+def test_prepare_turns_faces_upright(tmp_path: Path) -> None:
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    face = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
+    for turn in (0, 90, 180, 270):
+        face.rotate(turn, expand=True).save(photos / f"{turn:03}.png")
+    out = tmp_path / "out"
+    words = ["data", "prepare", "folder", str(photos), "--out", str(out), "--size", "64", "--crop", "ffhq"]
+    assert main(words) == 0
+    samples = list(open_data(out))
+    assert [sample.meta["turn"] for sample in samples] == [0, 270, 180, 90]
+    upright = samples[0]
+    for sample, turn in zip(samples, (0, 90, 180, 270), strict=True):
+        # The same crop but for the resampling, and the transform leads to the same pixel of the photograph as it lies.
+        assert float((sample.image - upright.image).abs().mean()) < 0.01
+        to_photo = Affine2D(torch.tensor(sample.meta["crop_to_photo"]))
+        back = Affine2D.quarter_turn(turn, (200, 200)).inverse()
+        corners = torch.tensor([[0.0, 0.0], [63, 0], [63, 63], [0, 63]], dtype=torch.float64)
+        expected = Affine2D(torch.tensor(upright.meta["crop_to_photo"])).apply(corners)
+        torch.testing.assert_close(back.apply(to_photo.apply(corners)), expected, atol=0.05, rtol=0)
+    assert main([*words, "--upright", "off"]) == 1, "prepared with other settings"

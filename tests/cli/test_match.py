@@ -61,7 +61,7 @@ def test_landmark_runs_match_their_landmarks_and_a_folder_is_gone_through(
     FACE.save(folder / "carl.png")
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
     assert main(["match", str(photos[0]), str(folder), "--model", str(landmark_run)]) == 0
-    assert "left out" in capsys.readouterr().err
+    assert "1 without a face" in capsys.readouterr().out
     assert len(json.loads((tmp_path / "anna-carl.match.json").read_text())["matches"]) == 68
     assert not (tmp_path / "anna-nobody.match.json").exists()
 
@@ -124,6 +124,8 @@ def test_results_are_not_overwritten_unasked(photos: tuple[Path, Path], descript
         (["A", "B", "--model", "nowhere"], 1, "no run directory"),
         (["A", "B", "--model", "RUN", "--points", "missing.pts"], 1, "missing.pts"),
         (["A", "B", "--model", "RUN", "--points", "900,3"], 1, "lies outside the photo of 200x200"),
+        (["A", "B", "--model", "RUN", "--points", "10;20"], 2, 'write "x,y x,y ..."'),
+        (["A", "B", "--model", "RUN", "--points", "10,20,30"], 2, 'write "x,y x,y ..."'),
         (["A", "B", "--modl", "RUN"], 2, "modl"),
     ],
 )

@@ -82,7 +82,7 @@ def test_ctrl_c_saves_and_resume_ends_as_if_nothing_happened(pictures: Path, tmp
     # To the whole group, as a terminal does: the data worker must not fall over it.
     os.killpg(process.pid, signal.SIGINT)
     message = process.communicate(timeout=120)[1]
-    assert process.returncode == 1, message
+    assert process.returncode == 130, message
     assert "Traceback" not in message
     sentence = message.strip().splitlines()[-1]
     assert "of 60, the checkpoint is saved" in sentence
@@ -179,3 +179,12 @@ def test_recipes_are_listed(capsys: pytest.CaptureFixture[str]):
     assert len(some) == 2
     assert some[1].split()[1] == "dve"
     assert len(everything.splitlines()) > 5
+
+
+def test_a_folder_in_the_place_of_the_recipe_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for word in (str(tmp_path), "../faces"):
+        assert main(["train", word]) == 2
+        error = capsys.readouterr().err
+        assert f"lineament train RECIPE --data {word}" in error and error.count("\n") == 1

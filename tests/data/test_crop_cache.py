@@ -398,7 +398,7 @@ def test_round_trip_of_any_shapes(
             marks = box[:2] + torch.rand(5, 2) * (box[2:] - box[:2]) if labelled else None
             faces.append(FaceLabel(file, marks, box))
         write_keypoints(folder / "photos" / "labels.json", LabelFile(scheme("5"), faces))
-        options = PrepareOptions(crop=rule, size=12, by="box", around=around, min_face=0.1, encoding="png")
+        options = PrepareOptions(crop=rule, size=12, by="box", around=around, min_face=0.1, format="png")
         source = open_data(folder / "photos")
         assert prepare(source, folder / "out", options).crops == len(sizes)
         cache = open_data(folder / "out")

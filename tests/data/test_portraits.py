@@ -13,6 +13,9 @@ from PIL import Image
 
 from lineament.data.registry import open_data, open_source
 from lineament.errors import DataError
+from lineament.faces.detection import Detection
+from lineament.pipeline.evaluate import portraits as portraits_to_judge
+from lineament.pipeline.progress import silent
 
 
 @pytest.mark.parametrize(("prefix", "inside"), [("face", ""), ("head_box", "photos/2020/")])
@@ -130,3 +133,21 @@ def test_the_real_pack(packs: Path) -> None:
     assert sample.image.shape[0] == 3 and sample.box is not None
     x0, y0, x1, y1 = sample.box.tolist()
     assert -1 <= x0 < x1 <= sample.image.shape[2] and -1 <= y0 < y1 <= sample.image.shape[1]
+
+
+def test_boxes_of_the_pack_are_never_those_of_the_detector(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    box = torch.tensor([3.0, 4.0, 33.0, 44.0])
+    found = Detection(box, 0.99, torch.rand(5, 2) * 20 + 8)
+    monkeypatch.setattr(portraits_to_judge, "detect_faces", lambda image, **options: [[found]])
+    rows = ["id,face_x,face_y,face_w,face_h"]
+    for index in range(20):
+        Image.new("RGB", (50, 60), (index * 9, 90, 90)).save(tmp_path / f"{index}.png")
+        rows.append(f"{index},5,6,{30 if index % 2 else 0},30")
+    (tmp_path / "index.csv").write_text("\n".join(rows) + "\n")
+    judged = portraits_to_judge.find_portraits(tmp_path, "all", silent)
+    assert len(judged.found) == 20 and len(judged.boxes_of_the_pack) == 10
+    assert judged.boxes_of_the_pack.name.endswith("boxes of the pack (10 of 20)")
+    for index in range(10):
+        assert judged.boxes_of_the_pack[index].box.tolist() == [4.5, 5.5, 34.5, 35.5]

@@ -138,7 +138,7 @@ def test_labels_are_used_instead_of_the_detector(photos: Path, tmp_path: Path) -
 
 @pytest.mark.parametrize("crop", ["dve-celeba", "ffhq"])
 def test_other_rules(photos: Path, tmp_path: Path, crop: str) -> None:
-    options = PrepareOptions(detector="bright-spots", size=24, crop=crop, encoding="jpg")
+    options = PrepareOptions(detector="bright-spots", size=24, crop=crop, format="jpg")
     assert prepare(open_source("folder", photos), tmp_path / "out", options).crops == 3
     assert open_source("crops", tmp_path / "out")[0].image.shape == (3, 24, 24)
 

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from lineament.cli.main import main
+from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.synthetic import dataset
@@ -131,9 +132,13 @@ def test_goes_on_after_sigkill(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
+    for read in (open_data, lambda place: open_source("folder", place)):
+        with pytest.raises(DataError, match=r"is unfinished: `lineament data synth` was interrupted: repeat"):
+            read(out)
     monkeypatch.setattr(dataset, "CHUNK", 5)
     drawn = write_faces(out, World(seed=9, size=16), count, workers=1)
     assert 0 < drawn <= count - 10, "the finished chunks are kept"
+    assert isinstance(open_data(out), SyntheticFolder)
     read, fresh = SyntheticFolder(out), World(seed=9, size=16).source(count)
     assert len(read) == count
     for index in range(0, count, 7):

@@ -12,6 +12,7 @@ from lineament.errors import DataError
 from lineament.heads.builtin.template import EYE_CENTRES, LANDMARKS68
 from lineament.heads.eyeballs import sphere_centre
 from lineament.heads.ict import find_ict, read_ict
+from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel, Part
 from lineament.heads.obj import read_obj
 
@@ -183,3 +184,11 @@ def test_packs_come_in_the_head_frame(packs: Path, file: str) -> None:
 
 def test_folder_of_packs_is_enough(packs: Path) -> None:
     assert find_ict(packs).name == "ict_head.npz"
+
+
+def test_the_missing_head_names_the_ways_to_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("LINEAMENT_PACKS", raising=False)
+    for packs in (None, tmp_path):
+        with pytest.raises(DataError, match=r"--packs or in LINEAMENT_PACKS, or take the head builtin"):
+            load_head("ict", packs)

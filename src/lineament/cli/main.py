@@ -1,17 +1,18 @@
 """The command line: finds the verb, imports only that verb's file, and turns errors into exit codes.
 
-Exit codes: 0 done, 1 the work failed (one clear sentence), 2 wrong usage.
+Exit codes: 0 done, 1 the work failed (one clear sentence), 2 wrong usage, 130 after Ctrl-C, 143 after SIGTERM.
 """
 
 from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from lineament.denormals import denormals_restored
-from lineament.errors import LineamentError, UsageError, unknown_name
+from lineament.errors import Interrupted, LineamentError, Terminated, UsageError, unknown_name
 
 # Verb -> (module that holds its `Command` dataclass and `run`, one line of help).
 VERBS: dict[str, tuple[str, str]] = {
@@ -105,14 +106,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"lineament: {error}", file=sys.stderr)
         return 2
+    except Interrupted as stop:
+        print(f"lineament: {stop}", file=sys.stderr)
+        return stop.exit_code
     except LineamentError as error:
         if debug:
             raise
         print(f"lineament: {error}", file=sys.stderr)
         return 1
+    except Terminated:
+        print("lineament: terminated.", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("lineament: interrupted.", file=sys.stderr)
-        return 1
+        return 130
     except BrokenPipeError:
         # The reader of our output went away (for example `| head`); nothing is left to tell it.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -130,4 +137,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def entry_point() -> None:
     """Entry point of the `lineament` script."""
+    here = os.getpid()
+
+    def terminate(number: int, frame: object) -> None:
+        if os.getpid() != here:
+            # A process that was forked with this handler has nothing of ours to clean up.
+            os._exit(143)
+        raise Terminated
+
+    signal.signal(signal.SIGTERM, terminate)
     sys.exit(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "match", arguments)
     from lineament.capabilities import DenseDescriptor
     from lineament.data.images import list_images, read_image
-    from lineament.errors import DataError
+    from lineament.errors import DataError, NoFaceError
     from lineament.inference import load
     from lineament.pipeline.predict.match import (
         find_face,
@@ -58,6 +57,7 @@ def main(arguments: list[str]) -> int:
         write_match,
     )
     from lineament.pipeline.predict.match_many import write_matches
+    from lineament.pipeline.predict.results import Tally
 
     targets = list_images(command.b)
     stems = result_stems(command.a, targets, command.b, command.out)
@@ -70,23 +70,24 @@ def main(arguments: list[str]) -> int:
     face = find_face(model, first, str(command.a))
     points, names = points_to_match(model, first, face, command.points, command.a)
     source = view_face(model, first, face.box, command.a.name)
-    failed, matches = [], []
+    tally = Tally()
+    matches = []
     for target, stem in zip(targets, stems, strict=True):
         try:
             image = read_image(target)
             name = relative_to(target, command.b).as_posix()
             other = view_face(model, image, find_face(model, image, str(target)).box, name)
         except DataError as error:
-            if len(targets) == 1:
+            if not command.b.is_dir():
                 raise
-            failed.append(str(error))
+            kind = tally.without_face if isinstance(error, NoFaceError) else tally.failed
+            kind[str(target)] = str(error)
             continue
         match = match_faces(source, other, points, names)
         matches.append(match)
         written = write_match(match, stem)
         print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")
-    for reason in failed:
-        print(f"left out: {reason}", file=sys.stderr)
+        tally.done += 1
     if table and matches:
         print(f"{len(matches)} faces: wrote {', '.join(str(path) for path in write_matches(matches, table))}")
-    return 0 if matches else 1
+    return tally.tell() if command.b.is_dir() else 0

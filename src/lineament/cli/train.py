@@ -54,6 +54,11 @@ def main(arguments: list[str]) -> int:
     name, *rest = arguments
     if name.startswith("-"):
         raise UsageError(f"the recipe comes first, before {name!r}: lineament train RECIPE --field value.")
+    if "/" in name or Path(name).exists():
+        raise UsageError(
+            f"{name!r} is a path and no recipe, which comes first: lineament train RECIPE --data {name} "
+            "(`lineament recipes` lists them)."
+        )
     register_all()
     from lineament.training.config import config_from_dict
     from lineament.training.registry import get_recipe, preset_fields

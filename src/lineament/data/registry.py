@@ -21,6 +21,9 @@ from lineament.errors import DataError, UsageError, unknown_name
 
 Opener = TypeVar("Opener", bound=Callable[..., Source[Any]])
 
+# A note in a folder whose index is still to come; without it the folder would pass for one of plain pictures.
+UNFINISHED = "unfinished.txt"
+
 
 @dataclass(frozen=True)
 class Reader:
@@ -220,8 +223,20 @@ def with_labels(text: str | Path, labels: Path) -> str:
     return f"{text}{'&' if '?' in str(text) else '?'}labels={path}&labelled=true"
 
 
+def refuse_unfinished(folder: Path) -> None:
+    """Refuse a folder that a command began to write and did not finish.
+
+    Raises:
+        DataError: With what lies in the folder's note, which says how to go on.
+    """
+    note = folder / UNFINISHED
+    if note.is_file():
+        raise DataError(f"{folder} is unfinished: {note.read_text(encoding='utf-8').strip()}")
+
+
 def recognise(folder: Path) -> str:
-    """Guess the reader of a folder by the index that lies in it."""
+    """Guess the reader of a folder by the index that lies in it; raises ``DataError`` on one that is unfinished."""
+    refuse_unfinished(folder)
     if (folder / "cache.json").is_file():
         return "crops"
     if (folder / "index.parquet").is_file():

@@ -54,6 +54,10 @@ _MATERIAL_PARTS = {
 }
 
 
+class NoIctError(DataError):
+    """The ICT head is not where it was looked for."""
+
+
 @dataclass(frozen=True)
 class _Raw:
     """What both layouts hold, in the source's own axes and units."""
@@ -81,7 +85,8 @@ def read_ict(path: Path | str) -> HeadModel:
         The head, with eyeballs added where the pack has none.
 
     Raises:
-        DataError: When nothing of these is there, or a file of it cannot be used.
+        NoIctError: When nothing of these is there.
+        DataError: When a file of it cannot be used.
     """
     return _read_cached(str(Path(path).expanduser().resolve()))
 
@@ -93,7 +98,7 @@ def _read_cached(path: str) -> HeadModel:
 
 
 def find_ict(path: Path) -> Path:
-    """Return the ``.npz`` file or OBJ folder that ``path`` means; raises ``DataError`` when there is none."""
+    """Return the ``.npz`` file or OBJ folder that ``path`` means; raises ``NoIctError`` when there is none."""
     if path.is_file() and path.suffix == ".npz":
         return path
     for folder in (path, path / PACK_FOLDER, path / "FaceXModel"):
@@ -102,7 +107,7 @@ def find_ict(path: Path) -> Path:
                 return folder / name
         if (folder / NEUTRAL_OBJ).is_file():
             return folder
-    raise DataError(
+    raise NoIctError(
         f"no ICT head at {path}: give a folder with {' or '.join(PACK_FILES)}, or a clone of ICT-FaceKit (FaceXModel)."
     )
 

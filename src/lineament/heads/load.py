@@ -10,6 +10,8 @@ from lineament.errors import unknown_name
 from lineament.heads.model import HeadModel
 
 HEADS = ("builtin", "ict")
+# Environment variable that names the folder of the data packs.
+PACKS = "LINEAMENT_PACKS"
 
 
 def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadModel:
@@ -22,16 +24,22 @@ def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadMod
 
     Raises:
         UsageError: On an unknown name.
-        DataError: When the ICT head is not there.
+        DataError: When the ICT head is not there; the sentence says where it was looked for and how to name the place.
     """
     if isinstance(head, HeadModel):
         return head
     if head == "builtin":
         return _builtin()
     if head == "ict":
-        from lineament.heads.ict import read_ict
+        from lineament.heads.ict import NoIctError, read_ict
 
-        return read_ict(packs or os.environ.get("LINEAMENT_PACKS") or Path("..") / "shared" / "realdata")
+        try:
+            return read_ict(packs or os.environ.get(PACKS) or Path("..") / "shared" / "realdata")
+        except NoIctError as error:
+            raise NoIctError(
+                f"{str(error).rstrip('.')}; name the folder of the data packs with --packs or in {PACKS}, or take the "
+                "head builtin."
+            ) from error
     raise unknown_name("head", head, HEADS)
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from lineament.data.registry import UNFINISHED
 from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
 from lineament.eight_bit import to_pil
@@ -152,6 +153,11 @@ def write_faces(
         report(count)
         return 0
     report(have)
+    if old is None:
+        write_text(
+            out / UNFINISHED,
+            "`lineament data synth` was interrupted: repeat the same command, it goes on where it stopped.\n",
+        )
     jobs = []
     for start in range(have, count, CHUNK):
         stop = min(start + CHUNK, count)
@@ -171,6 +177,7 @@ def write_faces(
     for start, stop in finished:
         report(stop - start)
     _merge(out, world, old, have, count)
+    (out / UNFINISHED).unlink(missing_ok=True)
     return sum(stop - start for start, stop, _ in jobs)
 
 

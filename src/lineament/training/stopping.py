@@ -8,7 +8,7 @@ import threading
 from types import FrameType, TracebackType
 from typing import Any
 
-from lineament.errors import Interrupted
+from lineament.errors import Interrupted, Terminated
 
 
 class TrainingInterrupted(Interrupted):
@@ -22,6 +22,7 @@ class StopRequest:
         self.wanted = False
         self._before: dict[int, Any] = {}
         self._process = os.getpid()
+        self._number = 0
 
     def __enter__(self) -> StopRequest:
         # Python delivers signals to the main thread only; elsewhere the caller's handling stays as it is.
@@ -35,6 +36,8 @@ class StopRequest:
     ) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
+        if isinstance(error, Interrupted) and self._number == signal.SIGTERM:
+            error.exit_code = 143
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:
@@ -44,7 +47,8 @@ class StopRequest:
                 os._exit(0)
             return
         if self.wanted:
-            raise KeyboardInterrupt
+            raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.wanted = True
+        self._number = number
         # Not print(): a handler may run in the middle of another write to the same buffer.
         os.write(2, b"\nstopping after this step with a checkpoint; once more stops at once.\n")

@@ -9,7 +9,7 @@ from typing import Literal
 
 from lineament.data.images import list_images
 from lineament.data.records import Record, RecordSource
-from lineament.data.registry import register_reader
+from lineament.data.registry import refuse_unfinished, register_reader
 from lineament.data.rejects import find_rejects
 from lineament.data.subset import held_out
 from lineament.errors import DataError, unknown_name
@@ -55,10 +55,11 @@ def open_folder(
         rejects: Reject list to honour instead of the one in the folder.
 
     Raises:
-        DataError: If there are no pictures, or the label file cannot be read.
+        DataError: If there are no pictures, the folder is unfinished, or the label file cannot be read.
     """
     if identity not in ("none", "folder"):
         raise unknown_name("kind of identity", identity, ("none", "folder"))
+    refuse_unfinished(root)
     pictures = list_images(root, recursive=recursive)
     base = root if root.is_dir() else root.parent
     known = _labels(base, pictures, labels, None if scheme is None else as_scheme(str(scheme)), first_pixel)

@@ -262,7 +262,8 @@ def _measure(
     if portraits is not None:
         title = "disagreement with the detector's five points on held-out portraits"
         both("portraits", portraits.test_set, title, "5")
-        both("portraits, boxes of the pack", portraits.test_set_pack_boxes, title, "5")
+        if len(portraits.test_set_pack_boxes):
+            both("portraits, boxes of the pack", portraits.test_set_pack_boxes, title, "5")
     descriptor = load(descriptors.folder).capability(DenseDescriptor)
     frame = descriptors.build_recipe().config.frame
     faces = prepare_faces(test, frame, range(min(len(test), 100)))

@@ -33,7 +33,7 @@ class Portraits:
     Attributes:
         unlabelled: Portraits to learn from: pictures and the detector's boxes.
         test_set: Held-out portraits with the detector's boxes and its five points as landmarks.
-        test_set_pack_boxes: The same with the boxes of the pack.
+        test_set_pack_boxes: Those of them that the pack has a box for, with that box.
     """
 
     unlabelled: FaceSource
@@ -77,7 +77,7 @@ class _Listed:
 
 @dataclass(frozen=True)
 class _Found:
-    """Portraits in which a face was found, with the detector's boxes and with those of the pack."""
+    """Portraits in which a face was found, with the detector's boxes; and those with a box of the pack, with that."""
 
     found: _Listed
     boxes_of_the_pack: _Listed
@@ -94,16 +94,18 @@ def find_portraits(root: Path, split: str, progress: Progress) -> _Found:
     with progress(f"finding portraits ({split})", len(source), "portraits") as advance:
         for index in range(len(source)):
             sample = source[index]
-            face = main_face(detect_faces(sample.image)[0])
+            face = main_face(detect_faces(sample.image, upright="off")[0])
             advance()
             if face is not None and face.points is not None:
                 box = face.box.float()
                 found.append(replace(sample, box=box, landmarks=face.points.float(), scheme="5"))
-                own.append(replace(found[-1], box=sample.box if sample.box is not None else box))
+                # A detector's box in place of one that the pack lacks would pass for the pack's.
+                if sample.box is not None:
+                    own.append(replace(found[-1], box=sample.box))
     if not found:
         raise DataError(f"no face was found in the portraits of {root} ({split}).")
     name = source.name
     return _Found(
         _Listed(found, name, source.fingerprint),
-        _Listed(own, f"{name}, boxes of the pack", source.fingerprint),
+        _Listed(own, f"{name}, boxes of the pack ({len(own)} of {len(found)})", source.fingerprint),
     )

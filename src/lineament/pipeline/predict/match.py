@@ -15,9 +15,10 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+import lineament
 from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.eight_bit import to_float, to_pil, to_uint8
-from lineament.errors import DataError, UsageError
+from lineament.errors import DataError, NoFaceError, UsageError
 from lineament.faces.detection import Detection, main_face
 from lineament.faces.frame import cut
 from lineament.faces.labels import faces_of, read_keypoints
@@ -96,6 +97,8 @@ class FaceMatch:
             strict=True,
         )
         return {
+            "format": "lineament-match",
+            "meta": {"version": lineament.__version__, "verb": "match"},
             "a": {"image": self.a.name, "box": self.a.box.tolist()},
             "b": {"image": self.b.name, "box": self.b.box.tolist()},
             "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of A's box side",
@@ -119,11 +122,11 @@ def find_face(model: Model, image: Tensor, name: str) -> Detection:
     """The main face of a photo.
 
     Raises:
-        DataError: If there is none.
+        NoFaceError: If there is none.
     """
     face = main_face(model.detect(image))
     if face is None:
-        raise DataError(
+        raise NoFaceError(
             f"{name}: no face was found in it: choose a picture in which the face is larger or less turned."
         )
     return face
@@ -191,13 +194,22 @@ def points_to_match(
 
 
 def written_points(text: str) -> Tensor | None:
-    """Points ``[K, 2]`` written as ``"x,y x,y ..."``; None where the text is something else."""
+    """Points ``[K, 2]`` written as ``"x,y x,y ..."``; None where the text is something else, such as a path.
+
+    Raises:
+        UsageError: If it holds numbers that are no pairs.
+    """
     pairs = [word.split(",") for word in text.replace(";", " ").split()]
     try:
-        values = [[float(x), float(y)] for x, y in pairs]
+        numbers = [[float(value) for value in pair] for pair in pairs]
     except ValueError:
         return None
-    return torch.tensor(values) if values else None
+    if any(len(pair) != 2 for pair in numbers):
+        raise UsageError(
+            f'the points {text!r} are no pairs: write "x,y x,y ..." in pixels, such as "212,180 268,181", or name a '
+            "label file."
+        )
+    return torch.tensor(numbers) if numbers else None
 
 
 def point_colours(count: int) -> list[tuple[int, int, int]]:

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
+import lineament
 from lineament.eight_bit import to_float, to_pil
 from lineament.faces.labels.cells import guard
 from lineament.files import replacing, write_text
@@ -32,6 +33,8 @@ def matches_json(matches: Sequence[FaceMatch]) -> dict[str, Any]:
     """Plain values: the points of the first face, and for every other face where they are."""
     first = matches[0]
     return {
+        "format": "lineament-matches",
+        "meta": {"version": lineament.__version__, "verb": "match"},
         "source": {
             "image": first.a.name,
             "box": first.a.box.tolist(),

@@ -35,22 +35,22 @@ class PrepareOptions:
     """How faces are found and cut out.
 
     Attributes:
-        crop: Name of the crop rule, see ``faces.crops.crop_names``.
-        size: Side of the crop in pixels; None takes the published one.
-        around: What is kept around the crop on every side, in sides of it; None takes what suits the rule. Rules that
-            move their crops at random keep the region they need for that anyway.
-        margins: What a box is grown by above and below, in shares of its height, for rules that know it; None takes
-            that of the rule.
-        by: ``auto`` lets the rule use landmarks where they are known or found; ``box`` uses the box alone.
-        faces: ``main`` takes the one face a portrait is of, ``all`` every face found.
-        detector: Name of the detector.
-        detect: Search even where the data set knows box or landmarks.
-        min_face: Smallest face in pixels of the photograph, longer side of its box.
-        min_score: Least score of a detection, 0..1.
-        upright: ``search`` finds faces that lie on their side or stand on their head, too, and turns them upright;
-            ``off`` looks once.
-        encoding: ``webp`` and ``png`` lose nothing, ``jpg`` is a fourth of their size.
-        quality: Quality of ``jpg``, 1..100.
+        crop: Rule by which faces are cut out: box, dve-celeba, dve-hourglass, fabrec, ffhq, ...
+        size: Side of the crops in pixels; the published one of the rule when not given.
+        around: What is kept around the crop on every side, as a share of its side, for random moves and other views of
+            the face; box keeps 0.15 when not given, fabrec the region that it moves, sqrt(2) times the crop.
+        margins: What fabrec grows a face box by above and below, as shares of its height; 0.05 0.10 when not given.
+        by: auto: the rule may use landmarks, known or detected; box: by the face box alone.
+        faces: main: the one face a portrait is of; all: every face found.
+        detector: Detector for photographs without a known face: mtcnn or lbp.
+        detect: Detect faces even where the data set knows them.
+        min_face: Smallest face, longer side of its box in pixels of the photograph.
+        min_score: Least confidence of a detected face, 0..1.
+        upright: search: find faces that lie on their side, stand on their head or are cut by the border, too, and turn
+            them upright; off: look once.
+        format: File format of the crops: webp and png lose nothing (webp is smaller and faster), jpg is a fourth of
+            their size.
+        quality: Quality of jpg, 1 to 100.
     """
 
     crop: str = "box"
@@ -64,7 +64,7 @@ class PrepareOptions:
     min_face: float = 20.0
     min_score: float = 0.7
     upright: Upright = "search"
-    encoding: Literal["webp", "png", "jpg"] = "webp"
+    format: Literal["webp", "png", "jpg"] = "webp"
     quality: int = 95
 
     def check(self) -> None:
@@ -75,6 +75,12 @@ class PrepareOptions:
             raise UsageError(f"the crop {self.crop!r} has no margins above and below: leave them out.")
         if not all(-0.5 < margin <= 4 for margin in self.margins or ()):
             raise UsageError(f"margins are shares of the box's height up to 4, not {self.margins}.")
+        if (self.size is not None and self.size < 1) or not 0 < self.min_face < float("inf"):
+            raise UsageError(
+                f"--size and --min-face must be positive, not {self.size} and {self.min_face:g}."
+            )
+        if not 0 <= self.min_score <= 1:
+            raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
         if not 0 <= (self.around or 0) <= 4 or not 1 <= self.quality <= 100:
             raise UsageError(
                 f"what is kept around a crop is 0 to 4 of its sides and the quality 1 to 100, not {self.around} and "
@@ -245,7 +251,7 @@ class Cutter:
         # Grey photographs have three equal channels: one is enough, and reads back as three.
         if torch.equal(eight[0], eight[1]) and torch.equal(eight[0], eight[2]):
             eight = eight[:1]
-        return encode_image(eight, self.options.encoding, name, quality=self.options.quality)
+        return encode_image(eight, self.options.format, name, quality=self.options.quality)
 
 
 def _known(sample: FaceSample) -> _Face | None:
