@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from tests.browser import Shown
 
 ROOT = Path(__file__).parents[1]
 
@@ -34,3 +39,12 @@ def goldens(request: pytest.FixtureRequest) -> Path:
         if folder.is_dir():
             return folder.resolve()
     pytest.skip(f"no goldens at {candidates}: give --goldens DIR")
+
+
+@pytest.fixture(scope="module")
+def show_page() -> Iterator[Callable[[Path | str], Shown]]:
+    """A function that opens a page in a real browser without a network; skips where there is none (fails in CI)."""
+    from tests.browser import browsing
+
+    with browsing() as show:
+        yield show
