@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lineament.cli.parse import parse
+from lineament.pipeline.progress import progress
+from lineament.synthetic.dataset import World, write_faces
 
 
 @dataclass
@@ -21,26 +23,10 @@ class Command:
     out: Path
     # Number of pictures.
     count: int = 1000
-    # Side of the square pictures in pixels.
-    size: int = 128
-    # Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
-    head: str = "builtin"
-    # Number of the world; two seeds share no person.
-    seed: int = 0
-    # Number of distinct people; another person in every picture when not given.
-    identities: int | None = None
     # Where the ICT head lies: a folder of packs, the pack itself, or a clone of ICT-FaceKit.
     packs: Path | None = None
-    # Largest turn of the head to either side, degrees.
-    max_yaw: float = 40.0
-    # Largest nod up or down, degrees.
-    max_pitch: float = 20.0
-    # Largest tilt, degrees.
-    max_roll: float = 15.0
-    # Probability of a black-and-white picture.
-    grey: float = 0.2
-    # Maps to write beside each picture, separated by commas: depth,normals,mask,uv.
-    truth: str = ""
+    # What is drawn; the maps of --truth may also be separated by commas.
+    world: World = field(default_factory=World)
     # Also write a contact sheet of the first 64 pictures (contact_sheet.jpg).
     sheet: bool = False
     # Processes that draw at once.
@@ -52,27 +38,9 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "data synth", arguments)
-    from lineament.errors import UsageError
-    from lineament.pipeline.progress import progress
-    from lineament.synthetic.dataset import World, write_faces
-
-    if not 0 <= command.grey <= 1 or not all(
-        0 <= angle <= 90 for angle in (command.max_yaw, command.max_pitch, command.max_roll)
-    ):
-        raise UsageError("--grey must be in 0..1 and --max-yaw, --max-pitch, --max-roll in 0..90 degrees.")
-    if command.size > 4096:
-        raise UsageError(f"--size must be at most 4096, not {command.size}.")
-    world = World(
-        seed=command.seed,
-        size=command.size,
-        head=command.head,
-        identities=command.identities,
-        max_yaw=command.max_yaw,
-        max_pitch=command.max_pitch,
-        max_roll=command.max_roll,
-        grey=command.grey,
-        truth=tuple(name.strip() for name in command.truth.split(",") if name.strip()),
-    )
+    names = tuple(name.strip() for word in command.world.truth for name in word.split(",") if name.strip())
+    world = replace(command.world, truth=names)
+    world.check()
     with progress("drawing", max(command.count, 1), "faces") as advance:
 
         def finished(number: int) -> None:

@@ -66,15 +66,15 @@ class World:
     """What decides the pictures of a folder; stored in ``settings.json`` and compared before going on.
 
     Attributes:
-        seed: Number of the world.
-        size: Side of the pictures in pixels.
-        head: ``"builtin"`` or ``"ict"``.
-        identities: Number of people, ``None`` for another in every picture.
-        max_yaw: Largest turn to either side, degrees.
-        max_pitch: Largest nod, degrees.
+        seed: Number of the world; two seeds share no person.
+        size: Side of the square pictures in pixels.
+        head: Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
+        identities: Number of distinct people; another person in every picture when not given.
+        max_yaw: Largest turn of the head to either side, degrees.
+        max_pitch: Largest nod up or down, degrees.
         max_roll: Largest tilt, degrees.
         grey: Probability of a black-and-white picture.
-        truth: Maps written beside each picture.
+        truth: Maps to write beside each picture: depth, normals, mask, uv.
     """
 
     seed: int = 0
@@ -86,6 +86,19 @@ class World:
     max_roll: float = 15.0
     grey: float = 0.2
     truth: tuple[str, ...] = ()
+
+    def check(self) -> None:
+        """Raise ``UsageError`` on an unknown kind of truth or a number out of range."""
+        for name in self.truth:
+            if name not in TRUTHS:
+                raise unknown_name("kind of truth", name, TRUTHS)
+        angles = (self.max_yaw, self.max_pitch, self.max_roll)
+        if not 0 <= self.grey <= 1 or not all(0 <= angle <= 90 for angle in angles):
+            raise UsageError(
+                "--grey must be in 0..1 and --max-yaw, --max-pitch, --max-roll in 0..90 degrees."
+            )
+        if self.size > 4096:
+            raise UsageError(f"--size must be at most 4096, not {self.size}.")
 
     def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
         """The pictures of this world as a source."""
@@ -135,9 +148,7 @@ def write_faces(
         UsageError: On an unknown kind of truth, impossible numbers, or a folder that holds another world.
         DataError: When the folder holds an index that cannot be read.
     """
-    for name in world.truth:
-        if name not in TRUTHS:
-            raise unknown_name("kind of truth", name, TRUTHS)
+    world.check()
     if count < 1 or workers < 1:
         raise UsageError(f"count and workers must be at least 1, got {count} and {workers}.")
     world.source(count, str(packs) if packs else None)
