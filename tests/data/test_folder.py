@@ -198,3 +198,20 @@ def test_a_label_file_is_named_beside_the_data(photos: Path) -> None:
         with_labels(str(photos), photos / "absent.csv")
     with pytest.raises(UsageError, match="has labels of its own"):
         with_labels("synthetic?count=4", table)
+
+
+def test_labels_beside_the_folder_name_its_pictures_wherever_both_are_seen_from(
+    photos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever of the two paths is relative, and with a detour in it."""
+    folder = photos / "photos"
+    folder.mkdir()
+    (photos / "a.png").rename(folder / "a.png")
+    label = FaceLabel("photos/a.png", torch.rand(5, 2) * 20)
+    write_keypoints(photos / "labels.json", LabelFile(scheme("5"), [label]))
+    monkeypatch.chdir(photos)
+    for data in ("photos", "./photos/", "ann/../photos", str(folder)):
+        for labels in ("labels.json", "ann/../labels.json", str(photos / "labels.json")):
+            source = open_data(with_labels(data, Path(labels)))
+            assert [source[i].id for i in range(len(source))] == ["a.png"], (data, labels)
+            assert len(open_data(f"{data}?labels={labels}")) == 1

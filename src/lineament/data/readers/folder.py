@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,11 +118,15 @@ def _labels(
     if wanted is not None:
         content = in_scheme(content, wanted)
     found = _Labels(content.scheme)
-    present = set(pictures)
+    # The folder may be named from where we are and the label file from the root, or the other way round.
+    resolved = functools.cache(Path.resolve)
+    present = {resolved(picture.parent) / picture.name: picture for picture in pictures}
     home = path if path.is_dir() else path.parent
     for face in content.faces:
         # Names are relative to the label file; one that lies elsewhere may count from the folder of pictures.
-        picture = next((place / face.image for place in (home, base) if place / face.image in present), None)
+        named = (place / face.image for place in (home, base))
+        places = (resolved(each.parent) / each.name for each in named)
+        picture = next((present[each] for each in places if each in present), None)
         if picture is None:
             found.strays[face.image] = f"{path} labels it, but there is no such picture in {base}"
         else:
