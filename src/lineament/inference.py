@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -205,7 +204,6 @@ def load(
     opened = open_run(run)
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"the device {device!r} is not there: use cpu, or cuda on a machine that has it.")
-    find_method(opened)
     recipe = opened.build_recipe()
     if recipe.method != opened.method:
         raise CheckpointError(
@@ -214,9 +212,3 @@ def load(
         )
     predictor = recipe.predictor(opened.load_networks(), torch.device(device), dtype)
     return Model(opened, predictor, detector)
-
-
-def find_method(run: Run) -> None:
-    """Make the recipes of a run's method known, and those of no other."""
-    # The methods lie above this room: they are found by name, never imported.
-    importlib.import_module("lineament.methods").register_all(run.method)

@@ -16,10 +16,10 @@ def descriptor_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from lineament.training.registry import get_recipe
 
     folder = tmp_path_factory.mktemp("runs") / "descriptors"
-    cls = get_recipe("dve-smallnet-16d")
-    assert issubclass(cls.config_class, DveConfig)
-    config = cls.config_class(steps=3, batch_size=2, image_size=44, crop=6, evaluate_count=2)
-    train(cls(config), SyntheticFaces(0, 6, 64), folder, options=LoopOptions(progress=False))
+    entry = get_recipe("dve-smallnet-16d")
+    assert issubclass(entry.config_class, DveConfig)
+    config = entry.config(steps=3, batch_size=2, image_size=44, crop=6, evaluate_count=2)
+    train(entry.build(config), SyntheticFaces(0, 6, 64), folder, options=LoopOptions(progress=False))
     return folder
 
 

@@ -14,13 +14,10 @@ from torch import nn
 from lineament.errors import CheckpointError
 from lineament.inference import load
 from lineament.interop.torch_file import read_torch_file
-from lineament.methods import register_all
 from lineament.methods.depthnet.aign import Aign, SpectralCritic
 from lineament.methods.depthnet.legacy import read_legacy
 from lineament.methods.depthnet.model import Critic, DepthNet, LearntAffineDepthNet
 from lineament.training.imported import write_imported_run
-
-register_all()
 
 
 def save(path: Path, content: Any, *, zipped: bool = False) -> Path:

@@ -120,7 +120,7 @@ def test_training_with_and_without_the_keypoint_error_learns_the_depth():
 
 
 def test_refusals():
-    for fields in ({"critic": True}, {"solve": "learnt"}, {"batch_size": 5}, {"damping": 0.0}):
+    for fields in ({"batch_size": 5}, {"damping": 0.0}, {"keypoint_weight": -1.0}):
         with pytest.raises(UsageError):
             ModernDepthNetConfig(**fields)
     sample = source(3)[0]

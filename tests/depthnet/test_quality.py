@@ -15,11 +15,9 @@ from lineament.data.keypoint_depth import KeypointFaces, collect
 from lineament.data.registry import open_data
 from lineament.evaluation.depth import PairScores, score_pairs
 from lineament.inference import load
-from lineament.methods import register_all
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 
-register_all()
 STEPS, SEEDS, TRAINING_FACES = 2000, (0, 1, 2), 4000
 WITHOUT_CRITIC = "depthnet-exp1.lamb1.sd5.nogan.sigma0.fixm"
 WITH_CRITIC = "depthnet-exp1.lamb1.sd5.wgan.dnorm0.1.sigma0.fixm"
@@ -44,8 +42,10 @@ def test_the_critic_helps_the_depth_and_modern_beats_it_on_held_out_ict_heads(pa
     for name in (WITHOUT_CRITIC, WITH_CRITIC, MODERN):
         scores: list[PairScores] = []
         for seed in SEEDS:
-            cls = get_recipe(name)
-            recipe = cls(cls.config_class(steps=STEPS, seed=seed, checkpoint_every=STEPS, evaluate_count=6))
+            entry = get_recipe(name)
+            recipe = entry.build(
+                entry.config(steps=STEPS, seed=seed, checkpoint_every=STEPS, evaluate_count=6)
+            )
             run = train(recipe, faces, tmp_path / f"{name}-{seed}", options=options)
             scores.append(score_pairs(load(run.folder).predictor, test))
         depth_corr[name] = torch.tensor([each.depth_corr() for each in scores])

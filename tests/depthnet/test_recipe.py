@@ -11,16 +11,13 @@ from tests.depthnet.faces import random_faces, source
 
 from lineament.errors import DataError, UsageError
 from lineament.inference import load
-from lineament.methods import register_all
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import Critic, build_network, predict_depth
-from lineament.methods.depthnet.recipe import DepthNetConfig
+from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe, recipes
 from lineament.training.stopping import TrainingInterrupted
 
-register_all()
-DepthNetRecipe = get_recipe("depthnet-exp1.lamb1.sd5.nogan.sigma0.fixm")
 QUIET = LoopOptions(device="cpu", progress=False, report=False)
 EXPERIMENTS = {
     "nogan.sigma0.05": ("legacy", False),
@@ -34,7 +31,7 @@ EXPERIMENTS = {
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_experiments_have_their_names_and_fields(name: str):
-    config = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}").config_class()
+    config = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}").config()
     assert (config.solve, config.critic) == EXPERIMENTS[name]
     assert config.penalty == (0.1 if config.critic else 0.0)
     assert (config.batch_size, config.learning_rate, config.steps) == (64, 2e-4, 42_800)
@@ -47,13 +44,13 @@ def test_experiments_have_their_names_and_fields(name: str):
         ({"batch_size": 7}, "even batch size"),
         ({"sigma": 0.1}, "sigma belongs"),
         ({"solve": "damped"}, "sigma belongs"),
-        ({"penalty": 0.1}, "need a critic"),
-        ({"keypoint_weight": 10.0}, "need a critic"),
+        ({"penalty": 0.1}, r"--penalty \(0.1\) has no effect without a critic"),
+        ({"keypoint_weight": 10.0}, "--keypoint-weight .*without a critic"),
     ],
 )
 def test_contradictions_are_refused(fields, words: str):
     with pytest.raises(UsageError, match=words):
-        DepthNetConfig(**fields)
+        DepthNetRecipe(DepthNetConfig(**fields))
 
 
 @pytest.mark.parametrize("solve", ["fixed", "detached", "damped", "legacy", "learnt"])
@@ -93,8 +90,8 @@ def test_critic_is_trained_and_needs_depths(tmp_path: Path):
 
 
 def test_a_run_with_a_critic_resumes_bitwise(tmp_path: Path):
-    cls = get_recipe("depthnet-exp1.lamb1.sd5.wgan.dnorm0.1.learnm")
-    recipe = cls(cls.config_class(**{**cls.presets["tiny"], "steps": 4, "checkpoint_every": 2}))
+    entry = get_recipe("depthnet-exp1.lamb1.sd5.wgan.dnorm0.1.learnm")
+    recipe = entry.build(entry.config("tiny", steps=4, checkpoint_every=2))
     straight = train(recipe, source(20), tmp_path / "straight", options=QUIET)
     with pytest.raises(TrainingInterrupted):
         train(recipe, source(20), tmp_path / "cut", options=replace(QUIET, stop_after=2))

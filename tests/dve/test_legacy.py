@@ -25,7 +25,6 @@ from torch import Tensor
 from lineament.data.order import sample_generator
 from lineament.errors import CheckpointError, LineamentError
 from lineament.interop.torch_file import TorchFile, read_torch_file
-from lineament.methods import register_all
 from lineament.methods.dve.legacy import read_legacy
 from lineament.methods.dve.legacy_config import read_config, shown
 from lineament.methods.dve.model import SmallNet, build_backbone
@@ -35,8 +34,6 @@ from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecip
 from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.training.imported import ImportedModel
 from lineament.training.loop import resume
-
-register_all()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from lineament.errors import DataError, UsageError
 from lineament.evaluation import published, published_300w
 from lineament.faces.frame import Frame
 from lineament.geometry.tps_warp import SINGLE, random_weights
-from lineament.methods import register_all
 from lineament.methods.dve import protocol
 from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.model import SmallNet
@@ -18,10 +17,7 @@ from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.protocol_look import published_look
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig
 from lineament.methods.dve.regressor import to_unit
-from lineament.training.config import config_from_dict
 from lineament.training.registry import get_recipe
-
-register_all()
 
 
 def sample(height: int = 218, width: int = 178, points: int = 5, seed: int = 0) -> FaceSample:
@@ -147,10 +143,10 @@ def test_published_landmark_error_is_in_eye_distances(move: float):
 
 def test_recipes_train_and_evaluate_on_published_crops():
     small = {"image_size": 36, "crop": 6, "protocol": "celeba"}
-    landmarks = {"fit": "published", "scheme": "5", "backbone": "smallnet", "channels": 3}
+    landmarks = {"base": "random", "fit": "paper", "scheme": "5", "backbone": "smallnet", "channels": 3}
     for name, fields in (("dve-smallnet-3d", {}), ("dve-landmarks", landmarks)):
-        cls = get_recipe(name)
-        recipe = cls(config_from_dict(cls.config_class, {**small, **fields}))
+        entry = get_recipe(name)
+        recipe = entry.build(entry.config(**{**small, **fields}))
         item = recipe.item(LabelledFaces()[0], torch.Generator().manual_seed(0))
         expected = published.celeba_face(sample(), 36)
         assert torch.equal(item["image"], expected.image)

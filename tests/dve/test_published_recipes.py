@@ -15,19 +15,16 @@ from lineament.cli.main import main
 from lineament.data.order import sample_generator
 from lineament.data.registry import open_data
 from lineament.errors import UsageError
-from lineament.methods import register_all
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.model import SmallNet
 from lineament.methods.dve.protocol import annotation_picks
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.training.config import config_from_dict
 from lineament.training.context import StepContext
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe, recipes
 from lineament.training.run import open_run
 
-register_all()
 FINE_TUNING = [f"dve-finetune-{key}" for key in ("300w", "aflw-m", "aflw-r")]
 REGRESSORS = [f"dve-landmarks-{key}" for key in ("mafl", "300w", "aflw-m", "aflw-r")]
 LIMITED = [f"dve-landmarks-aflw-m-{count}" for count in (1, 5, 10, 20)]
@@ -88,7 +85,7 @@ def test_all_of_the_published_runs_are_listed(capsys: pytest.CaptureFixture[str]
     ],
 )
 def test_lengths_are_the_published_ones(name: str, epoch: int, epochs: int):
-    config = get_recipe(name).config_class()
+    config = get_recipe(name).config()
     assert (config.steps_per_epoch, config.steps) == (epoch, epoch * epochs)  # type: ignore[attr-defined]
 
 
@@ -108,8 +105,8 @@ class Update:
 
 @pytest.mark.parametrize("name", [*FINE_TUNING, *REGRESSORS, *LIMITED])
 def test_trains_on_its_data_set(name: str, base: Path, trees: dict[str, str]):
-    cls = get_recipe(name)
-    recipe = cls(config_from_dict(cls.config_class, {"base": str(base), "batch_size": 2}))
+    entry = get_recipe(name)
+    recipe = entry.build(entry.config(base=str(base), batch_size=2))
     fields = ("channels", "image_size", "crop", "luma")
     assert [getattr(recipe.config, key) for key in fields] == [4, 36, 6, True]
     networks = recipe.networks()
@@ -170,8 +167,8 @@ def test_fine_tuning_starts_from_an_imported_checkpoint_too(trees: dict[str, str
     state = dict(SmallNet(16).state_dict())
     path = write_checkpoint(tmp_path / "old.pth", state, SMALLNET_CONFIG, pickled=True)
     imported = import_checkpoint("dve", path, tmp_path / "imported").run
-    cls = get_recipe("dve-finetune-aflw-r")
-    recipe = cls(config_from_dict(cls.config_class, {"base": str(imported.folder)}))
+    entry = get_recipe("dve-finetune-aflw-r")
+    recipe = entry.build(entry.config(base=str(imported.folder)))
     network = recipe.networks()["descriptor"]
     assert all(torch.equal(value, state[key]) for key, value in network.state_dict().items())
     # The published SmallNet descriptors were raw in the loss; fine-tuning gives them length 20.
@@ -194,9 +191,9 @@ def test_missing_data_are_named_with_where_they_come_from(
 
 @pytest.mark.parametrize("name", ["dve-finetune-300w", "dve-landmarks-mafl"])
 def test_a_base_is_needed(name: str, base: Path, tmp_path: Path):
-    cls = get_recipe(name)
-    with pytest.raises(UsageError, match=f"{name} needs the descriptors.*--base RUN"):
-        cls(cls.config_class())
+    entry = get_recipe(name)
+    with pytest.raises(UsageError, match=f"{name} builds on dense descriptors.*--base RUN"):
+        entry.build(entry.config())
     other = tmp_path / "other"
     other.mkdir()
     text = (
@@ -206,8 +203,8 @@ def test_a_base_is_needed(name: str, base: Path, tmp_path: Path):
         .replace("exchange", "fit")
     )
     (other / "config.yaml").write_text(text)
-    with pytest.raises(UsageError, match="holds dve-landmarks, not dense descriptors"):
-        cls(config_from_dict(cls.config_class, {"base": str(other)}))
+    with pytest.raises(UsageError, match="holds dve-landmarks; what is wanted are dense descriptors"):
+        entry.build(entry.config(base=str(other)))
 
 
 def test_limited_annotations_repeat_the_published_draw():
@@ -222,8 +219,8 @@ def test_limited_annotations_repeat_the_published_draw():
 
 
 def test_copies_keep_their_warp_through_the_training(base: Path, trees: dict[str, str]):
-    cls = get_recipe("dve-landmarks-aflw-m-5")
-    recipe = cls(config_from_dict(cls.config_class, {"base": str(base), "seed": 3}))
+    entry = get_recipe("dve-landmarks-aflw-m-5")
+    recipe = entry.build(entry.config(base=str(base), seed=3))
     source = recipe.training_source(open_data(trees["aflw-m"]))
     assert len(source) == 20
     items = [
@@ -237,7 +234,7 @@ def test_copies_keep_their_warp_through_the_training(base: Path, trees: dict[str
 
 
 def test_the_faithful_views_are_those_of_the_protocol(trees: dict[str, str]):
-    config = DveConfig(image_size=100, crop=15, protocol="celeba", faithful=True)
+    config = DveConfig(image_size=100, crop=15, protocol="celeba", loader="paper")
     sample = open_data(trees["mafl"])[0]
     item = DveRecipe(config).item(sample, sample_generator(0, 0, 0))
     assert item["views"].shape == (2, 3, 70, 70)

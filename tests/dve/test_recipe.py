@@ -15,7 +15,6 @@ from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmark_cards import landmark_cards
 from lineament.evaluation.landmarks import TablePredictions
 from lineament.evaluation.mean_shape import MeanShape
-from lineament.methods import register_all
 from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig, LandmarkRecipe
@@ -67,15 +66,15 @@ def test_the_published_grid_is_registered():
     assert set(recipes("dve-smallnet-*d")) == {f"dve-smallnet-{c}d" for c in (3, 16, 32, 64)}
     assert set(recipes("dve-smallnet-*-dense")) == {f"dve-smallnet-{c}d-dense" for c in (3, 16, 32, 64)}
     for channels in (3, 64):
-        config = get_recipe(f"dve-smallnet-{channels}d").config_class()
+        config = get_recipe(f"dve-smallnet-{channels}d").config()
         assert (config.channels, config.exchange, config.normalize, config.image_size) == (
             channels,
             True,
             False,
             100,
         )
-    assert not get_recipe("dve-smallnet-16d-dense").config_class().exchange
-    hourglass = get_recipe("dve-hourglass-64d").config_class()
+    assert not get_recipe("dve-smallnet-16d-dense").config().exchange
+    hourglass = get_recipe("dve-hourglass-64d").config()
     assert (hourglass.image_size, hourglass.crop, hourglass.normalize, hourglass.batch_size) == (
         136,
         20,
@@ -103,9 +102,8 @@ def test_the_loss_falls(exchange: bool):
 
 
 def test_the_modern_recipe_learns():
-    register_all()
     modern = get_recipe("dve-modern")
-    recipe = modern(modern.config_class(steps=25, batch_size=4, image_size=44, crop=6, loss_points=64))
+    recipe = modern.build(modern.config(steps=25, batch_size=4, image_size=44, crop=6, loss_points=64))
     networks = recipe.networks()
     recipe.loss(networks["descriptor"], batch_of(recipe, Blobs(), 0)).backward()
     for name, parameter in networks["descriptor"].named_parameters():
@@ -205,7 +203,7 @@ def test_landmarks_are_learnt_from_few_labels():
 
 
 def test_the_published_regressor_trains_on_frozen_descriptors():
-    recipe = LandmarkRecipe(landmark_config(fit="published", intermediate=8, learning_rate=1e-2, channels=16))
+    recipe = LandmarkRecipe(landmark_config(fit="paper", intermediate=8, learning_rate=1e-2, channels=16))
     networks, losses = train(recipe, Blobs(size=72), 15)
     assert all(not p.requires_grad for p in networks["descriptor"].parameters())
     assert sum(losses[-3:]) < sum(losses[:3])

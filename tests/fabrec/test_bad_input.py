@@ -80,7 +80,7 @@ def test_unlabelled_faces_are_refused(faces: Path, base: Path, tmp_path: Path, c
 
 def test_a_run_of_another_method_is_no_base(faces: Path, tmp_path: Path, capsys):
     config = DveConfig(steps=1, batch_size=2, image_size=44, crop=6, evaluate_count=1)
-    run = train(get_recipe("dve-smallnet-16d")(config), Marks(count=2), tmp_path / "dve", options=QUIET)
+    run = train(get_recipe("dve-smallnet-16d").build(config), Marks(count=2), tmp_path / "dve", options=QUIET)
     assert main(words(faces, run.folder, tmp_path / "run")) == 2
     assert "give a run of fabrec-ae or fabrec-landmarks" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()

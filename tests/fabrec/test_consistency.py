@@ -27,15 +27,16 @@ from lineament.nn.soft_argmax import edge_aligned, soft_moments
 from lineament.training.context import StepContext
 from lineament.training.ema import MovingAverage
 from lineament.training.loop import LoopOptions, resume, train
+from lineament.training.registry import get_recipe
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
 
-TINY = {**ModernLandmarkRecipe.presets["tiny"], "scheme": "5", "batch_size": 4, "steps": 10}
+TINY = {**get_recipe("fabrec-modern").presets["tiny"], "scheme": "5", "batch_size": 4, "steps": 10}
 QUIET = LoopOptions(device="cpu", progress=False, report=False)
 
 
 def recipe(**fields: object) -> ModernLandmarkRecipe:
-    return ModernLandmarkRecipe(ModernLandmarkConfig(**{**TINY, **fields}), Marks(6))
+    return ModernLandmarkRecipe(ModernLandmarkConfig(**{**TINY, **fields}), unlabelled=Marks(6))
 
 
 def test_labelled_and_unlabelled_faces_take_turns():
@@ -131,7 +132,7 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
     assert float(made.step(networks, labelled, late)["consistency"]) == 0.0
 
 
-@pytest.mark.parametrize(("heatmaps", "loss"), [("published", "squared"), ("exact", "place")])
+@pytest.mark.parametrize(("heatmaps", "loss"), [("paper", "squared"), ("exact", "place")])
 def test_labels_are_learnt_from_labelled_faces_alone(heatmaps: str, loss: str):
     """Where published heatmaps teach unknown landmarks too, an unlabelled face must not teach its landmarks at 0, 0."""
     made = recipe(heatmaps=heatmaps, loss=loss)
@@ -178,7 +179,7 @@ def test_refusals():
     with pytest.raises(UsageError, match="weight of 0 or more, not -1"):
         recipe(consistency=-1.0)
     with pytest.raises(UsageError, match="need --resampling exact"):
-        recipe(resampling="published")
+        recipe(resampling="paper")
 
 
 def test_every_batch_holds_both_kinds_in_the_long_run():

@@ -11,7 +11,6 @@ from tests.fabrec.faces import Marks
 
 from lineament.errors import DataError, UsageError
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.recipe import AutoencoderRecipe
 from lineament.pipeline.evaluate import few_shot
 from lineament.pipeline.evaluate.few_shot import (
     Cell,
@@ -24,6 +23,7 @@ from lineament.pipeline.evaluate.few_shot import (
 )
 from lineament.pipeline.evaluate.few_shot_report import few_shot_table, write_few_shot
 from lineament.training.loop import LoopOptions, train
+from lineament.training.registry import get_recipe
 
 TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "mirrored_look": False}
 
@@ -40,7 +40,7 @@ def variants(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    recipe = AutoencoderRecipe(AutoencoderRecipe.config_class(**AutoencoderRecipe.presets["tiny"]))
+    recipe = get_recipe("fabrec-ae").build(preset="tiny")
     folder = tmp_path_factory.mktemp("base") / "run"
     options = LoopOptions(device="cpu", progress=False, report=False)
     return train(recipe, Marks(4, labelled=False), folder, options=options).folder
@@ -106,19 +106,20 @@ def test_unlabelled_faces_take_part_in_the_modern_variant_only(
 
 
 def test_a_rate_of_the_study_keeps_the_ratio_of_each_recipe(variants: None, base: Path, tmp_path: Path):
-    plan = FewShotPlan((1,), (0,), ("fabrec", "supervised"), steps=2, rate=6e-3)
+    plan = FewShotPlan((1,), (0,), ("fabrec-tuned", "supervised"), steps=2, rate=6e-3)
     run_few_shot(plan, {"fabrec": base}, Marks(6), [FewShotTestSet("marks", Marks(3))], tmp_path)
     facts = {path.name: json.loads(path.read_text())["facts"] for path in (tmp_path / "cells").glob("*.json")}
     rates = {
         name: (fact["fields"]["learning_rate"], fact["fields"]["encoder_rate"])
         for name, fact in facts.items()
     }
-    assert rates["fabrec-1-0.json"] == pytest.approx((6e-3, 1.2e-4))
+    assert rates["fabrec-tuned-1-0.json"] == pytest.approx((6e-3, 1.2e-4))
     assert rates["supervised-1-0.json"] == pytest.approx((6e-3, 6e-3))
-    # Another rate is another study; descriptors have no such rate.
+    # Another rate is another study; descriptors have no such rate, nor has a frozen encoder.
     study = few_shot._Study(plan, {}, Marks(6), [], tmp_path, None, {}, "cpu")
     assert study.facts("dve", {})["fields"] == few_shot.VARIANTS["dve"].fields
     assert replace(study, plan=replace(plan, rate=1e-3)).facts("fabrec", {}) != study.facts("fabrec", {})
+    assert set(study.facts("fabrec", {})["fields"]) == {"learning_rate"}
     assert study.recipe("supervised", 0).config.learning_rate == 6e-3
 
 

@@ -76,7 +76,7 @@ def test_the_published_profile_of_68_points_follows_the_upper_lip():
     assert float(placed[51, 0] - placed[33, 0]) == pytest.approx(0, abs=1e-4)
 
 
-@pytest.mark.parametrize("style", ["exact", "published"])
+@pytest.mark.parametrize("style", ["exact", "paper"])
 @pytest.mark.parametrize("between_eyes", [30.0, 6.0])
 def test_a_leaning_face_is_seen_upright(style: str, between_eyes: float):
     points = leaning(face("98", between_eyes), 30)

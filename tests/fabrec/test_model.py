@@ -51,7 +51,7 @@ def test_the_structural_loss_equals_its_plain_twin():
     generator = torch.Generator().manual_seed(0)
     targets = 0.3 * torch.randn(2, 3, 40, 48, generator=generator)
     images = (targets + 0.1 * torch.randn(2, 3, 40, 48, generator=generator)).requires_grad_()
-    ours, plain = structural_loss(targets, images, "published"), dense_structural_loss(targets, images)
+    ours, plain = structural_loss(targets, images, "paper"), dense_structural_loss(targets, images)
     torch.testing.assert_close(ours, plain, rtol=0, atol=1e-6)
     mine, theirs = (torch.autograd.grad(loss, images)[0] for loss in (ours, plain))
     torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
@@ -113,8 +113,8 @@ def test_exact_heatmaps_return_the_point(x: float, y: float):
     torch.testing.assert_close(read_heatmaps(maps, 256), point, atol=0.02, rtol=0)
     assert float(confidences(maps)) > 0.99
     # The published way is off by up to a heatmap pixel and a half.
-    published = draw_heatmaps(point, 256, 128, style="published")
-    assert float((read_heatmaps(published, 256, style="published") - point).abs().max()) <= 2.01
+    published = draw_heatmaps(point, 256, 128, style="paper")
+    assert float((read_heatmaps(published, 256, style="paper") - point).abs().max()) <= 2.01
 
 
 def test_unknown_points_have_empty_heatmaps():
@@ -123,7 +123,7 @@ def test_unknown_points_have_empty_heatmaps():
     assert float(maps[0, 1].max()) == 1
 
 
-@pytest.mark.parametrize("style", ["exact", "published"])
+@pytest.mark.parametrize("style", ["exact", "paper"])
 def test_points_move_with_the_picture(style: str):
     """A bright dot in the photograph lies where its landmark says, after crop, mirror and move."""
     image, point = torch.zeros(3, 90, 90), torch.tensor([[40.0, 52.0]]).repeat(5, 1)

@@ -60,7 +60,7 @@ def test_crops_show_what_the_photographs_show(
 
 
 def test_the_published_region_is_the_crop_itself(photos: Path, tmp_path: Path) -> None:
-    view = View(64, style="published")
+    view = View(64, style="paper")
     for crop in crops(photos, tmp_path / "out", format="png"):
         assert crop.image.shape[-1] == region_side(64)
         assert torch.equal(view.picture(crop.image, view.region(crop)), crop.image[:, 13:77, 13:77])

@@ -203,5 +203,5 @@ def test_refusals(base: Run, tmp_path: Path):
         autoencoder(augmentation=9)
     with pytest.raises(UsageError, match="value_range"):
         autoencoder(value_range="wide")
-    with pytest.raises(UsageError, match="heatmaps is exact or published"):
+    with pytest.raises(UsageError, match="heatmaps is exact or paper"):
         landmarks(heatmaps="sharp")

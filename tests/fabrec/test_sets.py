@@ -112,13 +112,13 @@ def test_both_rules_for_the_area(tmp_path: Path):
     words = make_300w(tmp_path / "set")
     theirs = write_predictions(open_data(words), tmp_path / "theirs.json")
     areas = {}
-    for rule in ("exact", "published"):
+    for rule in ("exact", "paper"):
         out = tmp_path / f"{rule}.json"
         options = ["--out", str(out), "--normaliser", "box-side", "--area", rule]
         assert main(["evaluate", str(theirs), "--data", words, *options]) == 0
         card = json.loads(out.read_text())[2]
         areas[rule] = card["value"]
-        assert ("50 thresholds" in card["definition"]) == (rule == "published")
+        assert ("50 thresholds" in card["definition"]) == (rule == "paper")
     # Every face is off by 5 of 91 px, 5.49 %: of the thresholds k / 49 of 10 % the 27th is the first above it.
     assert areas["exact"] == pytest.approx(1 - 100 * OFF / 91 / 10, abs=1e-4)
-    assert areas["published"] == pytest.approx((50 - 27) / 50)
+    assert areas["paper"] == pytest.approx((50 - 27) / 50)

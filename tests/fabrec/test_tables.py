@@ -89,7 +89,7 @@ def test_a_lost_face_is_a_failure():
     scores = score_landmarks(Lost(source), source)
     assert scores is not None and scores.failures() == 0.5
     assert scores.per_face.tolist() == [0, float("inf")] and scores.area() == 0.5
-    assert scores.area(rule="published") == 0.5
+    assert scores.area(rule="paper") == 0.5
 
 
 class Unlabelled(Marks):

@@ -92,8 +92,8 @@ def test_the_training_loop_is_imported_without_what_only_training_needs():
     """Listing recipes and loading runs import the loop; Lightning and the compiler cost as much as torch itself."""
     code = (
         "import sys, lineament.training.loop\n"
-        "from lineament.methods import register_all\n"
-        "register_all()\n"
+        "from lineament.training.registry import recipes\n"
+        "assert recipes()\n"
         "heavy = {'lightning_fabric', 'torch._dynamo', 'torchmetrics', 'tensorboard'} & set(sys.modules)\n"
         "assert not heavy, heavy\n"
     )

@@ -1,82 +1,108 @@
-"""A method that nobody here knows trains, loads, is evaluated and predicts through the verbs."""
+"""A method is one folder: `LINEAMENT_METHODS` finds it, and the command line trains it as it trains any other."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
-import skimage.data
-import torch
-from PIL import Image
 
-import lineament
-from lineament.capabilities import DenseDescriptor, LandmarkPredictor
-from lineament.cli.main import main
-from lineament.errors import UsageError
-from lineament.faces.labels import read_keypoints
-from lineament.training import registry
+from lineament.training.run import open_run
 
-DATA = "synthetic?count=24&size=64"
-TEST = "synthetic?count=8&size=64&seed=5"
+METHODS = Path(__file__).parent / "toy_methods"
+DATA = "synthetic?count=4&size=32"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def method() -> Iterator[None]:
-    """The method is known while this file runs, and to no other test."""
-    from tests.house.toy_methods.boxshape.recipe import BoxShapeRecipe
-
-    registry.register_recipe(BoxShapeRecipe)
-    yield
-    del registry._RECIPES[BoxShapeRecipe.name]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("toy") / "run"
-    words = ["--data", DATA, "--batch-size", "8", "--steps", "60"]
-    assert main(["train", "boxshape", *words, "--run", str(folder)]) == 0
-    return folder
+def lineament(*words: str, methods: str = str(METHODS), code: int = 0) -> subprocess.CompletedProcess[str]:
+    """Type a command; a fresh process, since a table is read once a process."""
+    done = subprocess.run(
+        [sys.executable, "-m", "lineament", *words],
+        env={**os.environ, "LINEAMENT_METHODS": methods, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == code, done.stderr
+    return done
 
 
-def test_its_steps_know_how_far_training_is(run: Path):
-    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    train = [line for line in lines if line["kind"] == "train"]
-    assert [line["done"] for line in train] == [line["step"] - 1 for line in train]
-    assert train[-1]["loss"] < 0.5 * train[0]["loss"]
+@pytest.mark.parametrize("folder", [METHODS, METHODS / "brightness"], ids=["holds-it", "is-it"])
+def test_its_recipes_are_listed(folder: Path):
+    shown = lineament("recipes", "brightness*", methods=str(folder)).stdout
+    assert "how bright a face is, 2 channels" in shown and "brightness-wide" in shown
+    shown = lineament("recipes", methods=os.pathsep.join(["", str(folder)])).stdout
+    assert "dve-modern" in shown and "brightness-thin" in shown
 
 
-def test_it_loads(run: Path):
-    model = lineament.load(run)
-    assert repr(model) == f"Model(boxshape, step 60, scheme 5, {run})"
-    assert model.has(LandmarkPredictor) and not model.has(DenseDescriptor)
-    boxes = torch.tensor([[0.0, 0.0, 10.0, 10.0], [20.0, 20.0, 40.0, 40.0]])
-    first, second = model(torch.rand(3, 50, 50), boxes)
-    torch.testing.assert_close(second.landmarks, 20 + 2 * first.landmarks)
-    with pytest.raises(UsageError, match="holds landmarks, no dense descriptors: "):
-        model.describe(torch.rand(3, 50, 50), boxes[0])
+def test_it_trains_and_resumes_bitwise(tmp_path: Path):
+    words = ["--data", DATA, "--device", "cpu", "--batch-size", "2", "--checkpoint-every", "2"]
+    lineament("train", "brightness-wide", *words, "--preset", "tiny", "--run", str(tmp_path / "run"))
+    run = open_run(tmp_path / "run")
+    assert (run.recipe, run.method, run.config["width"]) == ("brightness-wide", "brightness", 16)
+    lines = run.metrics("train")
+    assert [line["steps_before"] for line in lines] == [0, 1, 2, 3]
+    # As after a kill: the last checkpoint is gone, and the run goes on from the one before.
+    kept, last = sorted(run.checkpoints.iterdir())
+    assert (kept.name, last.name) == ("00000002", "00000004")
+    before = run.read_checkpoint().groups["networks"]
+    for path in last.iterdir():
+        path.unlink()
+    last.rmdir()
+    lineament("resume", str(run.folder), "--device", "cpu", "--workers", "1")
+    after = run.read_checkpoint().groups["networks"]
+    assert run.metrics("train") == lines
+    assert all(bool((value == after[key]).all()) for key, value in before.items())
+    shown = lineament("train", "brightness-thin", "--help").stdout
+    assert "Channels of the hidden layer." in shown and "--width" in shown
 
 
-def test_it_is_evaluated(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    out = tmp_path / "cards.json"
-    words = ["evaluate", str(run), "--data", TEST, "--tables", str(tmp_path / "tables"), "--out", str(out)]
-    assert main(words) == 0
-    card = json.loads(out.read_text())[0]
-    # It is a mean shape itself, so it is about as good as that of the other faces.
-    assert card["baseline"] / 2 < card["value"] < 2 * card["baseline"]
-    assert (tmp_path / "tables" / "subsets.txt").is_file()
-    assert main(["evaluate", str(run), "--data", TEST, "--protocol", "matching"]) == 2
-    assert "no dense descriptors" in capsys.readouterr().err
-    assert main(["evaluate", str(run), "--data", TEST, "--crops", "celeba"]) == 2
-    assert "never measured on the crops celeba" in capsys.readouterr().err
+def test_one_recipe_imports_no_other_method():
+    code = (
+        "import sys\n"
+        "from lineament.training.registry import get_recipe, recipes\n"
+        "assert len(recipes()) > 30 and get_recipe('dve-modern').summary\n"
+        "assert 'torch' not in sys.modules, 'a table of recipes imports torch'\n"
+        "get_recipe('fabrec-landmarks').build(preset='tiny')\n"
+        "others = [m for m in sys.modules if m.startswith(('lineament.methods.dve.', 'lineament.methods.depthnet.'))]\n"
+        "assert {m.rpartition('.')[2] for m in others} == {'recipes'}, others\n"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "LINEAMENT_METHODS"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment
+    )
+    assert done.returncode == 0, done.stderr
 
 
-def test_it_marks_photographs(run: Path, tmp_path: Path):
-    photo = tmp_path / "photo.png"
-    Image.fromarray(skimage.data.astronaut()).crop((120, 20, 320, 220)).save(photo)
-    assert main(["landmarks", str(photo), "--model", str(run)]) == 0
-    (face,) = read_keypoints(Path(f"{photo}.landmarks.json")).faces
-    assert face.landmarks is not None and face.landmarks.shape == (5, 2)
-    assert face.confidence is not None and face.confidence.tolist() == [0.5] * 5
-    assert main(["match", str(photo), str(photo), "--model", str(run), "--out", str(tmp_path)]) == 2
+def test_what_is_no_method_is_said(tmp_path: Path):
+    assert "there is no folder /nowhere" in lineament("recipes", methods="/nowhere", code=2).stderr
+    assert "holds no method" in lineament("recipes", methods=str(tmp_path), code=2).stderr
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "__init__.py").write_text("")
+    (broken / "recipes.py").write_text("import no_such_module\n")
+    said = lineament("recipes", methods=str(tmp_path), code=1).stderr
+    assert "broken" in said and "no_such_module" in said and "Traceback" not in said
+    # A folder with the name of another module would hide behind it.
+    (tmp_path / "json").mkdir()
+    for name in ("__init__.py", "recipes.py"):
+        (tmp_path / "json" / name).write_text("")
+    said = lineament("recipes", methods=str(tmp_path / "json"), code=2).stderr
+    assert "name of another module" in said
+
+
+def test_an_installed_method_is_found_by_its_entry_point(tmp_path: Path):
+    info = tmp_path / "far-0.1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: far\nVersion: 0.1\n")
+    (info / "entry_points.txt").write_text("[lineament.methods]\nfar = brightness.recipes\n")
+    path = os.pathsep.join([str(tmp_path), str(METHODS), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "-m", "lineament", "recipes", "brightness*"],
+        env={**os.environ, "PYTHONPATH": path, "LINEAMENT_METHODS": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0 and "brightness-thin" in done.stdout, done.stderr

@@ -49,7 +49,7 @@ def backward(result: torch.Tensor) -> None:
 
 def heatmap_targets(_: torch.Tensor) -> None:
     points = 256 * torch.rand(1, 68, 2, generator=torch.Generator().manual_seed(2))
-    for style in ("exact", "published"):
+    for style in ("exact", "paper"):
         maps = draw_heatmaps(points, 256, 64, style=style)
         assert maps.amax() > 0.5
         read_heatmaps(maps, 256, style="exact")

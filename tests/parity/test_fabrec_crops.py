@@ -53,13 +53,13 @@ def test_box_crops(goldens: Path):
         keys = sorted(k.removesuffix("_tlbr") for k in golden if k.startswith("bb") and k.endswith("_tlbr"))
         assert keys
         for key in keys:
-            view = View(size, "box", (0.20, 0.12), "published")
+            view = View(size, "box", (0.20, 0.12), "paper")
             image_size = (image.shape[1], image.shape[2])
             region = view.region_of_box(golden[key].double() - 0.5, image_size)
             same(corners(region, side), golden[f"{key}_tlbr"], 1e-6)
             # The grown box alone leads to the same region, whose corners are cut to whole pixels toward zero; around a
             # tiny box it is the whole picture.
-            grown = View(size, "box", (0.0, 0.0), "published")
+            grown = View(size, "box", (0.0, 0.0), "paper")
             same(
                 corners(grown.region_of_box(golden[f"{key}_ext"].double() - 0.5, image_size), side),
                 golden[f"{key}_tlbr"],
@@ -131,7 +131,7 @@ def test_moves(goldens: Path):
 def test_centre_crop(goldens: Path):
     for _, golden in recorded(goldens, "crops_aug*"):
         size = size_of(int(golden["roi_size"]))
-        view, image = View(size, "box", (0.20, 0.12), "published"), as_image(golden["img"])
+        view, image = View(size, "box", (0.20, 0.12), "paper"), as_image(golden["img"])
         region = view.region_of_box(golden["bb0"].double() - 0.5, (image.shape[1], image.shape[2]))
         same_pixels(view.picture(image, region), golden["cc_img"])
         same(view.points(golden["bb0_lms_in"].double(), scheme("68"), region), golden["cc_lms"], 1e-4)

@@ -45,7 +45,7 @@ def whole_samples(golden: Golden) -> list[tuple[str, FaceSample, View]]:
             box = golden["w300_bb_gt" if kind == "ground_truth" else "w300_bb_det"]
             image, points = (golden[f"w300_{part}{int(number) + 1}"] for part in ("img", "lm"))
         size = golden[f"{key}_image"].shape[-1]
-        view = View(size, "landmarks" if by == "lm" else "box", MARGINS[name], "published")
+        view = View(size, "landmarks" if by == "lm" else "box", MARGINS[name], "paper")
         found.append((key, sample_of(image, box, points), view))
     return found
 
@@ -62,7 +62,7 @@ def test_labelled_samples(goldens: Path):
             points = view.points(sample.landmarks.double(), scheme(sample.scheme), region)
             same(points, golden[f"{key}_landmarks"], 1e-3)
             if f"{key}_hm_sum" in golden:
-                maps = draw_heatmaps(golden[f"{key}_landmarks"], view.size, 128, style="published")
+                maps = draw_heatmaps(golden[f"{key}_landmarks"], view.size, 128, style="paper")
                 torch.testing.assert_close(
                     maps.double().sum((1, 2)), golden[f"{key}_hm_sum"].double(), rtol=1e-4, atol=1e-3
                 )
@@ -77,7 +77,7 @@ def test_landmarks_of_all_300w_samples(goldens: Path):
             size = max(
                 v.shape[-1] for k, v in golden.items() if k.startswith("w300") and k.endswith("_image")
             )
-            view = View(size, "box", MARGINS["w300"], "published")
+            view = View(size, "box", MARGINS["w300"], "paper")
             assert sample.landmarks is not None
             points = view.points(sample.landmarks.double(), scheme("68"), view.region(sample))
             same(points, golden[f"{key}_landmarks"], 1e-3)
@@ -88,7 +88,7 @@ def test_unlabelled_samples(goldens: Path):
         for key, pictures in (("vgg_0", ("vgg_img0", "vgg_img1")), ("aff_0", ("aff_img",))):
             expected = golden[f"{key}_image"]
             # The recorded box has grown already.
-            view = View(expected.shape[-1], "box", (0.0, 0.0), "published")
+            view = View(expected.shape[-1], "box", (0.0, 0.0), "paper")
             errors = []
             for name in pictures:
                 sample = sample_of(golden[name], golden[f"{key}_bb"], None)

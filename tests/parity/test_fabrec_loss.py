@@ -57,7 +57,7 @@ def test_structural_term(goldens: Path):
         single = torch.zeros(1, 1, 61, 61)
         single[..., 30, 30] = 1
         same(window_means(single)[0, 0], golden["window"], 1e-8)
-        found = contrast_structure(x, y.detach(), "published")
+        found = contrast_structure(x, y.detach(), "paper")
         exact = dense_contrast_structure(x.double(), y.detach().double(), golden["window"])
         for i in range(len(x)):
             expected = golden[f"cs_map_{i}"][0]
@@ -65,7 +65,7 @@ def test_structural_term(goldens: Path):
             noise = float((expected - exact[i]).abs().max())
             assert float((found[i] - exact[i]).abs().max()) <= max(1e-5, noise)
             same(found[i].mean(), golden[f"cs_{i}"][0], 1e-5)
-        loss = structural_loss(x, y, "published")
+        loss = structural_loss(x, y, "paper")
         same(loss, golden["loss_struct"][0], 1e-5)
         loss.backward()
         assert y.grad is not None
@@ -89,7 +89,7 @@ def test_heatmap_targets(goldens: Path):
         assert names
         for name in names:
             sigma = float(name.removeprefix("hm_sigma"))
-            maps = draw_heatmaps(points, side, side, sigma, "published")
+            maps = draw_heatmaps(points, side, side, sigma, "paper")
             same(maps.amax((1, 2)), golden[f"{name}_max"], 1e-6)
             torch.testing.assert_close(maps.double().sum((1, 2)), golden[f"{name}_sum"], rtol=1e-6, atol=1e-4)
             best = maps.flatten(1).argmax(1)
@@ -101,7 +101,7 @@ def test_heatmap_targets(goldens: Path):
             window = golden[name]
             # A landmark in the middle of a large frame shows the whole window.
             frame = 4 * len(window)
-            whole = draw_heatmaps(torch.full((1, 2), frame / 2.0), frame, frame, sigma, "published")[0]
+            whole = draw_heatmaps(torch.full((1, 2), frame / 2.0), frame, frame, sigma, "paper")[0]
             start = int(frame / 2 - len(window) / 2)
             same(whole[start : start + len(window), start : start + len(window)], window, 1e-6)
 
@@ -111,7 +111,7 @@ def test_decoding(goldens: Path):
         same(smooth(golden["dec_in"]), golden["dec_smooth"], 1e-6)
         for key in (k for k in golden if k.startswith("dec_lms_t")):
             size = int(key.removeprefix("dec_lms_t"))
-            assert torch.equal(read_heatmaps(golden["dec_in"], size, style="published").double(), golden[key])
+            assert torch.equal(read_heatmaps(golden["dec_in"], size, style="paper").double(), golden[key])
 
 
 def test_errors_curves_and_parts(goldens: Path):
@@ -133,7 +133,7 @@ def test_errors_curves_and_parts(goldens: Path):
             per_face = expected.double().mean(1)
             curve = cumulative_curve(per_face, 10.0, len(golden[f"ced_{name}"]))[1]
             same(curve, golden[f"ced_{name}"], 1e-6)
-            area = area_under_curve(per_face, 10.0, "published")
+            area = area_under_curve(per_face, 10.0, "paper")
             assert abs(area - float(golden[f"auc_{name}"])) < 1e-6
             assert abs(failure_rate(per_face, 10.0) - float(golden[f"fr_{name}"])) < 1e-6
 
@@ -177,7 +177,7 @@ def test_heatmaps_over_a_picture(goldens: Path):
     for _, golden in recorded(goldens, "metrics*"):
         side = golden["overlay"].shape[0]
         # The first landmark, in a heatmap of half the size of the first picture.
-        heatmaps = draw_heatmaps(golden["hm_lms"][:1], side, side // 2, style="published")
+        heatmaps = draw_heatmaps(golden["hm_lms"][:1], side, side // 2, style="paper")
         shown = torch.from_numpy(eight_bits(to_pictures(as_input(golden["im_a"][0]))))
         found = torch.from_numpy(eight_bits(heatmap_overlay(as_image(shown), heatmaps)))
         assert (found.int() - golden["overlay"].int()).abs().max() <= 1

@@ -95,7 +95,7 @@ def test_heatmaps_and_landmarks(goldens: Path):
         torch.testing.assert_close(heatmaps.double().sum((2, 3)), golden["hm_ch_sum"], rtol=1e-5, atol=1e-2)
         blurred = smooth(heatmaps)
         same(blurred[: some.shape[0], : some.shape[1]], golden["hm_smooth_first4ch"], 1e-5)
-        found = read_heatmaps(heatmaps, facts["input_size"], style="published").double()
+        found = read_heatmaps(heatmaps, facts["input_size"], style="paper").double()
         equal = (found == golden["landmarks"]).all(-1)
         assert equal.double().mean() >= 0.95
         # What differs may only be a tie: the recorded place scores as high as ours.

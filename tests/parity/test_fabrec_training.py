@@ -66,7 +66,7 @@ def test_unsupervised_steps(goldens: Path, stage: str):
     (facts, golden) = recorded(goldens, f"unsup_stage{stage}")[0]
     pictures = recorded(goldens, "unsup_stage1")[0][1]["images_u8"]
     recipe = AutoencoderRecipe(
-        AutoencoderConfig(size=facts["input_size"], value_range="published", **STAGES[stage])
+        AutoencoderConfig(size=facts["input_size"], value_range="paper", **STAGES[stage])
     )
     model = filled(facts)
     networks = model.networks()
@@ -129,7 +129,7 @@ def test_landmark_steps(goldens: Path, which: str):
             base="random",
             size=size,
             scheme=str(facts["landmarks"]),
-            heatmaps="published",
+            heatmaps="paper",
             sigma=facts["sigma"],
             tune_encoder=tuned,
         )
@@ -164,7 +164,7 @@ def test_landmark_steps(goldens: Path, which: str):
         else:
             same(state[name], golden[key], 3e-5 if tuned else 1e-5)
     with torch.no_grad():
-        found = read_heatmaps(heatmaps_of(networks, images), size, style="published").double()
+        found = read_heatmaps(heatmaps_of(networks, images), size, style="paper").double()
     expected = golden["landmarks_pred_after"]
     equal = (found == expected).all(-1)
     assert equal.double().mean() >= 0.95

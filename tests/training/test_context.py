@@ -17,6 +17,7 @@ from lineament.errors import DataError, LineamentError, UsageError
 from lineament.training.context import AverageSpec, StepContext
 from lineament.training.loop import train
 from lineament.training.recipe import Recipe, RecipeConfig
+from lineament.training.registry import register_recipe
 
 
 @dataclass(frozen=True)
@@ -119,8 +120,6 @@ def test_averages_follow_their_own_decay_and_only_their_networks(tmp_path: Path)
 
 
 def run_networks(run: Any, average: bool) -> Any:
-    from lineament.training.registry import register_recipe
-
     register_recipe(LatentRecipe)
     return run.load_networks(average=average)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,28 +15,20 @@ from training_toy import QUIET, ToyRecipe, assert_same_runs, train_toy
 
 from lineament.data.loader import BatchStream
 from lineament.data.sample import FaceSample
-from lineament.methods import register_all
-from lineament.training.config import config_from_dict, config_to_dict, field_comments
+from lineament.training.config import config_from_dict, config_to_dict
 from lineament.training.distributed import make_fabric
 from lineament.training.recipe import Recipe
-from lineament.training.registry import get_recipe, preset_fields, recipes, summary_of
+from lineament.training.registry import get_recipe, recipes
 from lineament.training.state import TrainingState
 from lineament.training.update import GradientUpdate
 
-register_all()
 NAMES = [name for name in recipes() if name == "toy" or not name.startswith("toy")]
 
 
 def tiny(name: str) -> Recipe[Any, Any]:
-    cls = get_recipe(name)
-    fields = {
-        **preset_fields(cls, "tiny"),
-        "steps": 12,
-        "checkpoint_every": 5,
-        "evaluate_every": 4,
-        "ema_decay": 0.9,
-    }
-    return cls(config_from_dict(cls.config_class, fields))
+    entry = get_recipe(name)
+    config = entry.config("tiny", steps=12, checkpoint_every=5, evaluate_every=4, ema_decay=0.9)
+    return entry.build(config, preset="tiny")
 
 
 def size(name: str) -> int:
@@ -46,7 +40,7 @@ def one_of_each_family() -> list[Any]:
     """All recipes; of those that share their code, all but the smallest are slow tests."""
     families: dict[Any, list[str]] = {}
     for name in NAMES:
-        cls = get_recipe(name)
+        cls = get_recipe(name).recipe_class
         families.setdefault((cls.step, cls.item, cls.networks), []).append(name)
     smallest = {min(members, key=size) for members in families.values()}
     return [name if name in smallest else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
@@ -77,6 +71,20 @@ class Portraits:
         )
 
 
+def fields_without_comment(config_class: type) -> list[str]:
+    """Fields, of a config or of those it inherits from, without a comment right above."""
+    missing = []
+    for owner in config_class.__mro__:
+        if not dataclasses.is_dataclass(owner):
+            continue
+        lines = [line.strip() for line in inspect.getsource(owner).splitlines()]
+        for name in owner.__annotations__:
+            at = next(i for i, line in enumerate(lines) if line.startswith(f"{name}:"))
+            if not lines[at - 1].startswith("#"):
+                missing.append(f"{owner.__name__}.{name}")
+    return missing
+
+
 class WatchedUpdate(GradientUpdate):
     """Notes which parameters an optimiser stepped with a gradient; a recipe may step one optimiser several times."""
 
@@ -97,12 +105,14 @@ class WatchedUpdate(GradientUpdate):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_describes_itself(name: str):
-    cls = get_recipe(name)
-    assert summary_of(cls)
+    entry = get_recipe(name)
+    assert entry.summary and "tiny" in entry.presets
     recipe = tiny(name)
-    values = config_to_dict(recipe.config)
-    assert config_from_dict(cls.config_class, values) == recipe.config
-    assert sorted(values.keys() - field_comments(cls.config_class).keys()) == []
+    assert (recipe.name, recipe.method) == (entry.name, entry.method)
+    assert config_from_dict(entry.config_class, config_to_dict(recipe.config)) == recipe.config
+    for preset in entry.presets:
+        assert isinstance(entry.config(preset), entry.config_class)
+    assert fields_without_comment(entry.config_class) == []
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -163,5 +173,5 @@ def test_exact_resume_with_any_number_of_workers(name: str, tmp_path: Path):
 
 
 def test_the_toy_is_among_them():
-    assert get_recipe("toy") is ToyRecipe
+    assert get_recipe("toy").recipe_class is ToyRecipe
     assert not QUIET.progress

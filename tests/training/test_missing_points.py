@@ -20,11 +20,10 @@ from lineament.evaluation.landmark_cards import landmark_cards
 from lineament.evaluation.landmarks import score_landmarks
 from lineament.faces.boxes import box_from_five_points
 from lineament.faces.schemes import mirror_values, parse_scheme, scheme, scheme_word
-from lineament.methods import register_all
 from lineament.methods.dve.regressor import landmark_loss
 from lineament.methods.dve.shape import ShapeRegressor
 from lineament.methods.fabrec.loss import heatmap_loss, place_loss
-from lineament.training.registry import get_recipe, preset_fields
+from lineament.training.registry import get_recipe
 
 FILL = st.sampled_from([math.nan, 1e9, -1e9, 0.0])
 SHAPE = torch.tensor([[-0.35, -0.25], [0.35, -0.25], [0.0, 0.1], [-0.25, 0.45], [0.25, 0.45]])
@@ -57,12 +56,8 @@ RECIPES = ("dve-landmarks", "fabrec-landmarks", "fabrec-modern", "fabrec-supervi
 
 
 def make(name: str, **fields: Any) -> Any:
-    register_all()
-    cls = get_recipe(name)
-    if name == "fabrec-supervised":
-        fields = {"size": 64, "width": 4, "code": 8, "steps": 2, "batch_size": 2, **fields}
-        return cls(cls.config_class(scheme="5", **fields))
-    return cls(cls.config_class(**{**preset_fields(cls, "tiny"), "scheme": "5", **fields}))
+    entry = get_recipe(name)
+    return entry.build(entry.config("tiny", scheme="5", **fields), preset="tiny")
 
 
 def batch_of(recipe: Any, source: Faces) -> dict[str, Tensor]:
@@ -88,9 +83,7 @@ def loss_of(recipe: Any, batch: dict[str, Tensor]) -> float:
     return float(recipe.loss(heatmaps, batch))
 
 
-@pytest.mark.parametrize(
-    "name", [*RECIPES, "dve-landmarks fit=published", "fabrec-landmarks heatmaps=published"]
-)
+@pytest.mark.parametrize("name", [*RECIPES, "dve-landmarks fit=paper", "fabrec-landmarks heatmaps=paper"])
 @settings(max_examples=8, deadline=None)
 @given(st.sets(st.integers(0, 4), min_size=1, max_size=3), FILL, st.booleans())
 def test_no_loss_depends_on_what_stands_at_a_missing_point(
@@ -98,7 +91,7 @@ def test_no_loss_depends_on_what_stands_at_a_missing_point(
 ) -> None:
     name, _, extra = name.partition(" ")
     fields: dict[str, Any] = dict([extra.split("=")]) if extra else {}
-    recipe = make(name, **fields, mirror=float(mirror) if name.startswith("dve") else mirror)
+    recipe = make(name, **fields, mirror=float(mirror))
     batch = batch_of(recipe, Faces([gone, set(), {0}]))
     known = batch["labelled"] if "labelled" in batch else batch["known"]
     assert bool(torch.isfinite(batch["points"][known]).all())
@@ -109,7 +102,7 @@ def test_no_loss_depends_on_what_stands_at_a_missing_point(
 
 @pytest.mark.parametrize("name", RECIPES)
 def test_a_mirrored_face_lacks_the_mirrored_points(name: str) -> None:
-    mirrored = make(name, mirror=1.0 if name.startswith("dve") else True)
+    mirrored = make(name, mirror=1.0)
     seen = set()
     for seed in range(8):
         item = mirrored.item(Faces([{0}])[0], torch.Generator().manual_seed(seed))

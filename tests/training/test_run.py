@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass, make_dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,14 +18,14 @@ from lineament.training.config import (
     config_hash,
     config_to_dict,
     differing_fields,
-    field_comments,
 )
 from lineament.training.logs import MetricLog, read_lines
 from lineament.training.recipe import RecipeConfig
-from lineament.training.registry import get_recipe, preset_fields, recipes, register_recipe, summary_of
-from lineament.training.run import create_run, load_weights, open_run
+from lineament.training.registry import get_recipe, recipes, register_recipe
+from lineament.training.run import create_run, open_run
 from lineament.training.run_report import train_command, write_run_report
 from lineament.training.stopping import StopRequest
+from lineament.training.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -89,16 +89,6 @@ def test_a_wrong_value_in_a_config_is_named(field: str, value: Any, part: str):
         config_from_dict(RichConfig, {field: value})
 
 
-def test_comments_come_from_the_nearest_class():
-    comments = field_comments(RichConfig)
-    assert comments["steps"] == "Optimiser steps in all."
-    assert comments["low"] == comments["high"] == "These two share a comment."
-    assert comments["kind"] == "One of two."
-    assert comments["seed"] == "Seed of weights, data order and augmentation."
-    made = make_dataclass("Made", [("rate", float, 0.5)], bases=(RichConfig,), frozen=True)
-    assert field_comments(made)["rate"] == "How fast."
-
-
 def test_differences_and_hash_of_configs():
     before = config_to_dict(ToyConfig())
     now = {**before, "steps": 3, "new": 1}
@@ -143,13 +133,30 @@ def test_a_folder_in_use_is_refused_and_foreign_files_survive_overwriting(tmp_pa
 
 
 @pytest.mark.parametrize(
-    "text", ["", "recipe: toy", "[1, 2]", "recipe: [", "\x00", "recipe: toy\nmethod: x\nconfig: 3"]
+    "text",
+    [
+        "",
+        "format: 2\nrecipe: toy",
+        "[1, 2]",
+        "recipe: [",
+        "\x00",
+        "format: two",
+        "format: 2\nrecipe: toy\nmethod: x\nconfig: 3",
+    ],
 )
 def test_a_config_that_cannot_be_read_gives_one_sentence(tmp_path: Path, text: str):
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(LineamentError, match="cannot be read as a run's config") as caught:
         open_run(tmp_path)
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_sentence(tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("recipe: toy\nmethod: toy\nconfig: {}\n")
+    with pytest.raises(
+        CheckpointError, match="has format 1, this version of lineament reads 2: train it anew"
+    ):
+        open_run(tmp_path)
 
 
 def test_weights_of_another_network_are_refused(tmp_path: Path):
@@ -163,19 +170,16 @@ def test_weights_of_another_network_are_refused(tmp_path: Path):
 
 
 def test_recipes_are_found_by_name_and_pattern():
-    assert get_recipe("toy") is ToyRecipe
+    assert get_recipe("toy").recipe_class is ToyRecipe
     assert "toy" in recipes("t*y")
     assert recipes("nothing-*") == []
     with pytest.raises(UsageError, match="did you mean 'toy'"):
         get_recipe("toyy")
-    assert (
-        summary_of(ToyRecipe)
-        == "Learns the brightness of noise with one network and criticises it with another"
-    )
-    assert preset_fields(ToyRecipe, "wide") == {"width": 16}
-    assert preset_fields(ToyRecipe, None) == {}
+    toy = get_recipe("toy")
+    assert toy.summary == "Learns the brightness of noise with one network and criticises it with another"
+    assert (toy.config("wide").width, toy.config().width, toy.config("wide", width=3).width) == (16, 6, 3)
     with pytest.raises(UsageError, match="did you mean 'wide'"):
-        preset_fields(ToyRecipe, "wid")
+        toy.config("wid")
 
 
 def test_two_recipes_cannot_share_a_name():

@@ -25,9 +25,13 @@ from lineament.training.tree import flatten
 class ToyConfig(RecipeConfig):
     """A config with every kind of field."""
 
+    # Optimiser steps in all.
     steps: int = 12
+    # Samples of one step.
     batch_size: int = 4
+    # Steps between two checkpoints.
     checkpoint_every: int = 5
+    # Decay of the average.
     ema_decay: float = 0.9
     # Learning rate of both optimisers.
     learning_rate: float = 1e-2

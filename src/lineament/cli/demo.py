@@ -30,9 +30,7 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "demo", arguments)
-    from lineament.methods import register_all
 
-    register_all()
     from lineament.pipeline.demo.run import find_packs, plan_named, run_demo
     from lineament.pipeline.progress import progress
 

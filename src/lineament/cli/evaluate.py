@@ -54,9 +54,9 @@ class Command:
     features_out: Path | None = None
     # Landmarks: also write subset tables, cumulative curves and the error of every landmark into this folder.
     tables: Path | None = None
-    # Landmarks: how the area under the cumulative curve is taken: exact (when not given), or published (3FabRec: the
+    # Landmarks: how the area under the cumulative curve is taken: exact (when not given), or paper (3FabRec: the
     # mean of the curve at 50 thresholds from 0 to 10 %).
-    area: Literal["exact", "published"] | None = None
+    area: Literal["exact", "paper"] | None = None
     # Seed of everything random in the protocol.
     seed: int = 0
     # File for the cards.

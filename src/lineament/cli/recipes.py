@@ -21,15 +21,13 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "recipes", arguments)
 
-    from lineament.methods import register_all
     from lineament.report.tables import Table
-    from lineament.training.registry import get_recipe, recipes, summary_of
+    from lineament.training.registry import get_recipe, recipes
 
-    register_all()
     table = Table("Recipes", ("recipe", "method", "presets", "summary"))
     for name in recipes(command.pattern):
-        cls = get_recipe(name)
-        table.add(name, cls.method, ", ".join(cls.presets), summary_of(cls))
+        entry = get_recipe(name)
+        table.add(name, entry.method, ", ".join(entry.presets), entry.summary)
     if not table.rows:
         from lineament.errors import unknown_name
 

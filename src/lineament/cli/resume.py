@@ -27,10 +27,8 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "resume", arguments)
 
-    from lineament.methods import register_all
     from lineament.training.loop import LoopOptions, resume
 
-    register_all()
     run = resume(command.run, options=LoopOptions(device=command.device, workers=command.workers))
     print(run.report)
     return 0

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
+import sys
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
 from lineament.cli.parse import begin_work
+from lineament.training.registry import RecipeEntry
 
 HELP = """usage: lineament train RECIPE [--data DATA ...] [--preset NAME] [--field value ...]
 
 Train a recipe into a run directory. `lineament recipes` lists what can be trained;
 `lineament train RECIPE --help` shows every option of one recipe.
 """
+
+C = TypeVar("C")
 
 
 @dataclass(frozen=True)
@@ -22,10 +25,10 @@ class TrainOptions:
 
     # Data to train on: folders, NAME:FOLDER, or NAME?option=value (see `lineament data list`); several are joined.
     data: tuple[str, ...] = ()
-    # Data for evaluation and figures; the training data when none is given.
-    validation: tuple[str, ...] = ()
     # Label file of the data, of any tool (docs/labels.md): only its labelled faces take part.
     annotations: Path | None = None
+    # Data for evaluation and figures; the training data when none is given.
+    validation: tuple[str, ...] = ()
     # Run directory to make; runs/RECIPE when not given.
     run: Path | None = None
     # Named set of field values to start from.
@@ -46,10 +49,9 @@ def main(arguments: list[str]) -> int:
         print(HELP)
         return 0 if arguments else 2
 
-    from lineament.data.registry import with_labels
     from lineament.errors import UsageError
     from lineament.faces.schemes import as_scheme
-    from lineament.methods import register_all
+    from lineament.training.registry import get_recipe
 
     name, *rest = arguments
     if name.startswith("-"):
@@ -59,38 +61,35 @@ def main(arguments: list[str]) -> int:
             f"{name!r} is a path and no recipe, which comes first: lineament train RECIPE --data {name} "
             "(`lineament recipes` lists them)."
         )
-    register_all()
-    from lineament.training.config import config_from_dict
-    from lineament.training.registry import get_recipe, preset_fields
-    from lineament.training.sources import labels_scheme, open_joined
-
-    cls = get_recipe(name)
-    start = config_from_dict(cls.config_class, preset_fields(cls, _given_preset(rest)))
-    command, config = _parse(name, cls.config_class, start, rest)
+    entry = get_recipe(name)
+    preset = _given_preset(rest)
+    options, config = _parse(entry, entry.config(preset), rest)
+    # Built twice where labels bring their scheme: what is wrong with the fields is said before data are read.
+    recipe = entry.build(config, preset=preset)
+    data = _data(options, entry)
 
     begin_work()
+    from lineament.training.sources import labels_scheme, open_joined
+
+    source = open_joined(data)
+    if hasattr(config, "scheme") and not any(word.partition("=")[0] == "--scheme" for word in rest):
+        found = labels_scheme(source, recipe.config.scheme)
+        if found != recipe.config.scheme:
+            print(f"learning the scheme of the labels: {as_scheme(found).name}")
+            recipe = entry.build(replace(config, scheme=found), preset=preset)
+    validation = open_joined(options.validation) if options.validation else None
     # Imported after the words are understood: Lightning Fabric takes seconds, a typing error should not.
     from lineament.training.loop import LoopOptions, train
 
-    data = command.data or (cls.default_data,)
-    if command.annotations is not None:
-        data = tuple(with_labels(text, command.annotations) for text in data)
-    source = open_joined(data)
-    if hasattr(config, "scheme") and not any(word.partition("=")[0] == "--scheme" for word in rest):
-        found = labels_scheme(source, config.scheme)
-        if found != config.scheme:
-            print(f"learning the scheme of the labels: {as_scheme(found).name}")
-            config = dataclasses.replace(config, scheme=found)
-    validation = open_joined(command.validation) if command.validation else None
     run = train(
-        cls(config),
+        recipe,
         source,
-        command.run or Path("runs") / name,
+        options.run or Path("runs") / name,
         validation=validation,
-        options=LoopOptions(command.device, command.precision, command.workers),
+        options=LoopOptions(options.device, options.precision, options.workers),
         data=data,
-        validation_data=command.validation,
-        overwrite=command.overwrite,
+        validation_data=options.validation,
+        overwrite=options.overwrite,
     )
     print(run.report)
     return 0
@@ -106,23 +105,56 @@ def _given_preset(arguments: list[str]) -> str | None:
     return None
 
 
-def _parse(name: str, config_class: type, start: Any, arguments: list[str]) -> tuple[TrainOptions, Any]:
-    """Parse the options of one recipe: those of training and the fields of its config side by side."""
+def _data(options: TrainOptions, entry: RecipeEntry) -> tuple[str, ...]:
+    """What to train on, as :func:`lineament.data.registry.parse_data` reads it."""
+    from lineament.data.registry import with_labels
+
+    if not options.data and entry.data != "none":
+        faces = "drawn faces" if entry.data.startswith("synthetic") else "the recipe's own data set"
+        print(f"no --data is given: training on {entry.data} ({faces}).", file=sys.stderr)
+    data = options.data or (entry.data,)
+    if options.annotations is not None:
+        data = tuple(with_labels(text, options.annotations) for text in data)
+    return data
+
+
+@dataclass(frozen=True)
+class _Command(Generic[C]):
+    """The options of training and the fields of a config, side by side."""
+
+    training: TrainOptions
+    config: C
+
+
+def _parse(entry: RecipeEntry, start: Any, arguments: list[str]) -> tuple[TrainOptions, Any]:
+    """Parse the options of one recipe; the fields of ``start`` are the defaults that --help shows."""
     import tyro
 
-    from lineament.training.config import field_comments
-
-    # A recipe that only changes the default of a common field need not repeat its comment: it is looked up here.
-    comments = field_comments(config_class)
-    hints: dict[str, Any] = get_type_hints(config_class)
-    fields: list[Any] = [("training", tyro.conf.OmitArgPrefixes[TrainOptions], TrainOptions())]
-    for field in dataclasses.fields(config_class):
-        shown = tyro.conf.arg(help=comments.get(field.name, ""))
-        helped = Annotated[hints[field.name], shown]  # type: ignore[valid-type,name-defined]
-        fields.append((field.name, helped, dataclasses.field(default=getattr(start, field.name))))
-    command = dataclasses.make_dataclass("Command", fields, frozen=True)
     parsed: Any = tyro.cli(
-        command, args=arguments, prog=f"lineament train {name}", description=f"Train {name}."
+        _Command[entry.config_class],  # type: ignore[name-defined]
+        args=_spelt_out(entry.config_class, arguments),
+        default=_Command(TrainOptions(), start),
+        prog=f"lineament train {entry.name}",
+        description=f"Train {entry.name}: {entry.summary}.",
+        config=(tyro.conf.OmitArgPrefixes,),
     )
-    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(config_class)}
-    return parsed.training, config_class(**values)
+    return parsed.training, parsed.config
+
+
+def _spelt_out(config_class: type, arguments: list[str]) -> list[str]:
+    """Let ``--flag`` and ``--no-flag`` stand for True and False where a truth value may also be None."""
+    hints = get_type_hints(config_class)
+    switches = {
+        f.name.replace("_", "-")
+        for f in fields(config_class)
+        if set(get_args(hints[f.name])) == {bool, type(None)}
+    }
+    words: list[str] = []
+    for i, word in enumerate(arguments):
+        name = word.removeprefix("--").removeprefix("no-")
+        given = arguments[i + 1] if i + 1 < len(arguments) else ""
+        if word.startswith("--") and name in switches and given not in ("True", "False", "None"):
+            words += [f"--{name}", str(not word.startswith("--no-"))]
+        else:
+            words.append(word)
+    return words

@@ -13,7 +13,7 @@ from lineament.metrics.landmark import AreaRule
 
 AREA_DEFINITIONS: dict[AreaRule, str] = {
     "exact": "area under the cumulative distribution of the normalised error up to 10 %, divided by 10 %",
-    "published": "mean of the cumulative distribution of the normalised error at 50 thresholds from 0 to 10 %",
+    "paper": "mean of the cumulative distribution of the normalised error at 50 thresholds from 0 to 10 %",
 }
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 PUBLISHED_THRESHOLDS = 50
 
 # How the area under the cumulative curve is taken.
-AreaRule = Literal["exact", "published"]
+AreaRule = Literal["exact", "paper"]
 
 
 def point_distances(predicted: Tensor, truth: Tensor) -> Tensor:
@@ -93,7 +93,7 @@ def area_under_curve(errors: Tensor, limit: float = 0.1, rule: AreaRule = "exact
             ``published``: the mean of the curve at 50 thresholds from 0 to ``limit``, as 3FabRec takes it. The first of
             them is zero, so that landmarks that are not exactly right get at most 0.98.
     """
-    if rule == "published":
+    if rule == "paper":
         return float(cumulative_curve(errors.double(), limit, PUBLISHED_THRESHOLDS)[1].mean())
     inside = (limit - errors.double()).clamp(min=0) / limit
     return float(torch.nan_to_num(inside, nan=0.0).mean())

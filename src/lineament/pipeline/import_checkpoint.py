@@ -12,7 +12,7 @@ from typing import Any
 
 from lineament.errors import CheckpointError, unknown_name
 from lineament.interop.torch_file import read_torch_file
-from lineament.methods import legacy_readers, register_all
+from lineament.methods import legacy_readers
 from lineament.training.imported import ImportedModel, imported_origin, write_imported_run
 from lineament.training.run import Run, open_run
 
@@ -75,7 +75,6 @@ def import_checkpoint(
     """
     reader = reader_of(family)
     in_folders: tuple[str, str] | None = getattr(reader, "FOLDER", None)
-    register_all(family)
     folder = folder or Path("runs") / f"{family}-{_name(path)}"
     path, facts = _opened(in_folders, path)
     file = read_torch_file(path)

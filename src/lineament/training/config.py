@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import types
 import typing
@@ -39,39 +38,6 @@ def config_from_dict(cls: type[T], values: dict[str, Any]) -> T:
         except (TypeError, ValueError) as error:
             raise UsageError(f"field {name!r} of {cls.__name__} cannot be {value!r}: {error}.") from error
     return cls(**built)
-
-
-def field_comments(cls: type) -> dict[str, str]:
-    """Return the comment above each field (or row of fields), from the nearest class that writes one.
-
-    Fields of classes whose source cannot be read (made in an interpreter) have none.
-    """
-    comments: dict[str, str] = {}
-    for owner in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(owner):
-            continue
-        try:
-            lines = [line.strip() for line in inspect.getsource(owner).splitlines()]
-        except (OSError, TypeError):
-            continue
-        names = {field.name for field in dataclasses.fields(owner)}
-        above: list[str] = []
-        fresh = False
-        for line in lines[next(i for i, line in enumerate(lines) if line.startswith("class ")) :]:
-            if line.startswith(("def ", "@")):
-                break
-            if line.startswith("#"):
-                above = [*(above if fresh else []), line.lstrip("# ")]
-                fresh = True
-                continue
-            name = line.partition(":")[0]
-            if name not in names:
-                above = []
-            # Fields in a row may share one comment; a common field among them keeps its own.
-            elif above and (fresh or name not in comments):
-                comments[name] = " ".join(above)
-            fresh = False
-    return comments
 
 
 def differing_fields(before: dict[str, Any], now: dict[str, Any]) -> list[str]:

@@ -11,6 +11,9 @@ from torch import Tensor, nn
 
 from lineament.data.order import step_generator
 
+# The moving average of this name takes the place of its networks in evaluations, figures and loaded runs.
+EVALUATED_AVERAGE = "ema"
+
 
 class Update(Protocol):
     """How a recipe applies gradients; hides precision, gradient accumulation and distributed training."""

@@ -59,8 +59,9 @@ def write_imported_run(
         CheckpointError: If the weights do not fit the recipe's networks exactly.
         LineamentError: If the folder is in use or cannot be written.
     """
-    cls = get_recipe(model.recipe)
-    recipe = cls(config_from_dict(cls.config_class, {**model.config, "steps": model.step}))
+    entry = get_recipe(model.recipe)
+    values = {**entry.defaults, **model.config, "steps": model.step}
+    recipe = entry.build(config_from_dict(entry.config_class, values), restored=True)
     checkpoint = _checkpoint(recipe, model)
     # Networks are built once here so that what is written is known to load.
     load_weights(recipe.networks(), checkpoint, "networks")
@@ -112,6 +113,7 @@ def _checkpoint(recipe: Recipe[Any, Any], model: ImportedModel) -> Checkpoint:
         "schedules": {},
         "scaler": {},
         "random": [],
+        "tensors": {},
     }
     return Checkpoint(model.step, {"networks": dict(model.weights)}, state)
 

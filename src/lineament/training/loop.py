@@ -20,6 +20,7 @@ from lineament.data.loader import BatchStream
 from lineament.data.sample import Source
 from lineament.denormals import flush_denormals
 from lineament.errors import LineamentError
+from lineament.training.base_run import check_base_stays
 from lineament.training.checkpoint import (
     checkpoint_steps,
     newest_checkpoint,
@@ -39,7 +40,7 @@ from lineament.training.memory import keep_freed_memory
 from lineament.training.progress import TrainingProgress, say
 from lineament.training.randomness import shielded
 from lineament.training.recipe import Recipe
-from lineament.training.run import Run, create_run, open_run
+from lineament.training.run import Run, check_free, clear_run, create_run, open_run, resume_command
 from lineament.training.run_report import write_run_report
 from lineament.training.sources import reopen_sources
 from lineament.training.state import TrainingState
@@ -102,25 +103,41 @@ def train(
         TrainingInterrupted: After Ctrl-C, with the checkpoint saved; the message says how to resume.
         LineamentError: If the folder is in use, a loss is not finite, the data cannot be read, the disk is full ...
     """
-    options = options or LoopOptions()
+    options, folder = options or LoopOptions(), Path(folder)
+    check_base_stays(folder, recipe.config)
+    check_free(folder, overwrite)
+    existed = folder.is_dir()
     source = recipe.training_source(source)
     fabric = make_fabric(options.device, options.precision)
     keep_freed_memory()
-    made = None
-    if fabric.global_rank == 0:
-        made = create_run(
-            Path(folder),
-            recipe,
-            options.precision,
-            data=data,
-            validation=validation_data,
-            overwrite=overwrite,
-        )
-    # Only the first process makes the folder; the others learn from it what was made.
-    run = cast(Run, fabric.broadcast(made))
     with reproducible(fabric.device), flush_denormals():
+        # Networks, base and first batch come before the folder: what cannot start must leave nothing in the way, and
+        # remove nothing.
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
-        _Loop(run, recipe, state, fabric, source, validation, options).run_to_end()
+        loop = _Loop(recipe, state, fabric, source, validation, options)
+        loop.read_ahead()
+        made = None
+        if fabric.global_rank == 0:
+            made = create_run(
+                folder,
+                recipe,
+                options.precision,
+                data=data,
+                validation=validation_data,
+                overwrite=overwrite,
+            )
+            if recipe.not_taken and options.progress:
+                say(f"the base run has no weights for {', '.join(recipe.not_taken)}: these are learnt anew.")
+        # Only the first process makes the folder; the others learn from it what was made.
+        run = cast(Run, fabric.broadcast(made))
+        try:
+            loop.run_to_end(run)
+        except BaseException:
+            if fabric.global_rank == 0 and not run.metrics("train"):
+                clear_run(folder)
+                if not existed:
+                    folder.rmdir()
+            raise
     return run
 
 
@@ -140,7 +157,7 @@ def resume(
             names.
         validation: As in :func:`train`; opened with ``source`` when that is None.
         options: Device and workers; the precision is the run's own.
-        recipe: The run's recipe; built from the run's config when None (its method must then be registered).
+        recipe: The run's recipe; built from the run's config when None.
 
     Raises:
         CheckpointError: If configuration or data differ (the differing fields are listed), or all checkpoints are
@@ -148,7 +165,9 @@ def resume(
     """
     run = open_run(folder)
     options = replace(options or LoopOptions(), precision=run.precision)  # type: ignore[arg-type]
-    recipe = recipe or run.build_recipe()
+    checkpoint = newest_checkpoint(run.checkpoints)
+    # Without a checkpoint it starts once more, from its base if it has one.
+    recipe = recipe or run.build_recipe(restored=checkpoint is not None)
     if source is None:
         source, validation = reopen_sources(run)
     source = recipe.training_source(source)
@@ -156,13 +175,12 @@ def resume(
     keep_freed_memory()
     with reproducible(fabric.device), flush_denormals():
         state = TrainingState(recipe, fabric, options.precision, source.fingerprint)
-        checkpoint = newest_checkpoint(run.checkpoints)
         if checkpoint is not None:
             for sentence in state.restore(checkpoint):
                 say(f"warning: {sentence}")
         if fabric.global_rank == 0 and options.progress:
             say(f"resuming {run.folder} after step {state.step} of {recipe.config.steps}.")
-        _Loop(run, recipe, state, fabric, source, validation, options).run_to_end()
+        _Loop(recipe, state, fabric, source, validation, options).run_to_end(run)
     return run
 
 
@@ -171,7 +189,6 @@ class _Loop:
 
     def __init__(
         self,
-        run: Run,
         recipe: Recipe[Any, Any],
         state: TrainingState,
         fabric: Fabric,
@@ -179,7 +196,7 @@ class _Loop:
         validation: Source[Any] | None,
         options: LoopOptions,
     ) -> None:
-        self.run = run
+        self.run: Run
         self.recipe = recipe
         self.config = recipe.config
         self.state = state
@@ -201,9 +218,16 @@ class _Loop:
             accumulate=self.config.accumulate,
         )
         self.log: MetricLog | None = None
+        self._parts = cast("Generator[Any, None, None]", iter(self.stream))
+        self._ahead: list[Any] = []
 
-    def run_to_end(self) -> None:
+    def read_ahead(self) -> None:
+        """Read the first batch, which is used in the first step; raises ``DataError`` where that cannot be done."""
+        self._ahead.append(next(self._parts))
+
+    def run_to_end(self, run: Run) -> None:
         """Train from the state's step to the last one, then write the report; also when training is interrupted."""
+        self.run = run
         try:
             self._start_log()
             try:
@@ -223,7 +247,7 @@ class _Loop:
         except OSError as error:
             raise LineamentError(
                 f"cannot write into the run {self.run.folder}: {error.strerror or error}; free some space or make it "
-                f"writable, then `lineament resume {self.run.folder}`."
+                f"writable, then {resume_command(self.run.folder)}."
             ) from error
 
     def _start_log(self) -> None:
@@ -239,7 +263,10 @@ class _Loop:
         self.fabric.barrier()
 
     def _batches(self) -> Generator[Any, None, None]:
-        yield from self.stream
+        with closing(self._parts):
+            yield from self._ahead
+            self._ahead.clear()
+            yield from self._parts
 
     def _train(self, batches: Iterator[Any], request: StopRequest, progress: TrainingProgress) -> None:
         state, config = self.state, self.config
@@ -265,7 +292,7 @@ class _Loop:
             if stop and not last:
                 raise TrainingInterrupted(
                     f"stopped after step {state.step} of {config.steps}, the checkpoint is saved: "
-                    f"`lineament resume {self.run.folder}` goes on."
+                    f"{resume_command(self.run.folder)} goes on."
                 )
 
         if state.step < config.steps and self.first_process and self.options.progress:

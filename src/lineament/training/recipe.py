@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -12,7 +13,15 @@ from torch import Tensor, nn
 
 from lineament.data.sample import Source
 from lineament.errors import UsageError
-from lineament.training.context import AverageSpec, StepContext
+from lineament.training.base_run import (
+    BaseKind,
+    fill_config,
+    has_base_run,
+    load_matching_weights,
+    open_base,
+    resolve_config,
+)
+from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.ema import ramped
 
 Batch = dict[str, Any]
@@ -38,14 +47,56 @@ class RecipeConfig:
     patience: int = 0
     # Steps between two sets of figures; 0 draws them only at the end.
     figures_every: int = 0
-    # Steps between two checkpoints.
+    # Steps between two checkpoints; 0 writes one only at the end.
     checkpoint_every: int = 200
 
 
 C = TypeVar("C", bound=RecipeConfig)
 S = TypeVar("S")
-# The moving average of this name takes the place of its networks in evaluations, figures and loaded runs.
-EVALUATED_AVERAGE = "ema"
+
+
+@dataclass(frozen=True)
+class Need:
+    """Fields that have an effect only under a condition.
+
+    Attributes:
+        fields: Their names.
+        when: The condition, on a config whose inherited fields are filled in.
+        words: The condition for people, as what follows "without": "a critic (--critic)".
+    """
+
+    fields: tuple[str, ...]
+    when: Callable[[Any], bool]
+    words: str
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a recipe comes from; :meth:`lineament.training.registry.RecipeEntry.build` tells.
+
+    Attributes:
+        name: The name it is registered under; "" takes the class's own.
+        start: The config that the user's fields changed, with which they are compared; None takes the class's defaults.
+        preset: The preset that ``start`` holds, or "".
+        restored: Whether the config is that of a run: then it is taken as it is, and no base is read.
+    """
+
+    name: str = ""
+    start: Any = None
+    preset: str = ""
+    restored: bool = False
+
+
+# Least values of the fields that every recipe has.
+_LEAST = {
+    "steps": 1,
+    "batch_size": 1,
+    "accumulate": 1,
+    "evaluate_every": 0,
+    "patience": 0,
+    "figures_every": 0,
+    "checkpoint_every": 0,
+}
 
 
 class Recipe(ABC, Generic[C, S]):
@@ -56,30 +107,78 @@ class Recipe(ABC, Generic[C, S]):
     the moment of a crash cannot change it.
     """
 
-    name: ClassVar[str]
+    # Its name where it is built without one.
+    name: str
     # The family that owns this recipe's checkpoints, for example "dve".
     method: ClassVar[str]
-    # One line for `lineament recipes`.
-    summary: ClassVar[str] = ""
     config_class: ClassVar[type[RecipeConfig]]
-    # Named sets of config fields for `--preset`. "tiny" must train in a second or two on two small pictures: the
-    # tests that every recipe has to pass (exact resume, gradients, workers) run it.
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {}}
-    # What `lineament train` opens when --data is not given (the syntax of `data.registry.open_data`).
-    default_data: ClassVar[str] = "synthetic"
+    # What its runs build on, where they build on a run.
+    base_kind: ClassVar[BaseKind | None] = None
+    # Fields that need others; one that is set and cannot have an effect is refused.
+    needs: ClassVar[tuple[Need, ...]] = ()
     # The number of `evaluate` that decides which checkpoint is kept as the best; "" keeps none.
     best_metric: ClassVar[str] = ""
     best_is: ClassVar[Literal["lowest", "highest"]] = "lowest"
 
-    def __init__(self, config: C) -> None:
+    def __init__(self, config: C, origin: Origin | None = None) -> None:
+        origin = origin or Origin()
+        if origin.name:
+            self.name = origin.name
+        # The preset its config started from; which of its fields the base filled in; what the base had no weights for.
+        self.preset = origin.preset
+        self.inherited: tuple[str, ...] = ()
+        self.not_taken: list[str] = []
+        self._warm = not origin.restored and has_base_run(config)
+        if self.base_kind and origin.restored:
+            config = fill_config(config, self.base_kind)
+        elif self.base_kind:
+            config, self.inherited = resolve_config(config, self.base_kind, self.name)
         self.config = config
+        if not origin.restored:
+            self._check_numbers()
+            self._check_needs(origin.start)
         if not 0 <= config.ema_decay < 1:
             raise UsageError(f"ema_decay is a number from 0 to below 1, not {config.ema_decay:g}.")
-        if config.patience < 0 or (config.patience and not (config.evaluate_every and self.best_metric)):
+        if config.patience and not (config.evaluate_every and self.best_metric):
             raise UsageError(
                 f"patience {config.patience} needs evaluations to wait for: give --evaluate-every, and a recipe with a "
                 f"best metric ({self.name} has {self.best_metric or 'none'})."
             )
+
+    def _check_numbers(self) -> None:
+        for name, least in _LEAST.items():
+            value = getattr(self.config, name)
+            if value < least:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} is a number of {least} or more, not {value}.")
+
+    def _check_needs(self, start: Any) -> None:
+        start = start if start is not None else type(self.config)()
+        for need in self.needs:
+            if need.when(self.config):
+                continue
+            for name in need.fields:
+                value = getattr(self.config, name)
+                if value != getattr(start, name) and name not in self.inherited:
+                    flag = name.replace("_", "-")
+                    raise UsageError(f"--{flag} ({value}) has no effect without {need.words}: leave it out.")
+
+    def take_base_weights(
+        self, networks: dict[str, nn.Module], names: Iterable[str], optional: Collection[str] = ()
+    ) -> None:
+        """Start networks from the base run, if there is one; called in :meth:`networks`.
+
+        A restored run has its weights in its own checkpoint, and its base may be gone: then nothing is done.
+
+        Args:
+            networks: Networks by name.
+            names: Which of them.
+            optional: Those of which the base may have less; what it lacks is noted in ``not_taken``.
+        """
+        if self._warm:
+            assert self.base_kind is not None
+            base = open_base(self.config.base, self.base_kind)  # type: ignore[attr-defined]
+            self.not_taken = load_matching_weights(networks, base, names, optional=optional)
 
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:

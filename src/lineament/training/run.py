@@ -7,11 +7,12 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from torch import nn
@@ -20,12 +21,16 @@ from lineament.errors import CheckpointError, LineamentError
 from lineament.files import write_text
 from lineament.training.checkpoint import Checkpoint, newest_checkpoint, read_checkpoint, step_folder
 from lineament.training.config import config_from_dict, config_to_dict
+from lineament.training.context import EVALUATED_AVERAGE
 from lineament.training.logs import read_lines
-from lineament.training.recipe import EVALUATED_AVERAGE, Recipe
 from lineament.training.registry import get_recipe
 from lineament.training.weights import load_weights
 
+if TYPE_CHECKING:
+    from lineament.training.recipe import Recipe
+
 CONFIG = "config.yaml"
+FORMAT = 2
 _ENTRIES = (CONFIG, "environment.json", "metrics.jsonl", "timing.jsonl", "report.html")
 _FOLDERS = ("tensorboard", "figures", "checkpoints")
 
@@ -42,6 +47,8 @@ class Run:
         precision: Precision it is trained in.
         data: What it was trained on, as given to ``--data``; empty when a Python caller passed sources of its own.
         validation: The same for validation.
+        preset: The preset its config started from, or "".
+        inherited: Fields of the config that nobody gave: its base decided them, or there was none to do so.
     """
 
     folder: Path
@@ -51,6 +58,8 @@ class Run:
     precision: str
     data: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
+    preset: str = ""
+    inherited: tuple[str, ...] = ()
 
     @property
     def checkpoints(self) -> Path:
@@ -82,10 +91,15 @@ class Run:
             self.folder / "environment.json", json.dumps([*self.environment(), facts], indent=1) + "\n"
         )
 
-    def build_recipe(self) -> Recipe[Any, Any]:
-        """Build the recipe with the run's config; its method must have been registered."""
-        cls = get_recipe(self.recipe)
-        return cls(config_from_dict(cls.config_class, self.config))
+    def build_recipe(self, *, restored: bool = True) -> Recipe[Any, Any]:
+        """Build the recipe with the run's config.
+
+        Args:
+            restored: False builds it as for a new run, whose networks start from those of its base.
+        """
+        entry = get_recipe(self.recipe)
+        config = config_from_dict(entry.config_class, self.config)
+        return entry.build(config, preset=self.preset, restored=restored)
 
     def read_checkpoint(self, which: str | int = "newest") -> Checkpoint:
         """Read the ``"newest"`` whole checkpoint, the ``"best"`` one (else the newest), or that of a step.
@@ -98,7 +112,7 @@ class Run:
         newest = newest_checkpoint(self.checkpoints)
         if newest is None:
             raise CheckpointError(
-                f"the run {self.folder} has no checkpoint yet: `lineament resume {self.folder}`."
+                f"the run {self.folder} has no checkpoint yet: {resume_command(self.folder)}."
             )
         best = newest.state["best"]
         if which == "best" and best is not None and best["step"] != newest.step:
@@ -124,6 +138,34 @@ class Run:
         return networks
 
 
+def resume_command(folder: Path) -> str:
+    """The command that goes on with a run, in backquotes, ready to be pasted."""
+    return f"`lineament resume {shlex.quote(str(folder))}`"
+
+
+def check_free(folder: Path, overwrite: bool) -> None:
+    """Check that a run can be made in a folder: it is empty, or not there, or may be overwritten.
+
+    Raises:
+        LineamentError: If it cannot.
+    """
+    if overwrite or not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    go_on = f"go on with {resume_command(folder)}, " if (folder / CONFIG).exists() else ""
+    raise LineamentError(
+        f"the folder {folder} is not empty: {go_on}choose another with --run, or give --overwrite."
+    )
+
+
+def clear_run(folder: Path) -> None:
+    """Remove what a run writes and nothing else: --overwrite on a wrong folder must not cost anybody their files."""
+    for name in _ENTRIES:
+        (folder / name).unlink(missing_ok=True)
+    for name in _FOLDERS:
+        if (folder / name).exists():
+            shutil.rmtree(folder / name)
+
+
 def create_run(
     folder: Path,
     recipe: Recipe[Any, Any],
@@ -139,18 +181,9 @@ def create_run(
         LineamentError: If the folder is not empty and ``overwrite`` is False, or it cannot be written.
     """
     try:
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())) and not overwrite:
-            go_on = f"go on with `lineament resume {folder}`, " if (folder / CONFIG).exists() else ""
-            raise LineamentError(
-                f"the folder {folder} is not empty: {go_on}choose another with --run, or give --overwrite."
-            )
+        check_free(folder, overwrite)
         folder.mkdir(parents=True, exist_ok=True)
-        # Only what a run writes is removed: --overwrite on a wrong folder must not cost anybody their files.
-        for name in _ENTRIES:
-            (folder / name).unlink(missing_ok=True)
-        for name in _FOLDERS:
-            if (folder / name).exists():
-                shutil.rmtree(folder / name)
+        clear_run(folder)
         run = Run(
             folder,
             recipe.name,
@@ -159,13 +192,18 @@ def create_run(
             precision,
             tuple(data),
             tuple(validation),
+            recipe.preset,
+            recipe.inherited,
         )
         values = {
+            "format": FORMAT,
             "recipe": run.recipe,
             "method": run.method,
             "precision": run.precision,
             "data": list(run.data),
             "validation": list(run.validation),
+            "preset": run.preset,
+            "inherited": list(run.inherited),
             "config": run.config,
         }
         write_text(folder / CONFIG, yaml.safe_dump(values, sort_keys=False, allow_unicode=True))
@@ -191,6 +229,12 @@ def open_run(path: str | Path) -> Run:
         raise LineamentError(f"{folder} is not a run directory: it has no {CONFIG}.")
     try:
         values = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
+        found = int(values.get("format", 1))
+        if found != FORMAT:
+            raise CheckpointError(
+                f"the run {folder} has format {found}, this version of lineament reads {FORMAT}: train it anew, or "
+                "import the checkpoint it was made from again."
+            )
         return Run(
             folder,
             str(values["recipe"]),
@@ -199,7 +243,17 @@ def open_run(path: str | Path) -> Run:
             str(values["precision"]),
             tuple(values["data"]),
             tuple(values["validation"]),
+            str(values["preset"]),
+            tuple(values["inherited"]),
         )
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+    except (
+        OSError,
+        UnicodeDecodeError,
+        yaml.YAMLError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+    ) as error:
         reason = " ".join(str(error).split())
         raise LineamentError(f"{folder / CONFIG} cannot be read as a run's config ({reason}).") from error

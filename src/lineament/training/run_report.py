@@ -40,11 +40,16 @@ def write_run_report(run: Run) -> Path:
 
 
 def train_command(run: Run) -> str:
-    """Return a command line that trains the run anew; fields that have their default are left out."""
+    """Return a command line that trains the run anew.
+
+    Fields that have the value of the recipe or its preset are left out, and so are those that the base decided.
+    """
     defaults: dict[str, Any] = {}
-    if run.recipe in recipes():
-        defaults = config_to_dict(get_recipe(run.recipe).config_class())
     words = ["lineament", "train", run.recipe]
+    if run.recipe in recipes():
+        defaults = config_to_dict(get_recipe(run.recipe).config(run.preset))
+    if run.preset:
+        words += ["--preset", run.preset]
     for flag, given in (("--data", run.data), ("--validation", run.validation)):
         if given:
             words += [flag, *given]
@@ -52,12 +57,12 @@ def train_command(run: Run) -> str:
     if run.precision != "32-true":
         words += ["--precision", run.precision]
     for name, value in run.config.items():
-        if name in defaults and defaults[name] == value:
+        if name in run.inherited or (name in defaults and defaults[name] == value):
             continue
         flag = name.replace("_", "-")
         if isinstance(value, bool):
             words.append(f"--{flag}" if value else f"--no-{flag}")
-        elif value is not None:
+        else:
             words += [f"--{flag}", *(map(str, value) if isinstance(value, list) else [str(value)])]
     return " ".join(shlex.quote(word) for word in words)
 

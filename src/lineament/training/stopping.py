@@ -47,6 +47,7 @@ class StopRequest:
                 os._exit(0)
             return
         if self.wanted:
+            os.write(2, b"\nstopped at once: nothing was saved since the last checkpoint.\n")
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self.wanted = True
         self._number = number

@@ -1,20 +1,14 @@
-"""Training of DepthNets on pairs of unrelated faces: the published experiments under their names.
-
-The name tells the experiment: ``sd5`` is the network, ``nogan`` or ``wgan.dnorm0.1`` the critic and the weight of its
-penalty, ``learnm`` a predicted affine map, ``sigma`` the damping of the closed form. The runs with ``sigma0.05`` are
-the oldest and solve with the faulty columns of their time; ``fixm`` marks the later ones without that fault.
-"""
+"""Training of DepthNets on pairs of unrelated faces; ``recipes.py`` has the published experiments under their names."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from lineament.data.keypoint_depth import collect, keypoint_record
+from lineament.data.keypoint_depth import KeypointSet, collect, keypoint_record
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.evaluation.depth import score_pairs
@@ -32,8 +26,7 @@ from lineament.methods.depthnet.model import (
 )
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.training.context import StepContext
-from lineament.training.recipe import Batch, Recipe, RecipeConfig
-from lineament.training.variants import register_variant
+from lineament.training.recipe import Batch, Need, Recipe, RecipeConfig
 
 # 100 epochs of 3DFAW's 13,671 training faces in batches of 32 pairs.
 PUBLISHED_STEPS = 42_800
@@ -45,6 +38,7 @@ class DepthNetConfig(RecipeConfig):
 
     # Faces of one step: the first half are sources, the second half their targets.
     batch_size: int = 64
+    # Optimiser steps in all.
     steps: int = PUBLISHED_STEPS
     # How the affine map is found: fixed (closed form), detached (no gradient through its depths), damped (Tikhonov),
     # legacy (damped, with the columns of the oldest runs), learnt (predicted).
@@ -82,8 +76,6 @@ class DepthNetConfig(RecipeConfig):
             raise UsageError(
                 f"sigma belongs to solve damped and legacy: solve {self.solve} and sigma {self.sigma:g} do not fit."
             )
-        if not self.critic and (self.penalty or self.keypoint_weight != 1):
-            raise UsageError("penalty and keypoint-weight need a critic: leave them out, or give --critic.")
 
 
 def published_adam(network: nn.Module, learning_rate: float, weight_decay: float = 0.0) -> torch.optim.Adam:
@@ -104,20 +96,16 @@ def split_pairs(batch: Batch) -> tuple[Tensor, Tensor, Tensor | None]:
 class DepthNetRecipe(Recipe[DepthNetConfig, FaceSample]):
     """Depth of a face's keypoints, learnt by carrying them over to another face's."""
 
+    name = "depthnet-exp1.lamb1.sd5.nogan.sigma0.fixm"
     method = "depthnet"
     config_class = DepthNetConfig
-    default_data: ClassVar[str] = "synthetic-keypoints"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "steps": 2,
-            "batch_size": 16,
-            "widths": (16, 8),
-            "critic_widths": (16, 8),
-            "evaluate_count": 6,
-        },
-        # A minute or two on one core.
-        "quick": {"steps": 3000},
-    }
+    needs = (
+        Need(
+            ("penalty", "keypoint_weight", "critic_every", "critic_widths"),
+            lambda c: c.critic,
+            "a critic (--critic)",
+        ),
+    )
 
     def networks(self) -> dict[str, nn.Module]:
         """The network ``generator`` and, with a critic, ``critic``."""
@@ -193,49 +181,28 @@ class DepthNetRecipe(Recipe[DepthNetConfig, FaceSample]):
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Keypoint error and, where depths are known, DepthCorr, over all ordered pairs."""
-        faces = collect(source, self.config.evaluate_count)
-        if len(faces) < 2:
-            return {}
-        scores = score_pairs(self.predictor(networks), faces)
-        measured = {"keypoint_error": scores.keypoint_error()[0]}
-        if faces.depth is not None:
-            measured["depth_corr"] = scores.depth_corr()
-        return measured
+        return measure_pairs(self.predictor(networks), collect(source, self.config.evaluate_count))
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """True against predicted depth of a few faces; keypoint errors."""
-        from lineament.evaluation.depth_figures import training_figures
-
-        faces = collect(source, self.config.evaluate_count)
-        if faces.depth is None or len(faces) < 2:
-            return []
-        return training_figures(self.predictor(networks), faces, folder)
+        return draw_pairs(self.predictor(networks), collect(source, self.config.evaluate_count), folder)
 
 
-_EXPERIMENTS: dict[str, tuple[str, dict[str, Any]]] = {
-    "nogan.sigma0.05": (
-        "closed form as in the oldest runs (the paper's baseline)",
-        {"solve": "legacy", "sigma": 0.05},
-    ),
-    "nogan.learnm": ("the network predicts the affine map too", {"solve": "learnt"}),
-    "wgan.dnorm0.1.sigma0.05": (
-        "closed form as in the oldest runs, with a critic",
-        {"solve": "legacy", "sigma": 0.05, "critic": True, "penalty": 0.1},
-    ),
-    "wgan.dnorm0.1.learnm": (
-        "predicted affine map, with a critic",
-        {"solve": "learnt", "critic": True, "penalty": 0.1},
-    ),
-    "nogan.sigma0.fixm": ("closed form", {}),
-    "wgan.dnorm0.1.sigma0.fixm": ("closed form, with a critic", {"critic": True, "penalty": 0.1}),
-}
+def measure_pairs(predictor: DepthPredictor, faces: KeypointSet) -> dict[str, float]:
+    """Keypoint error and, where depths are known, DepthCorr, over all ordered pairs of faces."""
+    if len(faces) < 2:
+        return {}
+    scores = score_pairs(predictor, faces)
+    measured = {"keypoint_error": scores.keypoint_error()[0]}
+    if faces.depth is not None:
+        measured["depth_corr"] = scores.depth_corr()
+    return measured
 
-for _name, (_words, _changed) in _EXPERIMENTS.items():
-    register_variant(
-        DepthNetRecipe,
-        f"depthnet-exp1.lamb1.sd5.{_name}",
-        f"depth from keypoints: {_words}",
-        DepthNetRecipe.presets,
-        globals(),
-        **_changed,
-    )
+
+def draw_pairs(predictor: DepthPredictor, faces: KeypointSet, folder: Path) -> list[Path]:
+    """True against predicted depth of a few faces, and keypoint errors; nothing where depths are not known."""
+    from lineament.evaluation.depth_figures import training_figures  # loads the plotting library
+
+    if faces.depth is None or len(faces) < 2:
+        return []
+    return training_figures(predictor, faces, folder)

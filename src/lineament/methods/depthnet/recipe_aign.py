@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -17,10 +16,9 @@ from lineament.evaluation.depth import score_pairs
 from lineament.methods.depthnet.aign import MAP_SIZE, Aign, AignPredictor, SpectralCritic
 from lineament.methods.depthnet.loss import gradient_penalty
 from lineament.methods.depthnet.model import CRITIC_WIDTHS, Critic
-from lineament.methods.depthnet.recipe import published_adam
+from lineament.methods.depthnet.recipe import draw_pairs, published_adam
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
-from lineament.training.variants import register_variant
 
 
 @dataclass(frozen=True)
@@ -53,18 +51,9 @@ class AignRecipe(Recipe[AignConfig, FaceSample]):
     The published loss takes a cross-entropy of raw scores, which fails; here it is the cross-entropy of logits.
     """
 
+    name = "depthnet-aign.exp1.lamb100"
     method = "depthnet"
     config_class = AignConfig
-    default_data: ClassVar[str] = "synthetic-keypoints"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "steps": 2,
-            "batch_size": 4,
-            "map_size": 16,
-            "critic_widths": (16, 8),
-            "evaluate_count": 6,
-        },
-    }
 
     def networks(self) -> dict[str, nn.Module]:
         """The network ``generator`` and the adversary ``critic``."""
@@ -124,28 +113,9 @@ class AignRecipe(Recipe[AignConfig, FaceSample]):
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
         """True against predicted depth of a few faces; keypoint errors."""
-        from lineament.evaluation.depth_figures import training_figures
-
-        faces = collect(source, self.config.evaluate_count)
-        if faces.depth is None or len(faces) < 2:
-            return []
-        return training_figures(self.predictor(networks), faces, folder)
+        return draw_pairs(self.predictor(networks), collect(source, self.config.evaluate_count), folder)
 
 
 def _says(scores: Tensor, *, real: bool) -> Tensor:
     """Cross-entropy of raw scores ``[B, 1]`` with all faces being real, or none."""
     return F.binary_cross_entropy_with_logits(scores, torch.full_like(scores, float(real)))
-
-
-for _name, _words, _spectral in (
-    ("depthnet-aign.exp1.lamb100", "an adversary on 3-D points (the paper's baseline)", False),
-    ("depthnet-aign-sn.exp1.lamb100", "as aign, with spectral norms", True),
-):
-    register_variant(
-        AignRecipe,
-        _name,
-        f"depth from keypoints: {_words}",
-        AignRecipe.presets,
-        globals(),
-        spectral=_spectral,
-    )

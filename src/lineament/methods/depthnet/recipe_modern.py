@@ -8,28 +8,32 @@ not learnt but solved for (two_view.py), so it does not have to be traded for th
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from lineament.data.keypoint_depth import keypoint_record
-from lineament.data.sample import FaceSample
+from lineament.data.keypoint_depth import collect, keypoint_record
+from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.methods.depthnet.loss import keypoint_loss
 from lineament.methods.depthnet.model import find_affine, transfer
-from lineament.methods.depthnet.recipe import DepthNetConfig, DepthNetRecipe
+from lineament.methods.depthnet.predictor import DepthPredictor
+from lineament.methods.depthnet.recipe import draw_pairs, measure_pairs
 from lineament.methods.depthnet.two_view import TwoViewDepthNet, upright
 from lineament.training.context import StepContext
-from lineament.training.recipe import Batch
-from lineament.training.registry import register_recipe
+from lineament.training.recipe import Batch, Recipe, RecipeConfig
 from lineament.training.schedules import rate_schedules
 
 
 @dataclass(frozen=True)
-class ModernDepthNetConfig(DepthNetConfig):
+class ModernDepthNetConfig(RecipeConfig):
     """What can be set when training the modern DepthNet."""
 
+    # Faces of one step: each half are the other's targets.
+    batch_size: int = 64
+    # Optimiser steps in all.
     steps: int = 2000
     # Damping of the depth's correction by the target (two_view.py); inf leaves each face its own depth.
     damping: float = 0.02
@@ -40,13 +44,13 @@ class ModernDepthNetConfig(DepthNetConfig):
     widths: tuple[int, ...] = (512, 512, 256)
     # Learning rate of Adam at the start; it falls to zero along a cosine.
     learning_rate: float = 1e-3
+    # Weight decay.
+    weight_decay: float = 0.0
+    # Faces used by an evaluation during training; all their ordered pairs are scored.
+    evaluate_count: int = 225
 
     def __post_init__(self) -> None:
         """Raise ``UsageError`` where fields contradict each other."""
-        if self.solve != "fixed" or self.critic:
-            raise UsageError(
-                "the modern recipe solves in closed form without a critic: leave solve and critic out."
-            )
         if self.batch_size % 2 or self.batch_size < 4:
             raise UsageError(
                 f"a batch holds sources and targets: give an even batch size, not {self.batch_size}."
@@ -58,15 +62,12 @@ class ModernDepthNetConfig(DepthNetConfig):
             )
 
 
-@register_recipe
-class ModernDepthNetRecipe(DepthNetRecipe):
+class ModernDepthNetRecipe(Recipe[ModernDepthNetConfig, FaceSample]):
     """Depth of a face's keypoints from its true depths, corrected by another face's keypoints."""
 
     name = "depthnet-modern"
-    summary = "depth from keypoints: upright faces, supervised depths, the target as second view; a minute of training"
+    method = "depthnet"
     config_class = ModernDepthNetConfig
-    config: ModernDepthNetConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = DepthNetRecipe.presets
 
     def networks(self) -> dict[str, nn.Module]:
         """The network ``generator``."""
@@ -117,3 +118,20 @@ class ModernDepthNetRecipe(DepthNetRecipe):
             values["keypoint"] = keypoint.detach()
         context.update(loss)
         return {"loss": loss.detach(), **values}
+
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> DepthPredictor:
+        """Depths of keypoints."""
+        return DepthPredictor(networks["generator"], device=device, dtype=dtype)
+
+    def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
+        """Keypoint error and DepthCorr over all ordered pairs."""
+        return measure_pairs(self.predictor(networks), collect(source, self.config.evaluate_count))
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """True against predicted depth of a few faces; keypoint errors."""
+        return draw_pairs(self.predictor(networks), collect(source, self.config.evaluate_count), folder)

@@ -1,8 +1,9 @@
 """Training views exactly as the published loaders made them, one picture at a time: warp, 8 bits, JPEG, colour.
 
 The recipes normally warp and change whole batches on their device; that is faster and differs in the JPEG noise and in
-rounding. ``--faithful`` trades speed for the published chain: both views of a pair are truncated to 8 bits after the
-warp and changed independently of each other; landmark pictures are warped once, with their points snapped to pixels.
+rounding. ``--loader paper`` trades speed for the published chain: both views of a pair are truncated to 8 bits after
+the warp and changed independently of each other; landmark pictures are warped once, with their points snapped to
+pixels.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ def _landmark_fields(
     told = training_fields(config)
     return {
         **told,
-        "fit": "published",
+        "fit": "paper",
         "scheme": str(landmarks) if str(landmarks) in builtin_schemes() else f"points-{landmarks}",
         "intermediate": intermediate,
         "softargmax": float(

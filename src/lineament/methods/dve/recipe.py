@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -24,12 +24,8 @@ from lineament.methods.dve.predictor import DescriptorPredictor
 from lineament.methods.dve.protocol import frame_of
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.training.context import StepContext
-from lineament.training.recipe import Batch, Recipe, RecipeConfig
+from lineament.training.recipe import Batch, Need, Recipe, RecipeConfig
 from lineament.training.schedules import rate_schedules
-from lineament.training.variants import register_variant
-
-# Passes through CelebA of the published runs.
-PUBLISHED_EPOCHS = 100
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ class DveConfig(RecipeConfig):
 
     # Samples (pairs of views) of one step.
     batch_size: int = 32
+    # Optimiser steps in all.
     steps: int = 20000
     # Network: smallnet, hourglass, a form of the hourglass that only old checkpoints have, or the unpublished unet.
     backbone: Literal[
@@ -70,8 +67,9 @@ class DveConfig(RecipeConfig):
     view_shift: float = 0.0
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
-    # Make views as the published loaders did, one by one: 8 bits, JPEG noise, colour jitter, colour noise. Slower.
-    faithful: bool = False
+    # How views are made: whole batches on the device, or one by one as the published loaders did (8 bits, JPEG noise,
+    # colour jitter, colour noise), which is slower.
+    loader: Literal["batched", "paper"] = "batched"
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
     # Probability of mirroring the picture.
@@ -105,7 +103,7 @@ class DveConfig(RecipeConfig):
     # Largest deviation of pixel noise, in 0..1 units.
     noise: float = 0.0
     # Optimiser: Adam with AMSGrad and a rate of its own for biases, as published, or AdamW.
-    optimiser: Literal["published", "adamw"] = "published"
+    optimiser: Literal["paper", "adamw"] = "paper"
     # Learning rate.
     learning_rate: float = 1e-3
     # Learning rate of the biases of the convolutions; 0 uses the one above.
@@ -114,7 +112,7 @@ class DveConfig(RecipeConfig):
     weight_decay: float = 0.0
     # Learning rate over time: constant, cosine to zero, one cycle (a tenth of the steps up, the rest down to zero), or
     # the published steps with their delay of one epoch.
-    schedule: Literal["constant", "cosine", "one-cycle", "published"] = "constant"
+    schedule: Literal["constant", "cosine", "one-cycle", "paper"] = "constant"
     # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (70, 90)
     # Steps that make one epoch of the published schedule (about 162,500 CelebA pictures in batches of 32).
@@ -157,29 +155,40 @@ class DveConfig(RecipeConfig):
 class DveRecipe(Recipe[DveConfig, FaceSample]):
     """Dense descriptors learnt from unlabelled pictures by matching each to its own random warp."""
 
+    name = "dve-smallnet-16d"
     method = "dve"
     config_class = DveConfig
-    # Matching between two identities is what the descriptors are for.
-    best_metric: ClassVar[str] = ""
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"steps": 2, "batch_size": 2, "image_size": 36, "crop": 6, "evaluate_count": 4},
-        # Minutes on two cores: small pictures, strong changes of appearance, exchange once descriptors have formed.
-        "quick": {
-            "steps": 1000,
-            "batch_size": 8,
-            "image_size": 60,
-            "crop": 10,
-            "normalize": True,
-            "warmup": 0.7,
-            "learning_rate": 2e-3,
-            "schedule": "cosine",
-            "mirror": 0.5,
-            "grey": 0.5,
-            "gamma": 0.4,
-            "light": 0.2,
-            "blur": 0.3,
-        },
-    }
+    needs = (
+        Need(
+            (
+                "mirror",
+                "brightness",
+                "contrast",
+                "saturation",
+                "colour",
+                "grey",
+                "gamma",
+                "light",
+                "blur",
+                "noise",
+                "loss_points",
+            ),
+            lambda c: c.loader == "batched",
+            "views made in batches (--loader batched)",
+        ),
+        Need(
+            ("box_jitter", "view", "view_shift"),
+            lambda c: not c.protocol,
+            "a crop around the face box (no --protocol)",
+        ),
+        Need(("warmup", "dense_share"), lambda c: c.exchange, "exchange (--exchange)"),
+        Need(("milestones", "steps_per_epoch"), lambda c: c.schedule == "paper", "--schedule paper"),
+        Need(
+            ("bias_learning_rate",),
+            lambda c: c.optimiser == "paper",
+            "the published Adam (--optimiser paper)",
+        ),
+    )
 
     def networks(self) -> dict[str, nn.Module]:
         """The network ``descriptor``."""
@@ -203,7 +212,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
     ) -> dict[str, torch.optim.lr_scheduler.LRScheduler]:
         """Learning rate over the steps as ``schedule`` says."""
         c = self.config
-        if c.schedule == "published":
+        if c.schedule == "paper":
             factor = step_factor(StepDecay(c.milestones), c.steps_per_epoch, off_by_one=True)
             return {"descriptor": torch.optim.lr_scheduler.LambdaLR(optimisers["descriptor"], factor)}
         return rate_schedules(optimisers, c.schedule, c.steps)
@@ -217,7 +226,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         else:
             box = jittered_box(sample, generator, c.box_jitter)
             image = cut(sample.image, frame.whole(box), frame.size)
-        if c.faithful:
+        if c.loader == "paper":
             return faithful_pair(
                 PreparedFace(sample.id, image, torch.zeros(0, 2)), c.crop, c.warp_spread, generator
             )
@@ -314,46 +323,3 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         faces = prepare_faces(source, frame, range(min(len(source), 8)), need_landmarks=False)
         network = networks["descriptor"]
         return [descriptor_figure(lambda x: describe(network, x), faces, frame, folder / "descriptors.png")]
-
-
-def _variant(backbone: str, channels: int, exchange: bool, **changed: Any) -> None:
-    """Register one cell of the published grid."""
-    words = "" if exchange else " without exchange (the paper's baseline)"
-    tiny = DveRecipe.presets["tiny"]
-    # The hourglass halves its input five times.
-    presets = {**DveRecipe.presets, "tiny": {**tiny, "crop": 2} if backbone == "hourglass" else tiny}
-    epoch = changed.get("steps_per_epoch", DveConfig.steps_per_epoch)
-    presets["published"] = {
-        "protocol": "celeba",
-        "faithful": True,
-        "schedule": "published",
-        "steps": PUBLISHED_EPOCHS * epoch,
-    }
-    register_variant(
-        DveRecipe,
-        f"dve-{backbone}-{channels}d" + ("" if exchange else "-dense"),
-        f"{channels}-d descriptors from unlabelled faces, {backbone}{words}",
-        presets,
-        globals(),
-        backbone=backbone,
-        channels=channels,
-        exchange=exchange,
-        **changed,
-    )
-
-
-for _channels in (3, 16, 32, 64):
-    for _exchange in (True, False):
-        _variant("smallnet", _channels, _exchange)
-_variant(
-    "hourglass",
-    64,
-    True,
-    image_size=136,
-    crop=20,
-    batch_size=16,
-    normalize=True,
-    bias_learning_rate=0.0,
-    milestones=(50,),
-    steps_per_epoch=10154,
-)

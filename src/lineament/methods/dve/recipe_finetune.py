@@ -6,24 +6,14 @@ and always normalises descriptors in the loss, also where the base was trained o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Literal
 
 from torch import nn
 
-from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
+from lineament.methods.dve.base import descriptor_base
 from lineament.methods.dve.recipe import DveConfig, DveRecipe
-from lineament.training.registry import register_recipe
-from lineament.training.variants import register_variant
-
-FROM_BASE = ("backbone", "channels", "luma", "exchange", "image_size", "crop", "view", "view_shift")
-EPOCHS = 50
-# Titles, training pictures, and folders (as the packed data sets unpack) of the targets.
-TARGETS = {
-    "300w": ("300-W", 3_148, "data/300w"),
-    "aflw-m": ("AFLW_M", 10_122, "data/aflw-mtfl"),
-    "aflw-r": ("AFLW_R", 10_122, "data/aflw"),
-}
+from lineament.training.base_run import INHERIT, Inherited
 
 
 @dataclass(frozen=True)
@@ -32,66 +22,41 @@ class FineTuneConfig(DveConfig):
 
     # Run directory of the descriptors to start from, trained here or made by `lineament import dve`.
     base: str = ""
-    # Filled from the base run.
-    channels: int = 0
+    # Network; the base's.
+    backbone: Inherited[
+        Literal["smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled", "unet"]
+    ] = INHERIT
+    # Dimensions of a descriptor; the base's.
+    channels: Inherited[int] = INHERIT
+    # Show the network only the luma of pictures; as the base.
+    luma: Inherited[bool] = INHERIT
+    # Exchange descriptors with another face before matching; None does as the base did.
+    exchange: Inherited[bool] = INHERIT
+    # Side in pixels of the picture that is warped; None takes the base's.
+    image_size: Inherited[int] = INHERIT
+    # Pixels cut off each side after the warp; None takes the base's.
+    crop: Inherited[int] = INHERIT
+    # Side of what the network sees, in sides of the face box; None takes the base's.
+    view: Inherited[float] = INHERIT
+    # How far below the middle of the face box that view is centred, in sides of the box; None takes the base's.
+    view_shift: Inherited[float] = INHERIT
+    # Give descriptors the length 20 in the loss.
     normalize: bool = True
+    # Learning rate of the biases of the convolutions; 0 uses that of the rest.
     bias_learning_rate: float = 0.0
+    # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (30, 40)
 
 
-@register_recipe
 class FineTuneRecipe(DveRecipe):
     """Dense descriptors trained on, without labels, on the pictures they will be used on."""
 
     name = "dve-finetune"
-    summary = "descriptors fine-tuned on your own unlabelled pictures (--base RUN)"
     config_class = FineTuneConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {**DveRecipe.presets["tiny"], "base": RANDOM_BASE, "channels": 3},
-    }
-
-    def __init__(self, config: FineTuneConfig) -> None:
-        # A resumed or loaded run gets its weights from its own checkpoint: the base may be gone by then.
-        fresh = not config.channels
-        if fresh:
-            config = replace(config, **base_fields(config.base, self.name, FROM_BASE))
-        super().__init__(config)
-        self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
+    base_kind = descriptor_base(exchange=True)
 
     def networks(self) -> dict[str, nn.Module]:
         """The networks of the base, with its weights."""
         networks = super().networks()
-        if self._weights_from:
-            load_base(networks["descriptor"], self._weights_from)
+        self.take_base_weights(networks, networks)
         return networks
-
-
-def _target(key: str) -> None:
-    title, pictures, folder = TARGETS[key]
-    # The published loaders dropped the rest of each epoch.
-    steps, hourglass_steps = pictures // 32, pictures // 16
-    hourglass: dict[str, Any] = {
-        "batch_size": 16,
-        "steps": EPOCHS * hourglass_steps,
-        "steps_per_epoch": hourglass_steps,
-    }
-    if key == "aflw-r":
-        hourglass |= {"steps": 2 * EPOCHS * hourglass_steps, "milestones": (60, 80)}
-    tiny = {**FineTuneRecipe.presets["tiny"], "protocol": "", "faithful": False}
-    register_variant(
-        FineTuneRecipe,
-        f"dve-finetune-{key}",
-        f"descriptors fine-tuned on {title} without its labels, as published (--base RUN)",
-        {"tiny": tiny, "hourglass": hourglass},
-        globals(),
-        default_data=f"{key}:{folder}",
-        protocol=key,
-        faithful=True,
-        schedule="published",
-        steps=EPOCHS * steps,
-        steps_per_epoch=steps,
-    )
-
-
-for _key in TARGETS:
-    _target(_key)

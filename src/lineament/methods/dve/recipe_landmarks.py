@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,7 @@ from lineament.faces.schemes import (
 )
 from lineament.geometry.tps_warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
-from lineament.methods.dve.base import RANDOM_BASE, base_fields, load_base
+from lineament.methods.dve.base import descriptor_base
 from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.faithful import faithful_labelled
 from lineament.methods.dve.model import build_backbone, describe_frozen
@@ -36,19 +36,20 @@ from lineament.methods.dve.protocol import frame_of
 from lineament.methods.dve.regressor import LandmarkRegressor, landmark_loss, to_unit
 from lineament.methods.dve.schedule import StepDecay, step_factor
 from lineament.methods.dve.shape import ShapeRegressor
+from lineament.training.base_run import INHERIT, Inherited
 from lineament.training.context import StepContext
-from lineament.training.recipe import Batch, Recipe, RecipeConfig
-from lineament.training.registry import register_recipe
-
-FROM_BASE = ("backbone", "channels", "luma", "image_size", "crop", "view", "view_shift")
+from lineament.training.recipe import Batch, Need, Origin, Recipe, RecipeConfig
 
 
 @dataclass(frozen=True)
 class LandmarkConfig(RecipeConfig):
     """What can be set when fitting landmarks; the view of the network is taken over from the base run."""
 
+    # Optimiser steps in all.
     steps: int = 60
+    # Labelled faces of one step.
     batch_size: int = 25
+    # Steps between two checkpoints; 0 writes one only at the end.
     checkpoint_every: int = 0
     # Pictures used by an evaluation during training.
     evaluate_count: int = 64
@@ -56,8 +57,8 @@ class LandmarkConfig(RecipeConfig):
     base: str = ""
     # Landmark scheme to learn; labels are converted to it where they can be.
     scheme: str = "68"
-    # Closed form with a shape model ("shape") or the published regressor trained by gradient descent ("published").
-    fit: Literal["shape", "published"] = "shape"
+    # Closed form with a shape model ("shape") or the published regressor trained by gradient descent ("paper").
+    fit: Literal["shape", "paper"] = "shape"
     # Shape: factor on the detectors' scores before the soft-argmax.
     sharpness: float = 0.7
     # Shape: principal modes of the shape model.
@@ -77,7 +78,7 @@ class LandmarkConfig(RecipeConfig):
     # Published: weight decay.
     weight_decay: float = 5e-4
     # Published: learning rate over time, constant or the published steps with their delay of one epoch.
-    schedule: Literal["constant", "published"] = "constant"
+    schedule: Literal["constant", "paper"] = "constant"
     # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (100, 250)
     # Steps that make one epoch of the published schedule.
@@ -107,18 +108,25 @@ class LandmarkConfig(RecipeConfig):
     # Shape: look again at the box that the first prediction suggests, and keep that where the views agree better. A
     # little better on faces like the labelled ones, now and then far worse on others.
     second_look: bool = False
-    # Filled from the base run: network, dimensions and view.
-    backbone: str = ""
-    channels: int = 0
-    image_size: int = 0
-    crop: int = 0
-    view: float = 0.0
-    view_shift: float = 0.0
-    luma: bool = False
+    # Network; the base's.
+    backbone: Inherited[str] = INHERIT
+    # Dimensions of a descriptor; the base's.
+    channels: Inherited[int] = INHERIT
+    # Side in pixels of the picture that is warped; None takes the base's.
+    image_size: Inherited[int] = INHERIT
+    # Pixels cut off each side after the warp; None takes the base's.
+    crop: Inherited[int] = INHERIT
+    # Side of what the network sees, in sides of the face box; None takes the base's.
+    view: Inherited[float] = INHERIT
+    # How far below the middle of the face box that view is centred, in sides of the box; None takes the base's.
+    view_shift: Inherited[float] = INHERIT
+    # Show the network only the luma of pictures; as the base.
+    luma: Inherited[bool] = INHERIT
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
-    # Make views as the published loaders did: 8 bits, points snapped to pixels, one lasting warp per repeated label.
-    faithful: bool = False
+    # How views are made: whole batches on the device, or as the published loaders did (8 bits, points snapped to
+    # pixels, one lasting warp per repeated label).
+    loader: Literal["batched", "paper"] = "batched"
 
     @property
     def frame(self) -> Frame:
@@ -131,59 +139,49 @@ class LandmarkConfig(RecipeConfig):
         return WarpSpread(self.warp_kernel, 0.0, self.warp_translation, self.warp_scale, self.warp_rotation)
 
 
-def resolve_base(config: LandmarkConfig, recipe: str) -> LandmarkConfig:
-    """Fill in what the base run decides; a config that is filled in already is returned as it is.
-
-    Raises:
-        UsageError: If no base is given, or it is not a run of dense descriptors.
-    """
-    return config if config.channels else replace(config, **base_fields(config.base, recipe, FROM_BASE))
-
-
-@register_recipe
 class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     """Landmarks from few labels on frozen descriptors."""
 
     name = "dve-landmarks"
     method = "dve"
-    summary = "landmarks from a few labelled faces on frozen descriptors (--base RUN)"
     config_class = LandmarkConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "base": RANDOM_BASE,
-            "steps": 2,
-            "batch_size": 2,
-            "backbone": "smallnet",
-            "channels": 3,
-            "image_size": 36,
-            "crop": 6,
-            "view": 1.2,
-        },
-        "published": {
-            "fit": "published",
-            "steps": 3000,
-            "batch_size": 32,
-            "look": False,
-            "mirror": 0.0,
-            "box_jitter": 0.0,
-        },
-    }
+    base_kind = descriptor_base()
+    needs = (
+        Need(
+            ("sharpness", "modes", "outlier", "second_look"),
+            lambda c: c.fit == "shape",
+            "the closed form (--fit shape)",
+        ),
+        Need(
+            ("intermediate", "softargmax", "upsample", "learning_rate", "weight_decay", "schedule"),
+            lambda c: c.fit == "paper",
+            "the regressor trained by gradient descent (--fit paper)",
+        ),
+        Need(("milestones", "steps_per_epoch"), lambda c: c.schedule == "paper", "--schedule paper"),
+        Need(("look",), lambda c: c.loader == "batched", "views made in batches (--loader batched)"),
+        Need(("grey",), lambda c: c.look and c.loader == "batched", "changes of appearance (--look)"),
+        Need(
+            ("mirror",),
+            lambda c: c.loader == "batched" and not c.protocol,
+            "crops around the face box made in batches (no --protocol, --loader batched)",
+        ),
+        Need(
+            ("box_jitter", "view", "view_shift"),
+            lambda c: not c.protocol,
+            "a crop around the face box (no --protocol)",
+        ),
+    )
 
-    def __init__(self, config: LandmarkConfig) -> None:
-        fresh = not config.channels
+    def __init__(self, config: LandmarkConfig, origin: Origin | None = None) -> None:
         # The run keeps the content of a scheme file, which may be gone by the time it is used.
-        config = replace(config, scheme=scheme_word(config.scheme))
-        super().__init__(resolve_base(config, self.name))
-        # A resumed or loaded run gets its descriptor weights from its own checkpoint: the base may be gone by then.
-        self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
+        super().__init__(replace(config, scheme=scheme_word(config.scheme)), origin)
         self.layout = scheme(config.scheme)
 
     def networks(self) -> dict[str, nn.Module]:
         """The frozen ``descriptor`` network and the ``regressor``."""
         c = self.config
         descriptor: nn.Module = build_backbone(c.backbone, c.channels, luma=c.luma)
-        if self._weights_from:
-            load_base(descriptor, self._weights_from)
+        self.take_base_weights({"descriptor": descriptor}, ("descriptor",))
         descriptor.requires_grad_(False)
         regressor: nn.Module
         if c.fit == "shape":
@@ -243,7 +241,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         visible = labelled
         if sample.visibility is not None and as_scheme(sample.scheme).names == self.layout.names:
             visible = visible & sample.visibility
-        if c.faithful:
+        if c.loader == "paper":
             if COPY in sample.meta:
                 # The published runs warped every copy once, when they cached its descriptors.
                 generator = sample_generator(c.seed, 0, sample.meta[COPY])
@@ -298,7 +296,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         # Neither a point without a label nor one outside the frame teaches anything.
         known = batch["labelled"] & torch.isfinite(points).all(-1)
         loss = landmark_loss(predicted, points, self.config.alpha, known)
-        if self.config.fit == "published":
+        if self.config.fit == "paper":
             context.update(loss)
         return {"loss": loss.detach()}
 

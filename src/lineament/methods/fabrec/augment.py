@@ -90,20 +90,20 @@ def level(number: int) -> MoveSpread:
     return LEVELS[number]
 
 
-def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror: bool = True) -> Move:
+def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror: float = 0.5) -> Move:
     """Draw a move for a picture of ``side`` pixels, in the published order of draws.
 
     Args:
         spread: Ranges.
         side: Side of the picture that is moved.
         generator: Source of all draws.
-        mirror: Whether half of the pictures are flipped.
+        mirror: Probability that the picture is flipped.
     """
     flip, angle, right, down, sx, sy, shear = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
     low, high = spread.scale
     reach = spread.translation * side
     return Move(
-        mirror and flip < 0.5,
+        flip < mirror,
         math.radians(spread.rotation * (2 * angle - 1)),
         (-float(round(reach * (2 * right - 1))), -float(round(reach * (2 * down - 1)))),
         (low + (high - low) * sx, low + (high - low) * sy),

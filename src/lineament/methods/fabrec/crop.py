@@ -33,7 +33,7 @@ from lineament.methods.fabrec.augment import (
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.level import TurnedRegion, levelling
 
-Style = Literal["published", "exact"]
+Style = Literal["paper", "exact"]
 Region = Affine2D | TurnedRegion
 
 
@@ -134,7 +134,7 @@ class View:
     def _region_of_landmarks(self, points: Tensor, layout: LandmarkScheme) -> Region:
         if not self.align:
             return named_crop("fabrec", landmarks=points, scheme=layout, size=self.size, trim=False)
-        turn = levelling(points, layout, self.style == "published")
+        turn = levelling(points, layout, self.style == "paper")
         upright = turn.apply(points.double())
         return TurnedRegion(
             turn, named_crop("fabrec", landmarks=upright, scheme=layout, size=self.size, trim=False)

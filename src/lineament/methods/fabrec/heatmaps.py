@@ -19,7 +19,7 @@ SIGMA = 7.0
 # Box blur of the published decoding.
 BLUR = 9
 
-Style = Literal["published", "exact"]
+Style = Literal["paper", "exact"]
 
 
 def draw_heatmaps(
@@ -41,7 +41,7 @@ def draw_heatmaps(
     known = torch.isfinite(points).all(-1)
     points = torch.where(known[..., None], points, 0)
     profiles = (
-        _pasted(points, size, heatmap, sigma) if style == "published" else _true(points, size, heatmap, sigma)
+        _pasted(points, size, heatmap, sigma) if style == "paper" else _true(points, size, heatmap, sigma)
     )
     profiles = profiles * known[..., None, None].to(profiles.dtype)
     across, down = profiles.unbind(-2)
@@ -90,7 +90,7 @@ def read_heatmaps(heatmaps: Tensor, size: int, sigma: float = SIGMA, style: Styl
         ``[B, K, 2]`` xy in pixels of the picture.
     """
     side = heatmaps.shape[-1]
-    if style == "published":
+    if style == "paper":
         best = smooth(heatmaps).flatten(2).argmax(-1)
         return torch.stack([best % side, best // side], -1).to(heatmaps.dtype) * (size / side)
     scores = _matched(heatmaps, sigma)

@@ -15,7 +15,9 @@ class LandmarkConfig(FabrecConfig):
 
     # Faces of one step; fewer labels than that are repeated, each time moved anew.
     batch_size: int = 10
+    # Optimiser steps in all.
     steps: int = 2000
+    # Steps between two checkpoints; 0 writes one only at the end.
     checkpoint_every: int = 500
     # Train on so many labelled faces only; 0 takes all of them.
     labels: int = 0
@@ -31,7 +33,7 @@ class LandmarkConfig(FabrecConfig):
     encoder_rate: float = 2e-5
     # Deviation of the target heatmaps in pixels of a 128 px heatmap.
     sigma: float = SIGMA
-    # Heatmaps: exact (drawn and read below a pixel), or published.
+    # Heatmaps: exact (drawn and read below a pixel), or paper.
     heatmaps: str = "exact"
     # Let the encoder's maps reach the heatmaps past the code (ours).
     lateral: bool = False
@@ -39,8 +41,8 @@ class LandmarkConfig(FabrecConfig):
     loss: Literal["squared", "place"] = "squared"
     # Published level of random moves, 0 to 7; 6 is that of the paper, 8 is ours.
     augmentation: int = 6
-    # Mirror half of the pictures; landmarks change sides as the scheme says.
-    mirror: bool = True
+    # Probability of a mirrored picture; its landmarks change sides as the scheme says.
+    mirror: float = 0.5
     # Change light, contrast, colour and sharpness at random.
     looks: bool = False
     # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.

@@ -66,8 +66,7 @@ def read_legacy(file: TorchFile, meta: Mapping[str, Any] | None = None) -> Impor
         "size": size,
         "width": width,
         "code": code,
-        "settled": True,
-        "resampling": "published",
+        "resampling": "paper",
     }
     ignored = {}
     if landmarks:
@@ -75,9 +74,9 @@ def read_legacy(file: TorchFile, meta: Mapping[str, Any] | None = None) -> Impor
             if name in parts:
                 ignored[f"{PREFIXES[name]}.*"] = "not needed for landmarks"
         scheme = str(landmarks) if str(landmarks) in builtin_schemes() else f"points-{landmarks}"
-        fields |= {"scheme": scheme, "heatmaps": "published", "mirrored_look": False, "augmentation": 0}
+        fields |= {"scheme": scheme, "heatmaps": "paper", "mirrored_look": False, "augmentation": 0}
     else:
-        fields |= {"value_range": "published"}
+        fields |= {"value_range": "paper"}
     for key in sorted(record.keys() - {"arch", "z_dim", "input_size", "state_dict"}, key=str):
         ignored[str(key)[:40]] = "not part of a published snapshot"
     recipe = "fabrec-landmarks" if landmarks else "fabrec-ae"

@@ -24,9 +24,9 @@ CONTRAST_CONSTANT = 0.03
 PIXEL_WEIGHT, STRUCTURE_WEIGHT = 1.0, 60.0
 HEATMAP_WEIGHT = 300.0
 
-# Range of the values in the structural term: "unit" takes 1; "published" takes 2 for a target that holds a value below
+# Range of the values in the structural term: "unit" takes 1; "paper" takes 2 for a target that holds a value below
 # -0.5 (a nearly black pixel in its red channel) and 255 more than that for one above 128, as the published code does.
-Range = Literal["unit", "published"]
+Range = Literal["unit", "paper"]
 
 
 def pixel_loss(target: Tensor, image: Tensor) -> Tensor:
@@ -156,7 +156,7 @@ def contrast_structure(
     """
     with torch.no_grad():
         mean_x = window_means(targets, window)
-        extent = value_ranges(targets) if value_range == "published" else targets.new_ones(())
+        extent = value_ranges(targets) if value_range == "paper" else targets.new_ones(())
         constant = (CONTRAST_CONSTANT * extent) ** 2
     # Both variances stand in the formula as their sum only, so their second moments are filtered together.
     seconds = images * images + targets * targets

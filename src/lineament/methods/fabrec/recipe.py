@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -12,13 +12,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
-from lineament.methods.fabrec.base import (
-    RANDOM_BASE,
-    FabrecConfig,
-    code_noise,
-    settle,
-    take_weights,
-)
+from lineament.methods.fabrec.base import AUTOENCODER_BASE, FabrecConfig, code_noise
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.loss import (
     WINDOW,
@@ -32,8 +26,7 @@ from lineament.methods.fabrec.loss import (
 from lineament.methods.fabrec.model import normalise_images
 from lineament.methods.fabrec.predictor import AutoencoderPredictor
 from lineament.training.context import StepContext, Update
-from lineament.training.recipe import Batch, Recipe
-from lineament.training.registry import register_recipe
+from lineament.training.recipe import Batch, Need, Origin, Recipe
 from lineament.training.schedules import rate_schedules
 
 # Steps between two updates of the code discriminator, and between two code losses of the encoder (published).
@@ -50,7 +43,9 @@ class AutoencoderConfig(FabrecConfig):
 
     # Faces of one step.
     batch_size: int = 50
+    # Optimiser steps in all.
     steps: int = 43000
+    # Steps between two checkpoints; 0 writes one only at the end.
     checkpoint_every: int = 1000
     # Steps at the beginning without the image discriminator; a negative number leaves it out altogether.
     gan_from: int = 0
@@ -68,7 +63,7 @@ class AutoencoderConfig(FabrecConfig):
     discriminator_every: int = 2
     # Steps after which the published counters of updates begin again; 0 never begins again.
     steps_per_epoch: int = 0
-    # Range of the values in the structural loss: unit, or published (guessed from the darkest pixel).
+    # Range of the values in the structural loss: unit, or paper (guessed from the darkest pixel).
     value_range: str = "unit"
     # Side in pixels of the structural loss's window; half of it is not judged at each border.
     window: int = WINDOW
@@ -76,8 +71,8 @@ class AutoencoderConfig(FabrecConfig):
     scales: int = 1
     # Published level of random moves, 0 to 7; level 8 is ours.
     augmentation: int = 4
-    # Mirror half of the pictures.
-    mirror: bool = True
+    # Probability of a mirrored picture.
+    mirror: float = 0.5
     # Change light, contrast and colour at random, and show the encoder blurred and noisy pictures of clear ones.
     looks: bool = False
     # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
@@ -86,55 +81,31 @@ class AutoencoderConfig(FabrecConfig):
     evaluate_count: int = 64
 
 
-_PUBLISHED = {"resampling": "published", "value_range": "published", "size": 256}
-
-
-@register_recipe
 class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
     """An adversarial autoencoder of faces, learnt without labels."""
 
     name = "fabrec-ae"
     method = "fabrec"
-    summary = "adversarial autoencoder of unlabelled faces (3FabRec)"
     config_class = AutoencoderConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {"size": 64, "width": 4, "code": 8, "steps": 2, "batch_size": 2, "evaluate_count": 2},
-        # The published schedule, an epoch of 42836 steps each; --base names the run of the stage before.
-        "stage1": {**_PUBLISHED, "gan_from": -1, "structure_from": -1, "steps": 42836},
-        "stage2": {**_PUBLISHED, "size": 0, "structure_from": -1, "steps": 42836},
-        "stage3": {**_PUBLISHED, "size": 0, "steps": 42836},
-        # A quarter of an hour on two cores: thin networks whose codes begin as principal components, all three stages
-        # in one run, faster rates.
-        "small": {
-            "size": 64,
-            "width": 16,
-            "code": 96,
-            "linear": True,
-            "linear_decoder": True,
-            "batch_size": 16,
-            "steps": 4000,
-            "gan_from": 3000,
-            "structure_from": 50,
-            "window": 11,
-            "scales": 3,
-            "learning_rate": 1e-3,
-            "discriminator_rate": 1e-4,
-            "beta": 0.5,
-            "augmentation": 8,
-            "looks": True,
-            "schedule": "warmup-cosine",
-            "figures_every": 2000,
-            "evaluate_every": 1000,
-        },
-    }
+    base_kind = AUTOENCODER_BASE
+    needs = (
+        Need(
+            ("mixes", "discriminator_rate", "discriminator_every"),
+            lambda c: 0 <= c.gan_from < c.steps,
+            "the image discriminator (--gan-from 0 or more, below the steps)",
+        ),
+        Need(
+            ("value_range", "window", "scales"),
+            lambda c: 0 <= c.structure_from < c.steps,
+            "the structural loss (--structure-from 0 or more, below the steps)",
+        ),
+    )
 
-    def __init__(self, config: AutoencoderConfig) -> None:
-        fresh = not config.settled
-        super().__init__(settle(config))
-        self._weights_from = config.base if fresh and config.base not in ("", RANDOM_BASE) else ""
+    def __init__(self, config: AutoencoderConfig, origin: Origin | None = None) -> None:
+        super().__init__(config, origin)
         self.spread = level(config.augmentation)
-        if config.value_range not in ("unit", "published"):
-            raise UsageError(f"value_range is unit or published, not {config.value_range!r}.")
+        if config.value_range not in ("unit", "paper"):
+            raise UsageError(f"value_range is unit or paper, not {config.value_range!r}.")
 
     @property
     def judged(self) -> bool:
@@ -144,8 +115,8 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
     def networks(self) -> dict[str, nn.Module]:
         """Encoder, decoder and both discriminators."""
         networks = self.config.layout.autoencoder()
-        if self._weights_from:
-            take_weights(networks, self._weights_from, NETWORKS)
+        # A base with landmarks has no discriminators.
+        self.take_base_weights(networks, NETWORKS, optional=NETWORKS[2:])
         networks["image_discriminator"].requires_grad_(self.judged)
         return networks
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar, cast
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,7 @@ from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import score_landmarks
 from lineament.faces.schemes import as_scheme, convert_points, scheme, scheme_word
 from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
-from lineament.methods.fabrec.base import RANDOM_BASE, settle, take_weights
+from lineament.methods.fabrec.base import AUTOENCODER_BASE
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
@@ -23,56 +23,34 @@ from lineament.methods.fabrec.loss import heatmap_loss, place_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.methods.fabrec.predictor import LandmarkPredictor
 from lineament.training.context import StepContext
-from lineament.training.recipe import Batch, Recipe
-from lineament.training.registry import register_recipe
+from lineament.training.recipe import Batch, Need, Origin, Recipe
 from lineament.training.schedules import rate_schedules
 
 
-@register_recipe
 class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     """Interleaved transfer layers on a frozen decoder."""
 
     name = "fabrec-landmarks"
     method = "fabrec"
-    summary = "landmark heatmaps from a few labels on a trained autoencoder (--base RUN)"
     config_class = LandmarkConfig
+    base_kind = replace(AUTOENCODER_BASE, required=True)
+    needs = (
+        Need(("pick",), lambda c: c.labels > 0, "a number of labels (--labels N)"),
+        Need(("encoder_rate",), lambda c: c.tune_encoder, "a tuned encoder (--tune-encoder)"),
+    )
     best_metric = "landmark_error_percent"
-    presets: ClassVar[dict[str, dict[str, Any]]] = {
-        "tiny": {
-            "base": RANDOM_BASE,
-            "size": 64,
-            "width": 4,
-            "code": 8,
-            "steps": 2,
-            "batch_size": 2,
-            "evaluate_count": 2,
-        },
-        # As published: whole-pixel heatmaps, no mirrored look, batches of 40, flips as the only augmentation.
-        "faithful": {
-            "heatmaps": "published",
-            "resampling": "published",
-            "mirrored_look": False,
-            "batch_size": 40,
-            "augmentation": 0,
-        },
-    }
 
-    def __init__(self, config: LandmarkConfig) -> None:
-        fresh = not config.settled
-        if not config.base:
-            raise UsageError("fabrec-landmarks needs the autoencoder to build on: give --base RUN.")
+    def __init__(self, config: LandmarkConfig, origin: Origin | None = None) -> None:
         # The run keeps the content of a scheme file, which may be gone by the time it is used.
-        config = replace(config, scheme=scheme_word(config.scheme))
-        super().__init__(settle(config))
-        self._weights_from = config.base if fresh and config.base != RANDOM_BASE else ""
+        super().__init__(replace(config, scheme=scheme_word(config.scheme)), origin)
         self.spread = level(config.augmentation)
         self.landmarks = scheme(config.scheme)
         # Says what is wrong with the crop before anything is written.
         self.view = self.config.view
         if config.loss not in ("squared", "place"):
             raise UsageError(f"loss is squared or place, not {config.loss!r}.")
-        if config.heatmaps not in ("exact", "published"):
-            raise UsageError(f"heatmaps is exact or published, not {config.heatmaps!r}.")
+        if config.heatmaps not in ("exact", "paper"):
+            raise UsageError(f"heatmaps is exact or paper, not {config.heatmaps!r}.")
         if config.pick not in ("first", "random"):
             raise UsageError(f"pick is first or random, not {config.pick!r}.")
         if config.labels < 0:
@@ -87,8 +65,8 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
             "decoder": parts["decoder"],
             "transfer": c.layout.transfer(len(self.landmarks), c.lateral),
         }
-        if self._weights_from:
-            take_weights(networks, self._weights_from, networks)
+        # A base with other landmarks has some of the transfer layers, an autoencoder none.
+        self.take_base_weights(networks, networks, optional=("transfer",))
         networks["decoder"].requires_grad_(False)
         networks["encoder"].requires_grad_(c.tune_encoder)
         return networks

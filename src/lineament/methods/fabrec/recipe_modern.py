@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
 from lineament.methods.fabrec.augment import draw_looks, draw_move
-from lineament.methods.fabrec.base import RANDOM_BASE
 from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, labelled_part, taught_places
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
@@ -27,8 +26,8 @@ from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
 from lineament.training.context import AverageSpec, StepContext
 from lineament.training.ema import ramped
-from lineament.training.recipe import Batch
-from lineament.training.registry import register_recipe
+from lineament.training.recipe import Batch, Need, Origin
+from lineament.training.registry import RANDOM_BASE
 from lineament.training.sources import open_joined
 
 # Name of the moving average that teaches; its networks, and how slowly it follows them.
@@ -42,6 +41,7 @@ RISE = (0.3, 0.6)
 class ModernLandmarkConfig(LandmarkConfig):
     """What can be set when all networks learn from labels."""
 
+    # Optimiser steps in all.
     steps: int = 750
     # Faces of one step; with --unlabelled half of them are unlabelled.
     batch_size: int = 20
@@ -49,34 +49,48 @@ class ModernLandmarkConfig(LandmarkConfig):
     unlabelled: tuple[str, ...] = ()
     # Weight of the unlabelled faces in the loss.
     consistency: float = 1.0
+    # Let the encoder's maps reach the heatmaps past the code.
     lateral: bool = True
+    # What heatmaps learn: squared differences, as published, or the place of the landmark as a distribution.
     loss: Literal["squared", "place"] = "place"
+    # Deviation of the target heatmaps in pixels of a 128 px heatmap.
     sigma: float = 3.5
+    # Tune the encoder too.
     tune_encoder: bool = True
     # Learning rate of the transfer layers.
     learning_rate: float = 2e-3
     # Learning rate of encoder and decoder.
     encoder_rate: float = 2e-3
+    # Published level of random moves, 0 to 7; 8 is ours.
     augmentation: int = 8
+    # Change light, contrast, colour and sharpness at random.
     looks: bool = True
+    # Learning rates over time: constant, or warmup-cosine (a tenth of the steps up, the rest down to zero).
     schedule: Literal["constant", "warmup-cosine"] = "warmup-cosine"
 
 
-@register_recipe
 class ModernLandmarkRecipe(LandmarkRecipe):
     """Heatmaps from encoder, decoder, lateral and transfer layers, all of them taught by the labels."""
 
     name = "fabrec-modern"
-    summary = "landmark heatmaps in a few hundred steps, starting from an autoencoder (--base RUN)"
     config_class = ModernLandmarkConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": LandmarkRecipe.presets["tiny"]}
+    needs = (
+        Need(("pick",), lambda c: c.labels > 0, "a number of labels (--labels N)"),
+        Need(("consistency",), lambda c: bool(c.unlabelled), "unlabelled faces (--unlabelled DATA)"),
+    )
 
     config: ModernLandmarkConfig
 
-    def __init__(self, config: ModernLandmarkConfig, unlabelled: FaceSource | None = None) -> None:
+    def __init__(
+        self,
+        config: ModernLandmarkConfig,
+        origin: Origin | None = None,
+        *,
+        unlabelled: FaceSource | None = None,
+    ) -> None:
         if unlabelled is not None and not config.unlabelled:
             config = replace(config, unlabelled=(unlabelled.name,))
-        super().__init__(config)
+        super().__init__(config, origin)
         self._unlabelled = unlabelled
         if config.consistency < 0:
             raise UsageError(f"consistency is a weight of 0 or more, not {config.consistency}.")
@@ -202,7 +216,9 @@ class ModernLandmarkRecipe(LandmarkRecipe):
 class SupervisedConfig(ModernLandmarkConfig):
     """The same without an autoencoder."""
 
+    # Untrained networks; nothing else is possible here.
     base: str = RANDOM_BASE
+    # Faces of one step.
     batch_size: int = 10
 
     def __post_init__(self) -> None:
@@ -213,10 +229,8 @@ class SupervisedConfig(ModernLandmarkConfig):
             raise UsageError(f"fabrec-supervised starts from nothing: leave --base {self.base} out.")
 
 
-@register_recipe
 class SupervisedRecipe(ModernLandmarkRecipe):
     """The same networks taught by the labels alone, which few-shot results are compared with."""
 
     name = "fabrec-supervised"
-    summary = "the networks of fabrec-modern from labels alone, without an autoencoder: the baseline"
     config_class = SupervisedConfig

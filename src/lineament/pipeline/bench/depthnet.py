@@ -11,7 +11,6 @@ from collections.abc import Callable
 from typing import Any
 
 from lineament.evaluation.depth import score_pairs
-from lineament.methods import register_all
 from lineament.methods.depthnet.model import DepthNet
 from lineament.methods.depthnet.predictor import DepthPredictor
 from lineament.pipeline.bench.depthnet_memory import faces, peak_mb
@@ -53,8 +52,7 @@ def _in_turns(*works: tuple[Callable[[], object], int]) -> list[Timing]:
 
 def _steps(name: str) -> tuple[Callable[[], object], Callable[[], object]]:
     """A step of a recipe, and its twin, on the same batch."""
-    cls = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}")
-    recipe = cls(cls.config_class())
+    recipe = get_recipe(f"depthnet-exp1.lamb1.sd5.{name}").build()
     networks = recipe.networks()
     context = StepContext(GradientUpdate(make_fabric("cpu", "32-true"), recipe.optimisers(networks), 1))
     drawn = faces(recipe.config.batch_size)
@@ -73,7 +71,6 @@ def run(*, repeats: int = 20) -> dict[str, Any]:
     Returns:
         Headline: the closed-form step without a critic, beside its twin; then all steps, the scoring and its memory.
     """
-    register_all()
     steps = {}
     for name in PUBLISHED_MS:
         ours, twin = _steps(name)

@@ -32,7 +32,7 @@ class _Step:
     """A third-stage step with every update in it, repeated."""
 
     def __init__(self, images: Tensor, device: str, precision: PrecisionChoice = "32-true") -> None:
-        self.recipe = AutoencoderRecipe(AutoencoderConfig(size=SIZE, value_range="published"))
+        self.recipe = AutoencoderRecipe(AutoencoderConfig(size=SIZE, value_range="paper"))
         self.networks = Fabrec(Layout(SIZE)).networks()
         fabric = make_fabric("cuda" if device.startswith("cuda") else "cpu", precision)
         for network in self.networks.values():
@@ -67,13 +67,13 @@ def _landmark_calls(
 
     @torch.no_grad()
     def ours() -> Tensor:
-        return read_heatmaps(folded(images), SIZE, style="published")
+        return read_heatmaps(folded(images), SIZE, style="paper")
 
     @torch.no_grad()
     def plain() -> Tensor:
         decoder = networks["decoder"]
         x1, _ = fabrec_twin.decode(decoder, fabrec_twin.encode(networks["encoder"], images))
-        return read_heatmaps(networks["transfer"](x1, decoder), SIZE, style="published")
+        return read_heatmaps(networks["transfer"](x1, decoder), SIZE, style="paper")
 
     return ours, plain
 
@@ -105,7 +105,7 @@ def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
 
     pairs = {
         "structural_loss": compared(
-            lambda: structural_loss(images, made, "published").backward(),
+            lambda: structural_loss(images, made, "paper").backward(),
             lambda: fabrec_twin.structural_loss(images, made).backward(),
         ),
         "training_step": compared(step.ours, step.plain),

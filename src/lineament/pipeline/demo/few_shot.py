@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from lineament.data.subset import Subset
-from lineament.methods import register_all
 from lineament.pipeline.demo.data import DemoFaces
 from lineament.pipeline.evaluate.few_shot import VARIANTS, Cell, FewShotPlan, FewShotTestSet, run_few_shot
 from lineament.pipeline.progress import Progress
@@ -96,12 +95,11 @@ class FewShotWork:
 
     def learn(self) -> tuple[Run, float]:
         """Train the autoencoder without labels, then the variants without descriptors; give its run and seconds."""
-        register_all()
         start = time.perf_counter()
         recipe = get_recipe("fabrec-ae")
-        fields = {**recipe.presets[self.plan.preset], **self.plan.autoencoder, "seed": self.seed}
+        config = recipe.config(self.plan.preset, **self.plan.autoencoder, seed=self.seed)
         run = train(
-            recipe(recipe.config_class(**fields)),
+            recipe.build(config, preset=self.plan.preset),
             self.faces.unlabelled(),
             self.out / "autoencoder",
             validation=self.faces.open("test"),
@@ -115,7 +113,6 @@ class FewShotWork:
 
     def learn_from_descriptors(self, descriptors: Path) -> float:
         """Train the variants on descriptors; give the seconds."""
-        register_all()
         start = time.perf_counter()
         self.compare({"dve": descriptors}, self.ways_on("dve"))
         return time.perf_counter() - start

@@ -198,7 +198,7 @@ def _learn_descriptors(
 ) -> Run:
     recipe = get_recipe(plan.recipe)
     return train(
-        recipe(recipe.config_class(seed=seed, **plan.descriptors)),
+        recipe.build(recipe.config(seed=seed, **plan.descriptors)),
         faces.unlabelled(portraits.unlabelled if portraits else None),
         out / "descriptors",
         validation=faces.open("test"),
@@ -215,7 +215,7 @@ def _fit_landmarks(
     recipe = get_recipe("dve-landmarks")
     fields = {**plan.landmarks, "seed": seed, "base": str(descriptors.folder)}
     return train(
-        recipe(recipe.config_class(**fields)),
+        recipe.build(recipe.config(**fields)),
         faces.open("labelled"),
         out / "landmarks",
         validation=faces.open("test"),

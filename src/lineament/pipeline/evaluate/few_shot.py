@@ -26,14 +26,12 @@ from lineament.errors import DataError, UsageError, unknown_name
 from lineament.evaluation.landmarks import score_landmarks
 from lineament.files import write_text
 from lineament.inference import load
-from lineament.methods import register_all
-from lineament.methods.fabrec.base import RANDOM_BASE
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
 from lineament.pipeline.progress import Progress, silent
 from lineament.training.loop import LoopOptions, train
 from lineament.training.recipe import Recipe
-from lineament.training.registry import get_recipe
+from lineament.training.registry import RANDOM_BASE, get_recipe
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
 
@@ -74,7 +72,7 @@ VARIANTS = {
         "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, accompanied=True
     ),
     "fabrec-faithful": Variant(
-        "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="faithful"
+        "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="paper"
     ),
     "supervised": Variant("same networks, labels alone", "fabrec-supervised"),
     # What of the modern variant is due to the autoencoder, and what to unlabelled faces beside the labelled ones.
@@ -254,7 +252,6 @@ def run_few_shot(
         UsageError: If a variant lacks the run it builds on, or the unlabelled faces it learns from.
         DataError: If there are fewer labels than asked for.
     """
-    register_all()
     missing = sorted({VARIANTS[variant].base for variant in plan.variants} - {"", *bases})
     if missing:
         raise UsageError(
@@ -340,17 +337,18 @@ class _Study:
         """Fields of a variant's config that the study's learning rate sets."""
         if not (VARIANTS[variant].stepwise and self.plan.rate):
             return {}
-        defaults: Any = get_recipe(VARIANTS[variant].recipe).config_class()
-        return {
-            "learning_rate": self.plan.rate,
-            "encoder_rate": self.plan.rate * defaults.encoder_rate / defaults.learning_rate,
-        }
+        defaults: Any = get_recipe(VARIANTS[variant].recipe).config()
+        rates = {"learning_rate": self.plan.rate}
+        # A frozen encoder has no rate.
+        if VARIANTS[variant].fields.get("tune_encoder", defaults.tune_encoder):
+            rates["encoder_rate"] = self.plan.rate * defaults.encoder_rate / defaults.learning_rate
+        return rates
 
     def recipe(self, variant: str, seed: int) -> Recipe[Any, Any]:
         """What trains one cell."""
         chosen, companions = VARIANTS[variant], self.companions(variant)
-        cls = get_recipe(chosen.recipe)
-        fields: dict[str, Any] = {**(cls.presets[chosen.preset] if chosen.preset else {}), **chosen.fields}
+        entry, preset = get_recipe(chosen.recipe), chosen.preset
+        fields: dict[str, Any] = dict(chosen.fields)
         if chosen.base:
             fields["base"] = str(self.bases[chosen.base])
         else:
@@ -360,10 +358,10 @@ class _Study:
         if chosen.stepwise and self.plan.steps:
             fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
         if companions is None:
-            return cls(cls.config_class(**fields, seed=seed))
+            return entry.build(entry.config(preset, **fields, seed=seed), preset=preset)
         # As many labelled faces a step as in the other variants.
         fields["batch_size"] *= 2
-        return ModernLandmarkRecipe(ModernLandmarkConfig(**fields, seed=seed), companions)
+        return ModernLandmarkRecipe(ModernLandmarkConfig(**fields, seed=seed), unlabelled=companions)
 
     def train_cell(self, variant: str, count: int, seed: int) -> Cell:
         """Train one model and measure it; the model is not kept."""

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
 
 import torch
-from tests.house.toy_methods.boxshape.model import BoxShape
-from tests.house.toy_methods.boxshape.predictor import ShapePredictor
 from torch import Tensor, nn
 
+from boxshape.model import BoxShape
+from boxshape.predictor import ShapePredictor
 from lineament.data.face_box import sample_box
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
 from lineament.faces.schemes import convert_points, scheme
 from lineament.training.context import StepContext
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
-from lineament.training.registry import register_recipe
 
 
 @dataclass(frozen=True)
@@ -30,14 +28,11 @@ class BoxShapeConfig(RecipeConfig):
     learning_rate: float = 0.02
 
 
-@register_recipe
 class BoxShapeRecipe(Recipe[BoxShapeConfig, FaceSample]):
     """The mean shape of labelled faces."""
 
-    name = "boxshape"
     method = "boxshape"
     config_class = BoxShapeConfig
-    presets: ClassVar[dict[str, dict[str, Any]]] = {"tiny": {"steps": 2, "batch_size": 2}}
 
     def networks(self) -> dict[str, nn.Module]:
         """The shape."""

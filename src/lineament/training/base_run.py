@@ -1,0 +1,165 @@
+"""Runs that build on a run: which one it may be, which fields of the config it decides, and its weights.
+
+A field that the base decides has the type :data:`Inherited` and the default :data:`INHERIT`. It is ``None`` until
+:func:`resolve_config` has filled it in, which the constructor of a recipe does; nobody else meets the ``None``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+from torch import nn
+
+from lineament.errors import CheckpointError, UsageError
+from lineament.training.registry import RANDOM_BASE
+from lineament.training.run import Run, open_run
+
+T = TypeVar("T")
+if TYPE_CHECKING:
+    Inherited = Annotated[T, "None takes the base's"]
+else:
+    Inherited = T | None
+
+# Default of an inherited field.
+INHERIT: Any = None
+
+C = TypeVar("C")
+
+
+@dataclass(frozen=True)
+class BaseKind:
+    """What a recipe builds on.
+
+    Attributes:
+        wanted: What the base must hold, for messages: "dense descriptors (a run of dve-smallnet-16d or a sibling)".
+        accepts: Whether a run is of that kind.
+        defaults: The fields that the base decides, with their values where there is no base run.
+        free: Those of them that a user may set otherwise; another value of the others is refused.
+        fields: The values of a base run.
+        required: Whether a base (or :data:`RANDOM_BASE`) must be given.
+    """
+
+    wanted: str
+    accepts: Callable[[Run], bool]
+    defaults: Mapping[str, Any]
+    free: Collection[str] = ()
+    fields: Callable[[Run], Mapping[str, Any]] = lambda run: run.config
+    required: bool = False
+
+
+def has_base_run(config: Any) -> bool:
+    """Whether a config names a run to build on."""
+    return getattr(config, "base", "") not in ("", RANDOM_BASE)
+
+
+def open_base(base: str, kind: BaseKind) -> Run:
+    """Open the run to build on.
+
+    Raises:
+        LineamentError: If there is no run at ``base``.
+        UsageError: If it is of another kind.
+    """
+    run = open_run(base)
+    if not kind.accepts(run):
+        raise UsageError(f"the base run {base} holds {run.recipe}; what is wanted are {kind.wanted}.")
+    return run
+
+
+def resolve_config(config: C, kind: BaseKind, recipe: str) -> tuple[C, tuple[str, ...]]:
+    """Fill in the fields that the base decides.
+
+    Args:
+        config: A config with the field ``base`` and the fields of ``kind.defaults``.
+        kind: What can be built on.
+        recipe: Name of the recipe that asks, for messages.
+
+    Returns:
+        The config without ``None`` in inherited fields, and the names of the fields that were filled in.
+
+    Raises:
+        LineamentError: If there is no such run.
+        UsageError: If a base is needed and none is given, it is of another kind, or a field that was given has
+            another value there.
+    """
+    given: Any = config
+    if not given.base and kind.required:
+        raise UsageError(f"{recipe} builds on {kind.wanted}: give --base RUN.")
+    known = dict(kind.defaults)
+    if has_base_run(config):
+        fields = kind.fields(open_base(given.base, kind))
+        known |= {name: fields[name] for name in known if name in fields}
+        for name, value in known.items():
+            wished = getattr(given, name)
+            if wished is not None and wished != value and name not in kind.free:
+                flag = name.replace("_", "-")
+                raise UsageError(
+                    f"the base run {given.base} has {name} {value}, not {wished}: leave --{flag} out, or give another "
+                    "base."
+                )
+    return _filled(given, known)
+
+
+def fill_config(config: C, kind: BaseKind) -> C:
+    """Fill in inherited fields that are still ``None`` without looking at the base, for a config that was resolved."""
+    return _filled(config, kind.defaults)[0]
+
+
+def _filled(config: Any, known: Mapping[str, Any]) -> tuple[Any, tuple[str, ...]]:
+    absent = {name: value for name, value in known.items() if getattr(config, name) is None}
+    return replace(config, **absent), tuple(absent)
+
+
+def load_matching_weights(
+    networks: Mapping[str, nn.Module], run: Run, names: Iterable[str], *, optional: Collection[str] = ()
+) -> list[str]:
+    """Start networks from the weights of a run (of its moving average where it has one).
+
+    Args:
+        networks: Networks to fill.
+        run: The run.
+        names: Which of them.
+        optional: Networks of which single tensors, or all of them, may be missing or have another shape (another number
+            of landmarks): these keep their values.
+
+    Returns:
+        Names of what was not taken: ``network``, or ``network/tensor``.
+
+    Raises:
+        CheckpointError: If a network that is not optional lacks a tensor, or has one of another shape.
+    """
+    trained = run.load_networks()
+    left = []
+    for name in names:
+        mine = networks[name].state_dict()
+        theirs = trained[name].state_dict() if name in trained else {}
+        fitting = {
+            key: value for key, value in theirs.items() if key in mine and mine[key].shape == value.shape
+        }
+        missing = [key for key in mine if key not in fitting]
+        if missing and name not in optional:
+            raise CheckpointError(
+                f"the base run {run.folder} cannot start the network {name!r}: it has no tensor {missing[0]!r} of the "
+                f"shape {tuple(mine[missing[0]].shape)}."
+            )
+        left += [f"{name}/{key}" for key in missing] if fitting else [name]
+        networks[name].load_state_dict(fitting, strict=False)
+    return left
+
+
+def check_base_stays(folder: Path, config: Any) -> None:
+    """Refuse to make a run where its own base lies, before anything is removed.
+
+    Raises:
+        UsageError: If the base is the run directory or lies inside it.
+    """
+    if not has_base_run(config):
+        return
+    run, base = folder.resolve(), Path(config.base).resolve()
+    if run == base or run in base.parents:
+        raise UsageError(
+            f"the base run {config.base} lies in the run directory {folder}, whose contents would be replaced: choose "
+            "another with --run."
+        )

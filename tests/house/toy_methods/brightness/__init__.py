@@ -1,0 +1,1 @@
+"""A toy method: learns how bright a face is. One folder; nothing else in the package knows of it."""
