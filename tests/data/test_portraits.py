@@ -15,7 +15,7 @@ from lineament.data.registry import open_data, open_source
 from lineament.errors import DataError
 from lineament.faces.detection import Detection
 from lineament.pipeline.evaluate import portraits as portraits_to_judge
-from lineament.pipeline.progress import silent
+from lineament.progress import silent
 
 
 @pytest.mark.parametrize(("prefix", "inside"), [("face", ""), ("head_box", "photos/2020/")])

@@ -40,9 +40,12 @@ def test_without_a_terminal_progress_is_lines(
 ):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
     with TrainingProgress("toy", total=10, done=4, enabled=True) as shown:
+        # No estimate from the first step, which compiles.
         shown.advance(5, 0.25)
+        assert capsys.readouterr().err == "toy: step 5/10, loss 0.25\n"
+        shown.advance(10, 0.25)
     line = capsys.readouterr().err
-    assert line.startswith("toy: step 5/10, ")
+    assert line.startswith("toy: step 10/10, ")
     assert "steps/s, 0:0" in line
     assert "loss 0.25" in line
     with TrainingProgress("toy", total=10, done=4, enabled=False) as shown:

@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> int:
     from lineament.data.registry import parse_data, request
     from lineament.errors import UsageError
     from lineament.pipeline.prepare.check import check, check_shards, open_unfiltered, write_report
-    from lineament.pipeline.progress import progress
+    from lineament.progress import progress
 
     if command.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {command.workers}.")

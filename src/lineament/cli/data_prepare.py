@@ -13,7 +13,7 @@ from lineament.data.registry import open_source
 from lineament.errors import UsageError
 from lineament.pipeline.prepare.keypoints import prepare_keypoints
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
-from lineament.pipeline.progress import progress
+from lineament.progress import progress
 
 
 @dataclass

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from lineament.cli.parse import parse
-from lineament.pipeline.progress import progress
+from lineament.progress import progress
 from lineament.synthetic.dataset import World, write_faces
 
 

@@ -32,7 +32,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "demo", arguments)
 
     from lineament.pipeline.demo.run import find_packs, plan_named, run_demo
-    from lineament.pipeline.progress import progress
+    from lineament.progress import progress
 
     plan = plan_named(real=command.real, tiny=command.tiny)
     packs = find_packs(command.packs) if command.real else None

@@ -12,7 +12,7 @@ from lineament.errors import DataError, UsageError
 from lineament.pipeline.predict.detect import DetectOptions, detect_photos, no_face, write_tables
 from lineament.pipeline.predict.photos import Photo, plan
 from lineament.pipeline.predict.results import tell_failures
-from lineament.pipeline.progress import progress
+from lineament.progress import progress
 
 
 @dataclass

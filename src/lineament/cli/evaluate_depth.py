@@ -112,9 +112,9 @@ def _on_photos(command: Command) -> int:
         summary,
     )
     from lineament.pipeline.predict.photos import plan
-    from lineament.pipeline.progress import progress
     from lineament.pipeline.turn.depth import load_depth_run
     from lineament.pipeline.turn.run import FaceOptions
+    from lineament.progress import progress
 
     if command.dump or not all(subject.is_dir() for subject in command.subject):
         raise UsageError("--photos scores run directories, and has no pairs to --dump.")

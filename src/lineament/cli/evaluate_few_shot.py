@@ -63,7 +63,7 @@ def main(arguments: list[str]) -> int:
     )
     from lineament.pipeline.evaluate.few_shot_report import write_few_shot
     from lineament.pipeline.evaluate.portraits import portrait_test_set
-    from lineament.pipeline.progress import progress
+    from lineament.progress import progress
     from lineament.training.sources import open_joined
 
     if not 0 <= command.box_jitter < 1:

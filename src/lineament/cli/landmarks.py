@@ -16,10 +16,10 @@ from lineament.inference import Model, load
 from lineament.pipeline.predict.landmarks import LandmarkOptions, mark_photos, write_tables
 from lineament.pipeline.predict.photos import LANDMARKS, Photo, plan
 from lineament.pipeline.predict.results import go_through, tell_failures
-from lineament.pipeline.progress import progress
 from lineament.pipeline.video.landmarks import FORMATS as VIDEO_FORMATS
 from lineament.pipeline.video.landmarks import VideoOptions, VideoReport, mark_video
 from lineament.pipeline.video.track_faces import FollowOptions
+from lineament.progress import progress
 
 
 @dataclass

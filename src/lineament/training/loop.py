@@ -20,6 +20,7 @@ from lineament.data.loader import BatchStream
 from lineament.data.sample import Source
 from lineament.denormals import flush_denormals
 from lineament.errors import LineamentError
+from lineament.progress import say
 from lineament.training.base_run import check_base_stays
 from lineament.training.checkpoint import (
     checkpoint_steps,
@@ -37,7 +38,7 @@ from lineament.training.distributed import (
 from lineament.training.environment import session_facts
 from lineament.training.logs import MetricLog
 from lineament.training.memory import keep_freed_memory
-from lineament.training.progress import TrainingProgress, say
+from lineament.training.progress import TrainingProgress
 from lineament.training.randomness import shielded
 from lineament.training.recipe import Recipe
 from lineament.training.run import Run, check_free, clear_run, create_run, open_run, resume_command

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from types import TracebackType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from lineament.progress import Pace, say
 
 SECONDS_BETWEEN_LINES = 20.0
 
@@ -25,11 +26,10 @@ class TrainingProgress:
     def __init__(self, title: str, total: int, done: int, enabled: bool) -> None:
         self.title = title
         self.total = total
-        self.first = done
         self.done = done
         self.enabled = enabled
-        self.start = time.perf_counter()
-        self._last_line = self.start
+        self.pace = Pace()
+        self._last_line = time.perf_counter()
         self._bar: Progress | None = None
 
     def __enter__(self) -> TrainingProgress:
@@ -56,26 +56,15 @@ class TrainingProgress:
         if self._bar:
             self._bar.stop()
 
-    @property
-    def rate(self) -> float:
-        """Steps per second since the start of this process."""
-        return (self.done - self.first) / max(time.perf_counter() - self.start, 1e-9)
-
     def advance(self, step: int, loss: float) -> None:
         """Show that ``step`` steps are done."""
+        self.pace.advance(step - self.done)
         self.done = step
         note = f"loss {loss:.4g}"
         if self._bar:
-            self._bar.update(self._task, completed=step, rate=self.rate, note=note)
+            self._bar.update(self._task, completed=step, rate=self.pace.rate or 0.0, note=note)
         elif self.enabled and time.perf_counter() - self._last_line > SECONDS_BETWEEN_LINES:
             self._last_line = time.perf_counter()
-            left = (self.total - step) / max(self.rate, 1e-9)
-            minutes, seconds = divmod(round(left), 60)
-            say(
-                f"{self.title}: step {step}/{self.total}, {self.rate:.1f} steps/s, {minutes}:{seconds:02d} left, {note}"
-            )
-
-
-def say(text: str) -> None:
-    """Print one line for the user on the error stream, which keeps standard output for results."""
-    print(text, file=sys.stderr, flush=True)
+            rate, left = self.pace.rate, self.pace.left(self.total - step)
+            speed = "" if rate is None else f", {rate:.1f} steps/s, {left} left"
+            say(f"{self.title}: step {step}/{self.total}{speed}, {note}")

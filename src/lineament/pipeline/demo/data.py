@@ -11,7 +11,7 @@ from lineament.data.sample import FaceSource
 from lineament.data.subset import Concat
 from lineament.parallel import Helpers
 from lineament.pipeline.evaluate.portraits import portrait_pack, portraits_to_learn_from
-from lineament.pipeline.progress import Progress, silent
+from lineament.progress import Progress, silent
 from lineament.synthetic.dataset import World, write_faces
 
 

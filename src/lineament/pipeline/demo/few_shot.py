@@ -15,8 +15,14 @@ from typing import Any
 
 from lineament.data.subset import Subset
 from lineament.pipeline.demo.data import DemoFaces
-from lineament.pipeline.evaluate.few_shot import VARIANTS, Cell, FewShotPlan, FewShotTestSet, run_few_shot
-from lineament.pipeline.progress import Progress
+from lineament.pipeline.evaluate.few_shot import (
+    VARIANTS,
+    Cell,
+    FewShotPlan,
+    FewShotTestSet,
+    run_few_shot,
+)
+from lineament.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run

@@ -8,7 +8,7 @@ from pathlib import Path
 from lineament.errors import DataError, LineamentError
 from lineament.pipeline.demo.report import DemoReport, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
-from lineament.pipeline.progress import Progress
+from lineament.progress import Progress
 
 DEFAULT_PACKS = Path("..") / "shared" / "realdata"
 

@@ -21,7 +21,7 @@ from lineament.pipeline.demo.data import DemoFaces, draw_faces
 from lineament.pipeline.demo.few_shot import DemoFewShot, DemoFewShotPlan, FewShotWork
 from lineament.pipeline.evaluate.few_shot import FewShotPlan
 from lineament.pipeline.evaluate.portraits import Portraits, portrait_pack, read_portraits
-from lineament.pipeline.progress import Progress
+from lineament.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run

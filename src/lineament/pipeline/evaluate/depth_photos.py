@@ -21,9 +21,9 @@ from lineament.errors import DataError
 from lineament.faces.schemes import convert_points, scheme
 from lineament.heads.fit import HeadFit, fit_head
 from lineament.metrics.card import MetricCard
-from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.turn.depth import framed_keypoints, load_depth_run, network_depth
 from lineament.pipeline.turn.run import FaceRequest
+from lineament.progress import Progress, silent
 from lineament.report.figures import save_figure, show_image
 
 FRONTAL_DEGREES = 15.0

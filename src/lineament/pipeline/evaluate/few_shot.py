@@ -28,7 +28,7 @@ from lineament.files import write_text
 from lineament.inference import load
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
-from lineament.pipeline.progress import Progress, silent
+from lineament.progress import Progress, silent
 from lineament.training.loop import LoopOptions, train
 from lineament.training.recipe import Recipe
 from lineament.training.registry import RANDOM_BASE, get_recipe

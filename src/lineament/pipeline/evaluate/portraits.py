@@ -9,7 +9,7 @@ from lineament.data.registry import open_source
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
 from lineament.faces.detection import detect_faces, main_face
-from lineament.pipeline.progress import Progress
+from lineament.progress import Progress
 
 PORTRAIT_PACK = "congress_portraits_gray"
 

@@ -37,7 +37,7 @@ from lineament.errors import DataError, LineamentError
 from lineament.faces.labels.cells import guard
 from lineament.files import write_text
 from lineament.pipeline.prepare.faces import Cut
-from lineament.pipeline.progress import Progress
+from lineament.progress import Progress
 
 LEFT_OUT = "left_out.csv"
 _LOCK = ".lock"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lineament.data.keypoint_depth import read_arrays, write_arrays
 from lineament.data.readers.threedfaw import SPLITS, entries, read_layout
-from lineament.pipeline.progress import Progress, silent
+from lineament.progress import Progress, silent
 
 
 def prepare_keypoints(root: Path, out: Path, overwrite: bool = False, progress: Progress = silent) -> str:

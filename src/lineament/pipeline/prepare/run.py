@@ -22,7 +22,7 @@ from lineament.errors import DataError, LineamentError
 from lineament.parallel import ordered_map
 from lineament.pipeline.prepare.faces import Cut, Cutter, PrepareOptions
 from lineament.pipeline.prepare.files import LEFT_OUT, Group, Known, claimed, finish, take_stock, write_part
-from lineament.pipeline.progress import Progress, silent
+from lineament.progress import Progress, silent
 
 __all__ = ["PrepareOptions", "PrepareReport", "prepare"]
 
@@ -82,7 +82,7 @@ def prepare(
         options: How.
         overwrite: Start again; crops of an older run are removed.
         workers: Processes that read, search and cut; 1 does all in this one.
-        progress: Shows progress, for example :func:`lineament.pipeline.progress.progress`.
+        progress: Shows progress, for example :func:`lineament.progress.progress`.
 
     Raises:
         UsageError: On an unknown crop or detector, or impossible numbers.

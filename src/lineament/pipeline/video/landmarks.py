@@ -24,8 +24,8 @@ from lineament.inference import Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import refuse_other_settings, result_meta, run_digest
-from lineament.pipeline.progress import Progress, silent
 from lineament.pipeline.video.track_faces import Followed, FollowOptions, follow_faces
+from lineament.progress import Progress, silent
 
 # What is written of a video besides the overlay unless it is said.
 FORMATS = ("json", "csv")
