@@ -284,7 +284,7 @@ def test_an_interruption_leaves_nothing_half_written(
 
     monkeypatch.setattr(video_landmarks, "draw_landmarks", draw)
     words = ["landmarks", str(clip), "--model", str(landmark_run), "--out", str(tmp_path)]
-    assert main([*words, "--format", "json", "csv", "pts"]) == 1
+    assert main([*words, "--format", "json", "csv", "pts"]) == 130
     assert len(drawn) == 4
     assert not list(tmp_path.iterdir())
 
