@@ -25,12 +25,13 @@ TEST = "synthetic?count=8&size=64&seed=5"
 @pytest.fixture(scope="module", autouse=True)
 def method() -> Iterator[None]:
     """The method is known while this file runs, and to no other test: nothing but a folder's name tells of it."""
-    known = set(registry._ENTRIES)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(registry.FOLDERS, str(Path(__file__).parent / "toy_methods"))
         yield
-    for name in set(registry._ENTRIES) - known:
+    toys = ("boxshape", "brightness")
+    for name in [name for name, entry in registry._ENTRIES.items() if entry.method in toys]:
         del registry._ENTRIES[name]
+    registry._import_tables.cache_clear()
 
 
 @pytest.fixture(scope="module")
