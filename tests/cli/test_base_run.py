@@ -130,8 +130,8 @@ def test_a_base_of_another_kind_is_refused(
     bases: dict[str, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
     for name, base, said in (
-        ("dve-landmarks", "fabrec", "holds fabrec-ae; what is wanted are dense descriptors"),
-        ("fabrec-ae", "dve", "holds dve-smallnet-3d; what is wanted are the networks of an autoencoder"),
+        ("dve-landmarks", "fabrec", "holds fabrec-ae, not dense descriptors"),
+        ("fabrec-ae", "dve", "holds dve-smallnet-3d, not the networks of an autoencoder"),
     ):
         assert main(["train", name, *SMALL, "--base", str(bases[base]), "--run", str(tmp_path / "run")]) == 2
         assert said in capsys.readouterr().err

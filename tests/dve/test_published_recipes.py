@@ -203,7 +203,9 @@ def test_a_base_is_needed(name: str, base: Path, tmp_path: Path):
         .replace("exchange", "fit")
     )
     (other / "config.yaml").write_text(text)
-    with pytest.raises(UsageError, match="holds dve-landmarks; what is wanted are dense descriptors"):
+    with pytest.raises(
+        UsageError, match="holds dve-landmarks, not dense descriptors: give a run of dve-smallnet-16d"
+    ):
         entry.build(entry.config(base=str(other)))
 
 

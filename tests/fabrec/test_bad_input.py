@@ -53,7 +53,7 @@ def words(faces: Path, base: Path, run: Path, *more: str, data: str = "labelled"
             "1000 labelled faces are asked for, but labelled/all holds 5: lower --labels.",
         ),
         (["--labels", "-3"], 2, "labels is a number of faces, or 0 for all of them, not -3."),
-        (["--pick", "best"], 2, "pick is first or random, not 'best'."),
+        (["--labels", "2", "--pick", "best"], 2, "pick is first or random, not 'best'."),
         (["--scheme", "68"], 1, "is labelled in scheme 5, which cannot be turned into the scheme 68"),
         (["--scheme", "69"], 2, "unknown landmark scheme '69'"),
         (["--size", "128"], 2, "has size 64, not 128: leave --size out."),

@@ -5,38 +5,53 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from lineament.cli.main import main
 from lineament.training.run import open_run
 
 METHODS = Path(__file__).parent / "toy_methods"
 DATA = "synthetic?count=4&size=32"
 
 
-def lineament(*words: str, methods: str = str(METHODS), code: int = 0) -> subprocess.CompletedProcess[str]:
-    """Type a command; a fresh process, since a table is read once a process."""
-    done = subprocess.run(
-        [sys.executable, "-m", "lineament", *words],
-        env={**os.environ, "LINEAMENT_METHODS": methods, "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == code, done.stderr
-    return done
+@dataclass
+class Done:
+    stdout: str
+    stderr: str
+
+
+class Command:
+    """Types a command in this process, with `LINEAMENT_METHODS` set."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capsys = monkeypatch, capsys
+
+    def __call__(self, *words: str, methods: str = str(METHODS), code: int = 0) -> Done:
+        self.monkeypatch.setenv("LINEAMENT_METHODS", methods)
+        self.monkeypatch.setattr(sys, "path", list(sys.path))
+        found = main(words)
+        done = Done(*self.capsys.readouterr())
+        assert found == code, done.stderr
+        return done
+
+
+@pytest.fixture
+def lineament(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capsys)
 
 
 @pytest.mark.parametrize("folder", [METHODS, METHODS / "brightness"], ids=["holds-it", "is-it"])
-def test_its_recipes_are_listed(folder: Path):
+def test_its_recipes_are_listed(folder: Path, lineament: Command):
     shown = lineament("recipes", "brightness*", methods=str(folder)).stdout
     assert "how bright a face is, 2 channels" in shown and "brightness-wide" in shown
     shown = lineament("recipes", methods=os.pathsep.join(["", str(folder)])).stdout
     assert "dve-modern" in shown and "brightness-thin" in shown
 
 
-def test_it_trains_and_resumes_bitwise(tmp_path: Path):
+def test_it_trains_and_resumes_bitwise(tmp_path: Path, lineament: Command):
     words = ["--data", DATA, "--device", "cpu", "--batch-size", "2", "--checkpoint-every", "2"]
     lineament("train", "brightness-wide", *words, "--preset", "tiny", "--run", str(tmp_path / "run"))
     run = open_run(tmp_path / "run")
@@ -58,6 +73,27 @@ def test_it_trains_and_resumes_bitwise(tmp_path: Path):
     assert "Channels of the hidden layer." in shown and "--width" in shown
 
 
+def test_without_data_it_says_what_it_trains_on(tmp_path: Path, lineament: Command):
+    words = ["--device", "cpu", "--batch-size", "2", "--steps", "1", "--run", str(tmp_path / "a run")]
+    said = lineament("train", "brightness-thin", *words).stderr
+    assert "no --data is given: training on synthetic (drawn faces)." in said
+    # What is named can be pasted, also where a folder has a blank in its name.
+    said = lineament("train", "brightness-thin", "--data", DATA, *words, code=1).stderr
+    assert f"`lineament resume '{tmp_path / 'a run'}'`" in said
+
+
+def test_the_snippet_of_the_docs_runs_as_it_stands(tmp_path: Path, lineament: Command):
+    words = ["--data", DATA, "--device", "cpu", "--preset", "tiny", "--run", str(tmp_path / "run")]
+    lineament("train", "dve-smallnet-3d", *words, methods="")
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    snippet = page.split("In Python:")[1].split("```python")[1].split("```")[0]
+    assert "open_run" in snippet and "load_networks" in snippet
+    code = snippet.replace("runs/dve-smallnet-16d", str(tmp_path / "run")) + "\nprint(sorted(networks))\n"
+    # A fresh process: nothing was registered or imported before.
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0 and done.stdout.strip() == "['descriptor']", done.stderr
+
+
 def test_one_recipe_imports_no_other_method():
     code = (
         "import sys\n"
@@ -75,7 +111,7 @@ def test_one_recipe_imports_no_other_method():
     assert done.returncode == 0, done.stderr
 
 
-def test_what_is_no_method_is_said(tmp_path: Path):
+def test_what_is_no_method_is_said(tmp_path: Path, lineament: Command):
     assert "there is no folder /nowhere" in lineament("recipes", methods="/nowhere", code=2).stderr
     assert "holds no method" in lineament("recipes", methods=str(tmp_path), code=2).stderr
     broken = tmp_path / "broken"

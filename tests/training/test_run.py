@@ -211,7 +211,9 @@ def test_a_signal_asks_once_and_interrupts_twice(capfd: pytest.CaptureFixture[st
         with pytest.raises(KeyboardInterrupt):
             os.kill(os.getpid(), signal.SIGINT)
     assert signal.getsignal(signal.SIGINT) is before
-    assert "stopping after this step" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert "stopping after this step" in said
+    assert "nothing was saved since the last checkpoint" in said
 
 
 def test_noise_is_pure():

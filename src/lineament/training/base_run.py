@@ -34,7 +34,8 @@ class BaseKind:
     """What a recipe builds on.
 
     Attributes:
-        wanted: What the base must hold, for messages: "dense descriptors (a run of dve-smallnet-16d or a sibling)".
+        wanted: What the base must hold, for messages: "dense descriptors".
+        give: Which runs hold it, for messages: "a run of dve-smallnet-16d or one of its siblings".
         accepts: Whether a run is of that kind.
         defaults: The fields that the base decides, with their values where there is no base run.
         free: Those of them that a user may set otherwise; another value of the others is refused.
@@ -43,6 +44,7 @@ class BaseKind:
     """
 
     wanted: str
+    give: str
     accepts: Callable[[Run], bool]
     defaults: Mapping[str, Any]
     free: Collection[str] = ()
@@ -64,7 +66,7 @@ def open_base(base: str, kind: BaseKind) -> Run:
     """
     run = open_run(base)
     if not kind.accepts(run):
-        raise UsageError(f"the base run {base} holds {run.recipe}; what is wanted are {kind.wanted}.")
+        raise UsageError(f"the base run {base} holds {run.recipe}, not {kind.wanted}: give {kind.give}.")
     return run
 
 
@@ -86,7 +88,7 @@ def resolve_config(config: C, kind: BaseKind, recipe: str) -> tuple[C, tuple[str
     """
     given: Any = config
     if not given.base and kind.required:
-        raise UsageError(f"{recipe} builds on {kind.wanted}: give --base RUN.")
+        raise UsageError(f"{recipe} builds on {kind.wanted}: give --base RUN, {kind.give}.")
     known = dict(kind.defaults)
     if has_base_run(config):
         fields = kind.fields(open_base(given.base, kind))
@@ -96,8 +98,7 @@ def resolve_config(config: C, kind: BaseKind, recipe: str) -> tuple[C, tuple[str
             if wished is not None and wished != value and name not in kind.free:
                 flag = name.replace("_", "-")
                 raise UsageError(
-                    f"the base run {given.base} has {name} {value}, not {wished}: leave --{flag} out, or give another "
-                    "base."
+                    f"the base run {given.base} has {name} {value}, not {wished}: leave --{flag} out."
                 )
     return _filled(given, known)
 

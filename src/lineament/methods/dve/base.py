@@ -29,7 +29,8 @@ def descriptor_base(**more: Any) -> BaseKind:
         **more: Further fields that it decides unless told otherwise, with their values for the base "random".
     """
     return BaseKind(
-        wanted="dense descriptors (a run of dve-smallnet-16d or one of its siblings)",
+        wanted="dense descriptors",
+        give="a run of dve-smallnet-16d or one of its siblings",
         accepts=_holds_descriptors,
         defaults={**_NETWORK, **_VIEW, **more},
         free=(*_VIEW, *more),

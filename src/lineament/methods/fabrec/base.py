@@ -61,7 +61,8 @@ class FabrecConfig(RecipeConfig):
 
 # What all recipes of this method build on.
 AUTOENCODER_BASE = BaseKind(
-    wanted="the networks of an autoencoder (a run of fabrec-ae or fabrec-landmarks)",
+    wanted="the networks of an autoencoder",
+    give="a run of fabrec-ae or fabrec-landmarks",
     accepts=lambda run: run.method == "fabrec",
     defaults={"size": 256, "width": 64, "code": 99, "linear": False, "linear_decoder": False},
 )
