@@ -8,8 +8,9 @@ import torch
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
 from lineament.evaluation import published, published_300w
-from lineament.faces.frame import Frame
-from lineament.geometry.tps_warp import SINGLE, random_weights
+from lineament.evaluation.matching import matching_pairs
+from lineament.faces.frame import Frame, PreparedFace
+from lineament.geometry.tps_warp import SINGLE, WarpSpread, published_positions, random_weights
 from lineament.methods.dve import protocol
 from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.model import SmallNet
@@ -181,3 +182,14 @@ def test_single_view_and_look_depend_on_the_generator_alone():
     assert torch.equal(looks[0], looks[1])
     assert not torch.equal(looks[0], looks[2])
     assert float((looks[0] - image).abs().mean()) > 0.01
+
+
+def test_queries_are_read_where_the_published_lattice_holds_them():
+    # 35 is 34.999996 on the float32 lattice of 100 pixels cut by 15: step 17 of two pixels each, not the even 18.
+    held = published_positions(torch.tensor([[35.0, 36.0], [33.0, 47.0]]), 100, 100, 15)
+    assert (held - torch.tensor([[35.0, 36.0], [33.0, 47.0]])).abs().max() < 1e-5
+    assert (held / 2).round().tolist() == [[17, 18], [16, 23]]
+    face = PreparedFace("a", torch.rand(3, 100, 100), 15 + torch.tensor([[35.0, 36.0]]))
+    still = WarpSpread(0.0, 0.0, 0.0, 0.0, 0.0)
+    (pair,) = matching_pairs([face, face], Frame(100, 15, 1.0), spread=still)
+    assert torch.equal(pair.queries, held[:1])

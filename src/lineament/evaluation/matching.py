@@ -15,7 +15,13 @@ from lineament.data.sample import FaceSource
 from lineament.errors import DataError
 from lineament.evaluation.published import published_faces
 from lineament.faces.frame import Frame, PreparedFace, cut
-from lineament.geometry.tps_warp import EVALUATION, WarpSpread, random_weights, warp_pair
+from lineament.geometry.tps_warp import (
+    EVALUATION,
+    WarpSpread,
+    published_positions,
+    random_weights,
+    warp_pair,
+)
 from lineament.metrics.card import MetricCard
 from lineament.metrics.correspondence import correct_share, match_points, pixel_errors
 
@@ -77,7 +83,8 @@ class MatchingPair:
     Attributes:
         number: Number of the pair, from 0.
         pictures: ``[3, 3, h, w]`` in 0..1: the source, the target of the same face, the target of the other face.
-        queries: ``[K, 2]`` landmarks in the source; NaN where there is no label.
+        queries: ``[K, 2]`` landmarks in the source, whole pixels as the published code held them (see
+            :func:`~lineament.geometry.tps_warp.published_positions`); NaN where there is no label.
         truth: ``[2, K, 2]`` where they are in both targets; NaN where there is no label.
         identified: Whether both people are known.
     """
@@ -141,7 +148,8 @@ def matching_pairs(
             pictures = pictures.floor() / 255
         # Snapping to whole pixels loses that a point has no label.
         labelled = torch.isfinite(points).all(-1)[..., None]
-        queries = torch.where(labelled[0], views.first_points[0], torch.nan)
+        held = published_positions(views.first_points[0], *images.shape[-2:], frame.crop)
+        queries = torch.where(labelled[0], held, torch.nan)
         truth = torch.where(labelled, views.second_points, torch.nan)
         identified = all(face.identity is not None for face in couple)
         yield MatchingPair(pair_number, pictures, queries, truth, identified)

@@ -161,6 +161,28 @@ def carry_points(points: Tensor, grid: Tensor) -> Tensor:
     return torch.stack([index % width, index // width], dim=2).to(points.dtype)
 
 
+def published_positions(points: Tensor, height: int, width: int, crop: int = 0) -> Tensor:
+    """Whole pixels as the published code held them: read off its float32 lattice, whose rounding they carry.
+
+    At 100 pixels cut by 15 the pixel 35 is 34.999996 there. The rounding decides between two lattice points of
+    descriptors wherever a pixel lies half way between them (17.5 steps of two pixels), so the published matches are only
+    met with it.
+
+    Args:
+        points: ``[..., 2]`` whole pixels of the cropped image.
+        height: Of the image before it was cropped.
+        width: Likewise.
+        crop: Pixels cut off each side.
+
+    Returns:
+        ``[..., 2]`` float32, each within 1e-5 of the point.
+    """
+    pixels = pixels_from_grid(lattice(height, width), height, width) - crop
+    places = points.round().long().cpu() + crop
+    columns, rows = places[..., 0].clamp(0, width - 1), places[..., 1].clamp(0, height - 1)
+    return pixels[rows, columns].to(points.device)
+
+
 def carry_points_smoothly(points: Tensor, grid: Tensor) -> Tensor:
     """Like :func:`carry_points` to a fraction of a pixel: one Newton step from the nearest pixel.
 
