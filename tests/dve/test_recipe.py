@@ -186,13 +186,12 @@ def landmark_config(**changed: object) -> LandmarkConfig:
 
 
 def test_landmarks_are_learnt_from_few_labels():
-    source = Blobs(count=30, size=72)
+    source, seen, test = Blobs(count=30, size=72), Blobs(count=20, size=72), range(20, 30)
     recipe = LandmarkRecipe(landmark_config())
-    networks, _ = train(recipe, source, 6)
+    networks, _ = train(recipe, seen, 6)
     predictor = LandmarkPredictor(recipe.config, networks)
-    test = range(20, 30)
     (error, failures, area) = landmark_cards(predictor, source, test, box_jitter=0.1)
-    baseline = landmark_cards(MeanShape([source[i] for i in range(20)], "5"), source, test, box_jitter=0.1)[0]
+    baseline = landmark_cards(MeanShape([seen[i] for i in range(20)], "5"), source, test, box_jitter=0.1)[0]
     assert error.value < 0.6 * baseline.value
     assert error.count == 10
     assert 0 <= area.value <= 1
