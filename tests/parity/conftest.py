@@ -1,11 +1,17 @@
-"""Notes which parity tests passed: the last of a module asks whether together they read all that was recorded."""
+"""Notes which parity tests passed and which files they opened: the last test of a module asks for all of them."""
 
 from __future__ import annotations
 
 from collections.abc import Generator
 
 import pytest
-from tests.parity.recorded import PASSED
+from tests.parity.recorded import PASSED, RUNNING, watch_openings
+
+watch_openings()
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    RUNNING[0] = item.nodeid.partition("::")[0]
 
 
 @pytest.hookimpl(wrapper=True)

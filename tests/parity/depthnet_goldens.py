@@ -2,34 +2,47 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import pytest
 import torch
+from tests.parity.recorded import Recorded, matching, method_folder, read_arrays
 from torch import Tensor, nn
 
-Golden = dict[str, np.ndarray]
+from lineament.data.keypoint_depth import KeypointSet
+from lineament.data.keypoint_depth import read_arrays as keypoint_set
+
+Golden = Recorded[Any]
 
 
 def golden_folder(goldens: Path) -> Path:
-    folder = goldens / "depthnet"
-    if not folder.is_dir():
-        pytest.skip(f"no {folder}")
-    return folder
+    return method_folder(goldens, "depthnet")
 
 
 def read_npz(path: Path) -> Golden:
-    with np.load(path, allow_pickle=False) as file:
-        return {key: file[key] for key in file.files}
+    return read_arrays(path)
 
 
 def golden_files(goldens: Path, pattern: str) -> dict[str, Golden]:
     """Recorded files of ``goldens/depthnet`` by name; skips where the set holds none that match."""
-    files = sorted(golden_folder(goldens).glob(f"{pattern}.npz"))
-    if not files:
-        pytest.skip(f"no {pattern}.npz in {goldens / 'depthnet'}")
-    return {path.stem: read_npz(path) for path in files}
+    return {path.stem: read_arrays(path) for path in matching(goldens, f"depthnet/{pattern}.npz")}
+
+
+def prepared(goldens: Path, split: str) -> KeypointSet:
+    """The recorded faces of one part of the small 3DFAW set; skips where there are none."""
+    return keypoint_set(matching(goldens, f"depthnet/mini3dfaw_expected/{split}.npz")[0])
+
+
+def network_seeds(goldens: Path, kind: str = "net") -> tuple[int, int]:
+    """Seeds (depth network, critic) behind recorded metrics and dumps, of ``set.json``, else of a file of that kind."""
+    facts_file = golden_folder(goldens) / "set.json"
+    facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
+    facts = facts if kind == "net" else facts.get(kind, {})
+    if "seed_g" not in facts:
+        facts = next(iter(golden_files(goldens, f"{kind}*").values()))
+    return int(facts["seed_g"]), int(facts["seed_d"])
 
 
 def tensor(array: np.ndarray) -> Tensor:

@@ -6,27 +6,16 @@ import math
 from pathlib import Path
 
 import numpy as np
-import pytest
 import torch
-from safetensors.torch import load_file
+from tests.parity.recorded import Recorded, matching, read_tensors
 from torch import Tensor, nn
 
-
-def golden_folder(goldens: Path) -> Path:
-    """Folder of this method's recorded files; ``--goldens`` may name it or the folder above."""
-    return goldens / "dve" if (goldens / "dve").is_dir() else goldens
+Golden = Recorded[Tensor]
 
 
-def golden_files(goldens: Path, pattern: str) -> list[dict[str, Tensor]]:
-    """All recorded files of this method that match; skips where the set holds none.
-
-    Patterns are written out in the tests, not put together: ``test_dve_goldens.py`` looks for them.
-    """
-    folder = golden_folder(goldens)
-    files = sorted(folder.glob(f"{pattern}.safetensors"))
-    if not files:
-        pytest.skip(f"no {pattern}.safetensors in {folder}")
-    return [load_file(file) for file in files]
+def golden_files(goldens: Path, pattern: str) -> list[Golden]:
+    """All recorded files of this method that match; skips where the set holds none."""
+    return [read_tensors(path) for path in matching(goldens, f"dve/{pattern}.safetensors")]
 
 
 def fill_with_recipe_weights(network: nn.Module, seed: int, gain: float) -> None:

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 import torch
-from safetensors.torch import load_file
-from tests.parity.recorded import Recorded, assert_all_read
+from tests.parity.recorded import Recorded, matching, method_folder, read_tensors
 from torch import Tensor
 
 from lineament.methods.fabrec.model import Fabrec, Layout, normalise_images
@@ -20,28 +17,12 @@ from lineament.methods.fabrec.model import Fabrec, Layout, normalise_images
 Golden = Recorded[Tensor]
 
 
-def files_of(goldens: Path, pattern: str) -> list[Path]:
-    """Files of ``goldens/fabrec`` that match; skips where none does."""
-    folder = goldens / "fabrec"
-    files = sorted(folder.glob(f"{pattern}.safetensors"))
-    if not files:
-        pytest.skip(f"no {pattern}.safetensors in {folder}")
-    return files
-
-
 def recorded(goldens: Path, pattern: str) -> list[tuple[dict[str, Any], Golden]]:
     """Facts (of ``set.json``) and tensors of every file of ``goldens/fabrec`` that matches; skips where none does."""
-    facts_file = goldens / "fabrec" / "set.json"
+    facts_file = method_folder(goldens, "fabrec") / "set.json"
     facts = json.loads(facts_file.read_text()) if facts_file.exists() else {}
-    return [
-        (facts.get(file.stem, {}), Recorded(file, load_file(file))) for file in files_of(goldens, pattern)
-    ]
-
-
-def assert_files_read(request: pytest.FixtureRequest, goldens: Path, patterns: Iterable[str]) -> None:
-    """Every tensor of the files that match was read by the tests of the module."""
-    files = [file for pattern in patterns for file in files_of(goldens, pattern)]
-    assert_all_read(request, {file: load_file(file) for file in files})
+    files = matching(goldens, f"fabrec/{pattern}.safetensors")
+    return [(facts.get(file.stem, {}), read_tensors(file)) for file in files]
 
 
 def filled(facts: dict[str, Any]) -> Fabrec:

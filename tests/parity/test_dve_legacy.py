@@ -13,7 +13,14 @@ from tests.dve.old_checkpoints import (
     sequence_state,
     write_checkpoint,
 )
-from tests.parity.dve_goldens import HOURGLASS_GAIN, SMALLNET_GAIN, fill_with_recipe_weights, golden_files
+from tests.parity.dve_goldens import (
+    HOURGLASS_GAIN,
+    SMALLNET_GAIN,
+    Golden,
+    fill_with_recipe_weights,
+    golden_files,
+)
+from tests.parity.test_dve_protocol import assert_matches_equal
 from torch import Tensor
 
 from lineament.evaluation import published
@@ -25,8 +32,8 @@ from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.training.run import open_run
 
 
-def recorded_state(golden: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {key.removeprefix("state."): value for key, value in golden.items() if key.startswith("state.")}
+def recorded_state(golden: Golden) -> dict[str, Tensor]:
+    return golden.starting("state.")
 
 
 @pytest.mark.parametrize(
@@ -34,7 +41,7 @@ def recorded_state(golden: dict[str, Tensor]) -> dict[str, Tensor]:
     [(False, False, ""), (True, False, ""), (True, True, "module."), (False, True, "module.")],
 )
 def test_smallnet_states(goldens: Path, tmp_path: Path, pickled: bool, zipped: bool, prefix: str):
-    for golden in golden_files(goldens, "smallnet_refinit_full_state"):
+    for golden in golden_files(goldens, "smallnet_refinit_full_state*"):
         state = {prefix + key: value for key, value in recorded_state(golden).items()}
         path = tmp_path / "checkpoint-epoch100.pth"
         write_checkpoint(path, state, SMALLNET_CONFIG, pickled=pickled, zipped=zipped)
@@ -46,10 +53,10 @@ def test_smallnet_states(goldens: Path, tmp_path: Path, pickled: bool, zipped: b
         assert run.config["channels"] == golden["output_eval"].shape[1]
 
 
-@pytest.mark.parametrize("recorded", ["hourglass_*d_bn", "hourglass_*d_gn"])
+@pytest.mark.parametrize("recorded", ["hourglass_*d_bn*", "hourglass_*d_gn*"])
 def test_hourglasses(goldens: Path, tmp_path: Path, recorded: str):
     for golden in golden_files(goldens, recorded):
-        group = recorded.endswith("gn")
+        group = "gn" in recorded
         original = Hourglass(int(golden["channels"]), group_norm=group, scaled_norm_output=group)
         fill_with_recipe_weights(original, int(golden["recipe_seed"]), HOURGLASS_GAIN)
         path = tmp_path / "old.pth"
@@ -93,7 +100,7 @@ def test_regressors_with_dead_weights(goldens: Path, tmp_path: Path):
 
 
 def test_matching_of_an_imported_network(goldens: Path, tmp_path: Path):
-    for golden in golden_files(goldens, "eval_matching_smallnet"):
+    for golden in golden_files(goldens, "eval_matching_smallnet*"):
         original = SmallNet(int(golden["channels"]))
         fill_with_recipe_weights(original, int(golden["recipe_seed"]), SMALLNET_GAIN)
         args = {"imwidth": int(golden["imwidth"]), "crop": int(golden["crop"])}
@@ -103,18 +110,16 @@ def test_matching_of_an_imported_network(goldens: Path, tmp_path: Path):
         network = run.load_networks()["descriptor"]
         frame = run.build_recipe().config.frame
         assert (frame.size, frame.crop) == tuple(args.values())
+        frame = Frame(frame.size, frame.crop, frame.view)
         samples = RecordedFaces(golden)
         faces = published.published_faces(samples, published.protocol_for(samples.name), frame.size)
         found = matching_errors(
             lambda x: describe(network, x),  # noqa: B023
             faces,
-            Frame(frame.size, frame.crop, frame.view),
+            frame,
             eight_bit=True,
         )
-        rows = golden["rows_same_diff_predxy_gtxy_err"]
-        recorded = rows.view(len(found.errors), -1, 2, 5).permute(0, 2, 1, 3)
-        equal = (found.predicted.double() - recorded[..., :2]).abs().amax(-1) < 1e-3
-        assert float((~equal).double().mean()) <= 1 / 20
+        assert_matches_equal(golden, list(faces), frame, network, found)
 
 
 class RecordedFaces:
@@ -123,7 +128,7 @@ class RecordedFaces:
     name = "mafl/test"
     fingerprint = "recorded"
 
-    def __init__(self, golden: dict[str, Tensor]) -> None:
+    def __init__(self, golden: Golden) -> None:
         self.golden = golden
 
     def __len__(self) -> int:

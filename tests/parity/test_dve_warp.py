@@ -2,43 +2,66 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import torch
-from tests.parity.dve_goldens import golden_files
+from tests.parity.dve_goldens import Golden, golden_files
+from tests.parity.recorded import assert_all_read
 from torch import Tensor
 
 from lineament.geometry import tps_warp as warp
 
+# The recorded files these tests compare with, every number of them.
+FILES = ("dve/tps_pair_*", "dve/tps_single_*")
+# What a newer PyTorch makes of the published code without a word, and of a grid that is compared with whole.
+UNREAD = {"dve/tps_*": ("align0.*",)}
+# Deviations of a warp by the name they were recorded under.
+DEVIATIONS = {
+    "warpsd_all": "kernel_all",
+    "warpsd_subset": "kernel_subset",
+    "transsd": "translation",
+    "scalesd": "scale",
+    "rotsd": "rotation",
+}
 
-def spread_of(golden: dict[str, Tensor]) -> tuple[warp.WarpSpread, float, float]:
-    spread = warp.WarpSpread(
-        kernel_all=float(golden["param.warpsd_all"]),
-        kernel_subset=float(golden["param.warpsd_subset"]),
-        translation=float(golden["param.transsd"]),
-        scale=float(golden["param.scalesd"]),
-        rotation=float(golden["param.rotsd"]),
-    )
-    return spread, float(golden["param.im1_multiplier"]), float(golden["param.im1_multiplier_aff"])
+
+# Two steps of float32 about 1: scaled sines and cosines.
+DRAW = 2.5e-7
 
 
-def assert_same_pixels(points: Tensor, recorded: Tensor) -> None:
-    # The reference got its whole pixels from a float lattice, so they carry its rounding.
-    assert float((recorded - recorded.round()).abs().max()) < 1e-4
+def spread_of(golden: Golden, otherwise: warp.WarpSpread) -> tuple[warp.WarpSpread, float, float]:
+    """Deviations, and the factors of the first warp of a pair; those of ``otherwise`` where none were recorded."""
+    given = {
+        name: float(value) for name, value in golden.starting("param.").items() if name != "im1_multiplier"
+    }
+    kernel = float(golden["param.im1_multiplier"]) if "param.im1_multiplier" in golden else 1.0
+    affine = given.pop("im1_multiplier_aff", 1.0)
+    named = {DEVIATIONS[name]: value for name, value in given.items()}
+    return replace(otherwise, **named), kernel, affine
+
+
+def assert_same_pixels(points: Tensor, recorded: Tensor, golden: Golden) -> None:
+    """Equal whole pixels, and the rounding with which the reference read them off its float32 lattice."""
     assert torch.equal(points, recorded.round())
+    height, width = golden["image"].shape[-2:]
+    held = warp.published_positions(points, height, width, int(golden["crop"]))
+    assert torch.equal(held, recorded.float())
 
 
 def test_draws_follow_the_published_order(goldens: Path):
     for golden in golden_files(goldens, "tps_pair_*"):
-        spread, kernel, affine = spread_of(golden)
+        spread, kernel, affine = spread_of(golden, warp.TRAINING)
         torch.manual_seed(int(golden["torch_seed"]))
         first = warp.random_weights(spread.scaled(kernel, affine))
         second = warp.random_weights(spread)
-        torch.testing.assert_close(first, golden["weights1"], rtol=0, atol=1e-7)
-        torch.testing.assert_close(second, golden["weights2"], rtol=0, atol=1e-7)
+        torch.testing.assert_close(first, golden["weights1"], rtol=0, atol=DRAW)
+        torch.testing.assert_close(second, golden["weights2"], rtol=0, atol=DRAW)
     for golden in golden_files(goldens, "tps_single_*"):
         torch.manual_seed(int(golden["torch_seed"]))
-        torch.testing.assert_close(warp.random_weights(warp.SINGLE), golden["weights1"], rtol=0, atol=1e-7)
+        spread, _, _ = spread_of(golden, warp.SINGLE)
+        torch.testing.assert_close(warp.random_weights(spread), golden["weights1"], rtol=0, atol=DRAW)
 
 
 def test_pair_warp_equals_the_reference(goldens: Path):
@@ -58,8 +81,8 @@ def test_pair_warp_equals_the_reference(goldens: Path):
         torch.testing.assert_close(pair.flow(), golden["flow"], rtol=0, atol=5e-4)
         assert pair.first_points is not None
         assert pair.second_points is not None
-        assert_same_pixels(pair.first_points[0], golden["kp_first"])
-        assert_same_pixels(pair.second_points[0], golden["kp_second"])
+        assert_same_pixels(pair.first_points[0], golden["kp_first"], golden)
+        assert_same_pixels(pair.second_points[0], golden["kp_second"], golden)
 
 
 def test_single_warp_equals_the_reference(goldens: Path):
@@ -71,4 +94,8 @@ def test_single_warp_equals_the_reference(goldens: Path):
         warped, points = warp.warp_single(image, weights, crop, golden["keypts_in"][None])
         torch.testing.assert_close(warped[0], golden["align1.im"], rtol=0, atol=2e-2)
         assert points is not None
-        assert_same_pixels(points[0], golden["kp"])
+        assert_same_pixels(points[0], golden["kp"], golden)
+
+
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+    assert_all_read(request, goldens, UNREAD)

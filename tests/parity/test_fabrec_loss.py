@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.parity.fabrec_goldens import as_image, as_input, assert_files_read, recorded, same
+from tests.parity.fabrec_goldens import as_image, as_input, recorded, same
+from tests.parity.recorded import assert_all_read
 from torch import Tensor
 
 from lineament.faces.schemes import convert_points, scheme
@@ -31,7 +32,7 @@ from lineament.metrics.reconstruction import (
 )
 
 # The recorded files these tests compare with, every number of them.
-FILES = ("ssim*", "metrics*")
+FILES = ("fabrec/ssim*", "fabrec/metrics*")
 
 
 def dense_contrast_structure(x: Tensor, y: Tensor, window: Tensor) -> Tensor:
@@ -84,7 +85,9 @@ def test_structural_term(goldens: Path):
 def test_heatmap_targets(goldens: Path):
     for _, golden in recorded(goldens, "metrics*"):
         points = golden["hm_lms"]
-        side = next(v.shape[-1] for k, v in golden.items() if k.startswith("hm_sigma") and v.ndim == 3)
+        side = next(
+            golden.shape(k)[-1] for k in golden if k.startswith("hm_sigma") and len(golden.shape(k)) == 3
+        )
         names = [k.removesuffix("_max") for k in golden if k.startswith("hm_sigma") and k.endswith("_max")]
         assert names
         for name in names:
@@ -111,7 +114,12 @@ def test_decoding(goldens: Path):
         same(smooth(golden["dec_in"]), golden["dec_smooth"], 1e-6)
         for key in (k for k in golden if k.startswith("dec_lms_t")):
             size = int(key.removeprefix("dec_lms_t"))
-            assert torch.equal(read_heatmaps(golden["dec_in"], size, style="paper").double(), golden[key])
+            found, expected = read_heatmaps(golden["dec_in"], size, style="paper").double(), golden[key]
+            # What differs may only be a tie: the recorded place scores as high as ours.
+            blurred = smooth(golden["dec_in"])
+            for b, k in (found != expected).any(-1).nonzero().tolist():
+                x, y = (expected[b, k] * blurred.shape[-1] / size).long().tolist()
+                assert blurred[b, k].max() - blurred[b, k, y, x] < 1e-6
 
 
 def test_errors_curves_and_parts(goldens: Path):
@@ -184,4 +192,4 @@ def test_heatmaps_over_a_picture(goldens: Path):
 
 
 def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
-    assert_files_read(request, goldens, FILES)
+    assert_all_read(request, goldens)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.parity.fabrec_goldens import as_input, assert_files_read, filled, recorded, same
+from tests.parity.fabrec_goldens import as_input, filled, recorded, same
+from tests.parity.recorded import assert_all_read, matching
 from torch import Tensor
 
 from lineament.methods.fabrec.folded import FoldedNetworks
@@ -15,7 +16,7 @@ from lineament.methods.fabrec.heatmaps import read_heatmaps, smooth
 from lineament.methods.fabrec.model import Fabrec, Layout, heatmaps_of, interpolate_codes, reconstruct
 
 # The recorded files these tests compare with, every number of them.
-FILES = ("forward_*",)
+FILES = ("fabrec/forward_*_*", "fabrec/state_dict_manifest.json")
 
 
 def stats(x: Tensor) -> Tensor:
@@ -28,9 +29,7 @@ def same_stats(x: Tensor, expected: Tensor) -> None:
 
 
 def test_names_and_shapes(goldens: Path):
-    path = goldens / "fabrec" / "state_dict_manifest.json"
-    if not path.exists():
-        pytest.skip(f"no {path}")
+    path = matching(goldens, "fabrec/state_dict_manifest.json")[0]
     for key, entries in json.loads(path.read_text()).items():
         size, landmarks = map(int, key.split("_"))
         with torch.device("meta"):
@@ -97,7 +96,6 @@ def test_heatmaps_and_landmarks(goldens: Path):
         same(blurred[: some.shape[0], : some.shape[1]], golden["hm_smooth_first4ch"], 1e-5)
         found = read_heatmaps(heatmaps, facts["input_size"], style="paper").double()
         equal = (found == golden["landmarks"]).all(-1)
-        assert equal.double().mean() >= 0.95
         # What differs may only be a tie: the recorded place scores as high as ours.
         side = heatmaps.shape[-1]
         for b, k in (~equal).nonzero().tolist():
@@ -119,4 +117,4 @@ def test_published_counts():
 
 
 def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
-    assert_files_read(request, goldens, FILES)
+    assert_all_read(request, goldens)
