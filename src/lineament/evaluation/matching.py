@@ -148,7 +148,8 @@ def matching_pairs(
             pictures = pictures.floor() / 255
         # Snapping to whole pixels loses that a point has no label.
         labelled = torch.isfinite(points).all(-1)[..., None]
-        held = published_positions(views.first_points[0], *images.shape[-2:], frame.crop)
+        height, width = images.shape[-2:]
+        held = published_positions(views.first_points[0], height, width, frame.crop)
         queries = torch.where(labelled[0], held, torch.nan)
         truth = torch.where(labelled, views.second_points, torch.nan)
         identified = all(face.identity is not None for face in couple)

@@ -165,8 +165,8 @@ def published_positions(points: Tensor, height: int, width: int, crop: int = 0) 
     """Whole pixels as the published code held them: read off its float32 lattice, whose rounding they carry.
 
     At 100 pixels cut by 15 the pixel 35 is 34.999996 there. The rounding decides between two lattice points of
-    descriptors wherever a pixel lies half way between them (17.5 steps of two pixels), so the published matches are only
-    met with it.
+    descriptors wherever a pixel lies half way between them (17.5 steps of two pixels), so the published matches are
+    only met with it.
 
     Args:
         points: ``[..., 2]`` whole pixels of the cropped image.
