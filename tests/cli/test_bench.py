@@ -6,6 +6,7 @@ import json
 import time
 
 import pytest
+import torch
 
 from lineament.cli.main import main
 from lineament.errors import DataError, UsageError
@@ -78,3 +79,11 @@ def test_report_gives_the_ratio_to_the_twin():
     figures = report("work", fast, slow, faces_per_s=12.34567)
     assert figures["ratio"] == 5 and figures["reference_ms"] == 10 and figures["faces_per_s"] == 12.346
     assert "ratio" not in report("work", fast)
+
+
+@pytest.mark.parametrize("name", ["synth", "crops", "depthnet"])
+def test_a_bench_of_the_cpu_refuses_another_device(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would measure the CPU and call it by the other's name."""
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    with pytest.raises(UsageError, match="on the CPU alone"):
+        run_bench(name, device="cuda")

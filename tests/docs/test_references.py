@@ -139,14 +139,17 @@ def test_every_command_within_a_sentence_exists(document: Document):
         if words[0] == "lineament" and len(words) > 1:
             wrong += [(span, each) for each in unknown_in([word.strip("'\"") for word in words[1:]])]
         elif re.match(r"--[a-z]", span):
-            wrong += [(span, flag) for flag in flags_in(words) if flag not in all_flags() | flags_of_tests()]
+            wrong += [(span, flag) for flag in flags_in(words) if flag not in all_flags() | other_flags()]
     assert not wrong
 
 
 @functools.cache
-def flags_of_tests() -> frozenset[str]:
-    """Flags that this repository's tests add to pytest's."""
-    return frozenset(re.findall(r'addoption\("(--[\w-]+)"', (ROOT / "tests" / "conftest.py").read_text()))
+def other_flags() -> frozenset[str]:
+    """Flags that this repository's tests add to pytest's, and those of its scripts."""
+    found = re.findall(r'addoption\("(--[\w-]+)"', (ROOT / "tests" / "conftest.py").read_text())
+    for path in (ROOT / "scripts").iterdir():
+        found += re.findall(r'(?:== |add_argument\(")(--[\w-]+)', path.read_text())
+    return frozenset(found)
 
 
 @each_document
@@ -215,9 +218,9 @@ def words_of_the_code() -> frozenset[str]:
     """Every identifier and every word in a string of the package, its tests and their data; names of a head's modes."""
     head = builtin_head()
     found = {*head.identity_names, *head.expression_names}
-    for folder in (PACKAGE, ROOT / "tests"):
+    for folder in (PACKAGE, ROOT / "tests", ROOT / "scripts"):
         for path in folder.rglob("*"):
-            if path.suffix in (".py", ".yaml", ".json") and path != Path(__file__):
+            if path.suffix in (".py", ".yaml", ".json", ".sh") and path != Path(__file__):
                 found |= set(re.findall(r"[A-Za-z_]\w*", path.read_text(encoding="utf-8")))
     return frozenset(found)
 

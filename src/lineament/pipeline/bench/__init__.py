@@ -16,6 +16,7 @@ from lineament.errors import UsageError, unknown_name
 
 # Name -> (module in this folder, one line of help). Modules are imported only when their bench runs.
 BENCHES: dict[str, tuple[str, str]] = {
+    "ceilings": ("ceilings", "matrix products and copies: what the device can do at best"),
     "rasterize": ("rasterize", "draw a head mesh in three views of 96 x 96, forward and backward"),
     "facewarp": ("facewarp", "warp one face of 80 x 80 and one of 512 x 512 over 107 triangles"),
     "synth": ("synth", "draw synthetic faces of 128 x 128"),
@@ -69,6 +70,8 @@ def run_bench(
     run = importlib.import_module(f"lineament.pipeline.bench.{BENCHES[name][0]}").run
     options: dict[str, Any] = {"device": device, "repeats": repeats, "packs": packs}
     known = inspect.signature(run).parameters
+    if device != "cpu" and "device" not in known:
+        raise UsageError(f"the bench {name!r} computes on the CPU alone: leave --device {device} out.")
     before = torch.get_num_threads()
     torch.set_num_threads(threads or before)
     try:

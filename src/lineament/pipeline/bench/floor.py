@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
+
+from lineament.pipeline.bench.timing import measure
 
 _ATEN = torch.ops.aten
 _PRODUCTS = {
@@ -29,8 +30,9 @@ class Floor:
     """What cannot be saved but by other networks.
 
     Attributes:
-        ms: Milliseconds of processor time that the convolutions and products take, each called by itself on the values
-            and in the order of memory that it got: sum over calls of the least time of each kind of call.
+        ms: Milliseconds that the convolutions and products take, each called by itself on the values and in the order
+            of memory that it got: sum over calls of the least time of each kind of call. Processor time; wall-clock
+            time on a GPU.
         gflop: Floating point operations in them, in billions; a multiplication and an addition count as two.
         conv3x3_gflops: Billions of operations a second of a 3x3 convolution, 4 maps of 64 channels and 64 x 64 px.
     """
@@ -69,35 +71,31 @@ class _Recorder(TorchDispatchMode):
         return output
 
 
-def measure_floor(work: Callable[[], object], repeats: int = 5) -> Floor:
-    """Record what ``work`` multiplies and time it alone, on the CPU.
+def measure_floor(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -> Floor:
+    """Record what ``work`` multiplies and time it alone.
 
     Args:
         work: Called twice.
         repeats: Timed calls of each kind, of which the fastest counts.
+        device: Where it computes.
     """
     with FlopCounterMode(display=False) as counter:
         work()
     with _Recorder() as recorder:
         work()
-    ms = sum(count * _least_ms(call, repeats) for call, count in recorder.calls.values())
-    maps, weight = torch.randn(4, 64, 64, 64), torch.randn(64, 64, 3, 3)
+    ms = sum(count * _least_ms(call, repeats, device) for call, count in recorder.calls.values())
+    maps, weight = torch.randn(4, 64, 64, 64, device=device), torch.randn(64, 64, 3, 3, device=device)
     orders = (torch.contiguous_format, torch.channels_last)
     ordered = [maps.contiguous(memory_format=order) for order in orders]
-    fastest = min(_least_ms(partial(torch.conv2d, x, weight, padding=1), 20) for x in ordered)
+    fastest = min(_least_ms(partial(torch.conv2d, x, weight, padding=1), 20, device) for x in ordered)
     operations = 2 * 9 * 64 * maps.numel()
     return Floor(ms, counter.get_total_flops() / 1e9, 1e-6 * operations / fastest)
 
 
 @torch.no_grad()
-def _least_ms(call: Callable[[], Any], repeats: int) -> float:
-    call()
-    times = []
-    for _ in range(repeats):
-        start = time.process_time()
-        call()
-        times.append(time.process_time() - start)
-    return 1e3 * min(times)
+def _least_ms(call: Callable[[], Any], repeats: int, device: str) -> float:
+    timing = measure(call, repeats=repeats, warm_up=1, device=device)
+    return timing.min_ms if device.startswith("cuda") else timing.process_min_ms
 
 
 def _signature(value: Any) -> Any:

@@ -28,7 +28,8 @@ def run(*, device: str = "cpu", repeats: int = 20, packs: Path | None = None) ->
 
     Returns:
         ``median_ms`` and its like for rasterize + barycentrics, ``forward_backward_*`` for rasterize, barycentrics,
-        interpolate, edge gradient, squared error and backward; ``reference_*`` and ``ratio`` for the plain torch twin.
+        interpolate, edge gradient, squared error and backward; ``reference_*`` and ``ratio`` for the plain torch twin;
+        ``moved_mb`` is what rasterize + barycentrics must read and write at least.
     """
     points, faces = bench_mesh() if packs is None else _ict_mesh(packs)
     vertices, faces = project(points).to(device), faces.to(device)
@@ -68,6 +69,8 @@ def run(*, device: str = "cpu", repeats: int = 20, packs: Path | None = None) ->
         forward_backward_process_ms=fitted.process_ms,
         forward_backward_reference_ms=fitted_reference.median_ms,
         forward_backward_ratio=fitted_reference.median_ms / fitted.median_ms,
+        # Corners of all triangles and triangles read; ids, depths and barycentric coordinates written.
+        moved_mb=4 * (vertices.numel() + faces.numel() + 5 * len(YAWS) * SIZE**2) / 1e6,
     )
 
 
