@@ -161,6 +161,13 @@ def test_suppression_by_hand() -> None:
     assert suppress(boxes, scores, 0.5, over_smaller=True).tolist() == [1, 2]
     assert suppress(boxes, scores, 0.9).tolist() == [1, 0, 3, 2]
     assert suppress(np.zeros((0, 4)), np.zeros(0), 0.5).tolist() == []
+    # "More than": an overlap of exactly the limit stays. Half of the smaller box, a third of the union.
+    halves = np.array([[0, 0, 10, 10], [5, 0, 15, 10.0]])
+    assert suppress(halves, scores[:2], 0.5, over_smaller=True).tolist() == [1, 0]
+    assert suppress(halves, scores[:2], 0.49, over_smaller=True).tolist() == [1]
+    quarter = np.array([[0, 0, 8, 8], [0, 0, 4, 4.0]])
+    assert suppress(quarter, scores[:2], 0.25).tolist() == [1, 0]
+    assert suppress(quarter, scores[:2], 0.24).tolist() == [1]
 
 
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:

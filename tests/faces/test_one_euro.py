@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -69,3 +72,22 @@ def test_a_time_that_does_not_advance_starts_anew():
 def test_amounts_out_of_range_are_refused(amount: float):
     with pytest.raises(UsageError, match="smoothing"):
         OneEuroFilter(amount)
+
+
+def weight(cut_off: float, step: float) -> float:
+    tau = 1 / (2 * math.pi * cut_off)
+    return 1 / (1 + tau / step)
+
+
+@pytest.mark.parametrize("amount", [1.0, 2.0])
+def test_three_frames_by_hand(amount: float):
+    """Equations 1 to 5 of the paper: the speed is that of the raw positions, smoothed at 1 Hz, in face sides."""
+    raw, step = [0.0, 10.0, 40.0], 1 / RATE
+    speed = smooth = 0.0
+    wanted = [0.0]
+    for before, now in itertools.pairwise(raw):
+        speed += weight(1.0, step) * ((now - before) / (SIDE * step) - speed)
+        smooth += weight((1.0 + RESPONSE * abs(speed)) / amount, step) * (now - smooth)
+        wanted.append(smooth)
+    points = torch.tensor([[[x, 0.0]] for x in raw])
+    assert smoothed(points, amount)[:, 0, 0].tolist() == pytest.approx(wanted, rel=1e-5)

@@ -109,3 +109,16 @@ def test_wrong_pictures_and_fills_are_refused() -> None:
     with pytest.raises(UsageError, match="mirror"):
         crop_image(picture(), Affine2D.identity(), 4, fill="mirror")
     assert math.isfinite(float(crop_image(picture(), Affine2D.identity(), 4).sum()))
+
+
+@pytest.mark.parametrize("scale", [0.25, 0.5, 1.0, 4.0])
+def test_a_border_pixel_is_filled_by_the_share_that_lies_outside(scale: float) -> None:
+    """A white picture whose left edge runs through the middle, or a quarter, of a crop pixel; grey around it."""
+    image = torch.ones(1, 64, 64, dtype=torch.float64)
+    for share in (0.5, 0.25):
+        # Crop pixel 3 spans 2.5 .. 3.5; the picture's edge, -0.5, lands at 2.5 + share.
+        crop = Affine2D.from_similarity(scale, 0.0, (2.5 + share + 0.5 * scale, 0.5 * scale - 0.5))
+        row = crop_image(image, crop, (3, 8), fill=0.2)[0, 1]
+        assert row[:3].tolist() == pytest.approx([0.2, 0.2, 0.2])
+        assert float(row[3]) == pytest.approx((1 - share) + 0.2 * share)
+        assert row[4:].tolist() == pytest.approx([1.0] * 4)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lineament.faces.tracking import MEMORY, BoxFollower, Tracks
+from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Tracks
 
 
 def box(x: float, y: float = 0.0, side: float = 40.0) -> torch.Tensor:
@@ -48,3 +48,22 @@ def test_boxes_follow_shift_and_size():
     expected = 1.5 * detected + torch.tensor([7.0, -3.0, 7.0, -3.0])
     torch.testing.assert_close(moved, expected, rtol=1e-4, atol=1e-3)
     assert BoxFollower.of(detected, torch.ones(5, 2)) is None
+
+
+def test_memory_and_overlap_count_at_their_very_limits():
+    tracks = Tracks()
+    assert people(tracks, [box(0)], 0.0) == [0]
+    # Exactly as long ago as faces are remembered.
+    assert people(tracks, [box(0)], MEMORY) == [0]
+    assert people(tracks, [box(0)], 2 * MEMORY + 1e-6) == [1]
+    # 40 px boxes that share 16 x 40 of 64 x 40: a quarter, the least that counts; then less.
+    assert SAME == 0.25
+    assert people(tracks, [box(24)], 2 * MEMORY + 0.1) == [1]
+    assert people(tracks, [box(49)], 2 * MEMORY + 0.2) == [2]
+
+
+def test_people_far_apart_never_swap_although_the_assignment_must_pair_them():
+    tracks = Tracks()
+    assert people(tracks, [box(0)], 0.0) == [0]
+    assert people(tracks, [box(500)], 0.04) == [1]
+    assert people(tracks, [box(2), box(502)], 0.08) == [0, 1]
