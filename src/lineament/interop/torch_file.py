@@ -75,8 +75,10 @@ class _Storage(Deferred):
             )
         if not self.count:
             return torch.empty(0, dtype=self.dtype)
-        flat = torch.frombuffer(bytearray(data), dtype=self.dtype)
-        return flat[self.offset : self.offset + self.count]
+        # Not a slice of the whole: strides of tensors count from where a tensor's memory begins.
+        return torch.frombuffer(
+            bytearray(data), dtype=self.dtype, count=self.count, offset=self.offset * size
+        )
 
 
 class _Tensor(Deferred):
@@ -127,11 +129,16 @@ def _builders() -> dict[tuple[str, str], Any]:
     return table
 
 
+def _is_module(pid: Any) -> bool:
+    """Whether a persistent id is a class of networks with its source, as torch before 1.6 wrote whole networks."""
+    return isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module"
+
+
 def _storages(read: Callable[[str], bytes]) -> Callable[[Any], Any]:
     known: dict[tuple[str, int, int], _Storage] = {}
 
     def persistent(pid: Any) -> Any:
-        if isinstance(pid, tuple) and len(pid) == 4 and pid[0] == "module":
+        if _is_module(pid):
             return pid[1]
         if not (
             isinstance(pid, tuple)
@@ -221,7 +228,7 @@ def _storage_dtypes(body: bytes) -> dict[str, torch.dtype]:
     def note(pid: Any) -> Any:
         if isinstance(pid, tuple) and len(pid) >= 5 and isinstance(pid[1], _StorageType):
             found[str(pid[2])] = pid[1].dtype
-        return None
+        return pid[1] if _is_module(pid) else None
 
     unpickle(RestrictedUnpickler(body, _builders(), note))
     return found
