@@ -95,7 +95,7 @@ def _backward_kernel(
             leaves = attributes.detach().requires_grad_(), bary.detach().requires_grad_()
             image = interpolate_reference(leaves[0], faces, index, leaves[1])
         first, second = torch.autograd.grad(image, leaves, gradient)
-        return first, second
+        return first.contiguous(), second.contiguous()
     if impl == "cuda":
         from lineament.ops.numba_cuda.interpolate import interpolate_backward_cuda
 
