@@ -1,7 +1,7 @@
-"""Kills a training that saves after every step 50 times with SIGKILL, resumes it each time, and lets it finish.
+"""Kills a training that saves after every step with SIGKILL, again and again, resumes it, and lets it finish.
 
-A script of its own (run by test_kill.py): it forks after the imports, so that a resumed training starts in
-milliseconds. Prints one JSON line.
+A script of its own (run by test_kill.py: folder, seed, kills, steps). It forks after a first training has imported all
+that trainings import, so that a resumed one starts in milliseconds. Prints one JSON line.
 """
 
 from __future__ import annotations
@@ -22,8 +22,7 @@ from training_toy import QUIET, Noise, ToyRecipe, toy, train_toy
 from lineament.training.checkpoint import checkpoint_steps
 from lineament.training.loop import resume, train
 
-KILLS = 50
-FIELDS: dict[str, Any] = {"steps": 160, "checkpoint_every": 1, "width": 4}
+FIELDS: dict[str, Any] = {"checkpoint_every": 1, "width": 4}
 
 
 class Telling(ToyRecipe):
@@ -65,12 +64,14 @@ def train_and_kill(folder: Path, moment: float) -> bool:
     return os.WIFSIGNALED(status)
 
 
-def main(folder: Path) -> None:
+def main(folder: Path, seed: int, kills: int, steps: int) -> None:
     torch.set_num_threads(1)
-    chance = random.Random(int(sys.argv[2]))
+    FIELDS["steps"] = steps
+    straight = train_toy(folder / "straight", unheard(checkpoint_every=0))
+    chance = random.Random(seed)
     killed = resumed = in_the_middle = 0
     before = 0
-    for _ in range(KILLS):
+    for _ in range(kills):
         killed += train_and_kill(folder / "killed", chance.random())
         leftovers = list((folder / "killed" / "checkpoints").glob(".*.tmp"))
         in_the_middle += bool(leftovers)
@@ -78,7 +79,6 @@ def main(folder: Path) -> None:
         resumed += bool(steps) and steps[-1] > before
         before = steps[-1] if steps else before
     run = train_toy(folder / "killed", unheard(), resumed=True)
-    straight = train_toy(folder / "straight", unheard(checkpoint_every=0))
     lines = [(r.folder / "metrics.jsonl").read_text() for r in (run, straight)]
     weights = [r.read_checkpoint().groups["networks"] for r in (run, straight)]
     result = {
@@ -100,4 +100,4 @@ def unheard(**fields: Any) -> ToyRecipe:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))

@@ -43,11 +43,11 @@ def threads(request: pytest.FixtureRequest) -> Iterator[int]:
 def test_train_and_resume_flush_and_restore(tmp_path: Path, threads: int):
     for state in (False, True):
         with flush_denormals(state) as before:
-            recipe = Watching(toy().config)
+            recipe = Watching(toy(steps=4).config)
             straight = train_toy(tmp_path / f"straight-{state}", recipe)
             assert flushes_denormals() == before
-            cut = train_toy(tmp_path / f"cut-{state}", Watching(toy().config), stop_after=5)
-            resumed = Watching(toy().config)
+            cut = train_toy(tmp_path / f"cut-{state}", Watching(toy(steps=4).config), stop_after=2)
+            resumed = Watching(toy(steps=4).config)
             train_toy(cut.folder, resumed, resumed=True)
             assert flushes_denormals() == before
         assert recipe.seen and all(recipe.seen) and resumed.seen and all(resumed.seen)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +31,35 @@ def tiny(name: str) -> Recipe[Any, Any]:
     return entry.build(config, preset="tiny")
 
 
-def size(name: str) -> int:
+@cache
+def networks_of(name: str) -> dict[str, nn.Module]:
     with torch.device("meta"):
-        return sum(p.numel() for network in tiny(name).networks().values() for p in network.parameters())
+        return tiny(name).networks()
 
 
-def one_of_each_family() -> list[Any]:
-    """All recipes; of those that share their code, all but the smallest are slow tests."""
+def size(name: str) -> int:
+    return sum(p.numel() for network in networks_of(name).values() for p in network.parameters())
+
+
+def layers(name: str) -> tuple[Any, ...]:
+    """What kinds of layers lie where in the networks, whatever their widths."""
+    return tuple(
+        (key, path, type(module).__qualname__)
+        for key, network in networks_of(name).items()
+        for path, module in network.named_modules()
+    )
+
+
+def one_of_each_family(same_layers: bool = False) -> list[Any]:
+    """All recipes; of those that share their code (and layers) all but the smallest are slow tests.
+
+    Variants of a family differ in numbers alone: channels, weights, rates.
+    """
     families: dict[Any, list[str]] = {}
     for name in NAMES:
         cls = get_recipe(name).recipe_class
-        families.setdefault((cls.step, cls.item, cls.networks), []).append(name)
+        key = (cls.step, cls.item, cls.networks, layers(name) if same_layers else ())
+        families.setdefault(key, []).append(name)
     smallest = {min(members, key=size) for members in families.values()}
     return [name if name in smallest else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 
@@ -115,7 +133,7 @@ def test_describes_itself(name: str):
     assert fields_without_comment(entry.config_class) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each_family(same_layers=True))
 def test_every_parameter_gets_a_gradient(name: str):
     recipe = tiny(name)
     state = TrainingState(recipe, make_fabric("cpu", "32-true"), "32-true", "")
@@ -133,7 +151,7 @@ def test_every_parameter_gets_a_gradient(name: str):
 KEPT_IN_FLOAT32 = {"depthnet": {"critic/disc.6"}}
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", one_of_each_family(same_layers=True))
 def test_every_layer_computes_in_mixed_precision(name: str):
     """Whichever method of a network, or of its moving average, a recipe calls."""
     recipe = tiny(name)

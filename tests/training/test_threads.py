@@ -56,7 +56,8 @@ def session(mode: str, folder: Path, threads: int, times: int) -> None:
 @pytest.mark.parametrize(
     ("threads", "times"),
     [
-        pytest.param(2, 10, id="two"),
+        pytest.param(2, 3, id="two"),
+        pytest.param(2, 10, id="two often", marks=pytest.mark.slow),
         pytest.param(1, 3, id="one", marks=pytest.mark.slow),
         pytest.param(4, 5, id="four", marks=pytest.mark.slow),
     ],
