@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 
@@ -296,3 +297,26 @@ def test_bad_arguments_are_refused_with_the_value_seen():
         exchange_loss(source, target, None, xy, places, normalize=True, impl="tourch")
     with pytest.raises(UsageError, match="float32"):
         exchange_loss(source.double(), target.double(), None, xy, places, normalize=True, impl="numba")
+
+
+def test_normalised_vectors_have_the_length_twenty():
+    """Two places, 9 px apart: the descriptors of one of them, of whatever length, against their own and the opposite."""
+    lengths = torch.tensor([3.0, 0.01])
+    source = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double() * lengths
+    target = torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()
+    belongs, lattice = torch.zeros(1, 2, 2).double(), torch.tensor([[0.0, 0.0], [9.0, 0.0]]).double()
+    found = dense_correlation_loss(source[None], target[None], belongs, lattice, normalize=True, power=1.0)
+    # Scores are 400 times the cosines: 0.6 against -0.8, and 0.8 against 0.6.
+    wrong = [1 / (1 + math.exp(400 * (0.6 + 0.8))), 1 / (1 + math.exp(400 * (0.8 - 0.6)))]
+    assert float(found) == pytest.approx(9 * sum(wrong) / 2, rel=1e-9, abs=1e-30)
+    near = torch.tensor([[1.0, 0.9999], [0.0, 0.01]]).double()
+    found = dense_correlation_loss(
+        torch.tensor([[1.0], [0.0]]).double()[None],
+        near[None],
+        belongs[:, :1],
+        lattice,
+        normalize=True,
+        power=1.0,
+    )
+    gap = 400 * (1 - 0.9999 / math.hypot(0.9999, 0.01))
+    assert float(found) == pytest.approx(9 / (1 + math.exp(gap)))

@@ -79,3 +79,36 @@ def test_nothing_in_common_gives_no_matches(faces: SyntheticFaces) -> None:
     )
     here, there = correspondences(sample, empty)
     assert here.shape == there.shape == (0, 2)
+
+
+def flat(slope: np.ndarray, shift: tuple[float, float], side: int = 24) -> FaceSample:
+    """A picture whose surface coordinates are ``slope @ (x, y) + shift``."""
+    y, x = np.mgrid[:side, :side].astype(np.float32)
+    uv = np.einsum("ij,jhw->ihw", slope, np.stack([x, y])) + np.array(shift)[:, None, None]
+    correspondence = torch.from_numpy(uv.astype(np.float32))
+    return FaceSample(id="flat", image=torch.zeros(3, side, side), correspondence=correspondence)
+
+
+def test_matches_of_flat_surfaces_are_exact_to_a_fraction_of_a_pixel() -> None:
+    """Sheared, stretched, shifted by parts of a pixel: the refinement is linear, so exact here, at the border too."""
+    first = flat(np.array([[0.01, 0.0], [0.0, 0.01]]), (0.0, 0.0))
+    slope = np.array([[0.011, 0.003], [-0.002, 0.009]])
+    shift = (0.0137, -0.0091)
+    here, there = correspondences(first, flat(slope, shift))
+    assert len(here) > 300
+    wanted = (0.01 * here.numpy() - np.array(shift)) @ np.linalg.inv(slope).T
+    np.testing.assert_allclose(there.numpy(), wanted, atol=2e-3)
+    # Whatever lies outside the second picture has no match.
+    assert bool(((there > -1.01) & (there < 24.01)).all())
+
+
+def test_a_seam_of_the_coordinates_does_not_bend_the_slope() -> None:
+    """Where uv jumps between two neighbours the slope comes from the other side alone."""
+    second = flat(np.array([[0.01, 0.0], [0.0, 0.01]]), (0.0033, 0.0))
+    assert second.correspondence is not None
+    second.correspondence[0, :, 12:] += 5.0
+    first = flat(np.array([[0.01, 0.0], [0.0, 0.01]]), (0.0, 0.0))
+    here, there = correspondences(first, second)
+    near = (there[:, 0] > 10.5) & (there[:, 0] < 11.7)
+    assert int(near.sum()) > 10
+    torch.testing.assert_close(there[near, 0], here[near, 0] - 0.33, atol=1e-3, rtol=0)

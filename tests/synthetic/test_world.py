@@ -202,3 +202,86 @@ def test_weighted_rows_is_the_matrix_product() -> None:
     weights[:, 2] = 0.0
     rows = torch.randn(7, 50, generator=torch.Generator().manual_seed(1)).numpy()
     np.testing.assert_allclose(weighted_rows(weights, rows), weights @ rows, atol=1e-5)
+
+
+SPHERE = np.stack(
+    [
+        np.sqrt(1 - np.linspace(-0.9999, 0.9999, 4000) ** 2) * np.cos(np.pi * (3 - 5**0.5) * np.arange(4000)),
+        np.linspace(-0.9999, 0.9999, 4000),
+        np.sqrt(1 - np.linspace(-0.9999, 0.9999, 4000) ** 2) * np.sin(np.pi * (3 - 5**0.5) * np.arange(4000)),
+    ],
+    axis=1,
+)
+"""Unit vectors spread evenly over the sphere, each for 4 pi / 4000 of it."""
+
+
+def test_harmonics_are_orthonormal() -> None:
+    basis = harmonic_basis(SPHERE)
+    np.testing.assert_allclose(basis.T @ basis * 4 * np.pi / len(SPHERE), np.eye(9), atol=2e-3)
+
+
+def test_harmonics_stand_in_their_usual_order() -> None:
+    """Of degree 1: y, z, x; of degree 2: xy, yz, 3 z^2 - 1, xz, x^2 - y^2."""
+    x, y, z = np.eye(3)
+    along = harmonic_basis(np.stack([x, y, z]))
+    assert along[1].tolist() == pytest.approx([0.282095, 0.488603, 0, 0, 0, 0, -0.315392, 0, -0.546274])
+    assert along[0].tolist() == pytest.approx([0.282095, 0, 0, 0.488603, 0, 0, -0.315392, 0, 0.546274])
+    assert along[2].tolist() == pytest.approx([0.282095, 0, 0.488603, 0, 0, 0, 2 * 0.315392, 0, 0])
+    between = harmonic_basis(np.stack([x + y, y + z, x + z]) / 2**0.5)
+    assert between[:, [4, 5, 7]].tolist() == [
+        pytest.approx([0.546274, 0, 0]),
+        pytest.approx([0, 0.546274, 0]),
+        pytest.approx([0, 0, 0.546274]),
+    ]
+
+
+def test_irradiance_is_the_integral_of_the_radiance_over_the_cosine() -> None:
+    """All nine coefficients: at a normal n, (1 / pi) times the integral of L(w) max(0, n . w)."""
+    harmonics = rng(7).normal(size=(9, 3))
+    normals = SPHERE[::397]
+    radiance = harmonic_basis(SPHERE) @ harmonics
+    cosine = np.maximum(normals @ SPHERE.T, 0)
+    integral = cosine @ radiance * 4 * np.pi / len(SPHERE) / np.pi
+    np.testing.assert_allclose(
+        harmonic_basis(normals) @ irradiance_coefficients(harmonics), integral, atol=6e-3
+    )
+
+
+def test_light_comes_from_above_and_the_exposure_suits_the_face() -> None:
+    skin = np.array([0.5, 0.35, 0.28])
+    lights = [draw_light(rng(seed), skin) for seed in range(120)]
+    # y points down: a sun above the horizon has a negative y. Of these draws nine in ten stand above it.
+    assert np.mean([light.sun[1] < 0 for light in lights]) > 0.9
+    # The sky, above, is brighter than the ground: the coefficient of y.
+    assert np.mean([light.harmonics[1].mean() < 0 for light in lights]) > 0.8
+    # And most light comes from the camera's side, z < 0.
+    assert np.mean([light.sun[2] < 0 for light in lights]) > 0.8
+    front = np.array([[0.0, 0.0, -1.0]])
+    values = []
+    for light in lights:
+        ambient = harmonic_basis(front) @ irradiance_coefficients(light.harmonics)
+        lit = ambient[0] + light.sun_colour * max(0.0, float(-light.sun[2]))
+        values.append(light.exposure * float(lit @ (skin * [0.3, 0.6, 0.1])))
+    # Whatever the light, a cheek that faces the camera is drawn at about a third of full brightness.
+    assert 0.25 < float(np.median(values)) < 0.5
+
+
+def test_the_exposure_counts_the_sun_on_the_sides_that_it_reaches() -> None:
+    """Four directions of a face, of which a sun from the side lights two or three; the rest of the draw is noise."""
+    skin = np.array([0.5, 0.35, 0.28])
+    ways = [
+        np.array([np.sin(turn) * np.cos(lift), -np.sin(lift), -np.cos(turn) * np.cos(lift)])
+        for turn, lift in ((0.0, 0.0), (0.7, 0.1), (-0.7, 0.1), (0.0, 0.5))
+    ]
+    target = 0.34 * (float(skin @ [0.3, 0.6, 0.1]) / 0.4) ** 0.45
+    off = []
+    for light in (draw_light(rng(seed), skin) for seed in range(600)):
+        if abs(light.sun[0]) < 0.8 or light.sun_colour.mean() < 0.4:
+            continue
+        reached = np.mean([max(0.0, float(way @ light.sun)) for way in ways])
+        ambient = (harmonic_basis(np.stack(ways)) @ irradiance_coefficients(light.harmonics)).mean(axis=0)
+        seen = float((ambient + light.sun_colour * reached) * skin @ [0.3, 0.6, 0.1])
+        off.append(np.log(light.exposure * seen / target))
+    assert len(off) > 60
+    assert float(np.mean(off)) == pytest.approx(0.0, abs=0.07)
+    assert float(np.std(off)) == pytest.approx(0.3, rel=0.25)
