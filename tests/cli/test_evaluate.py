@@ -98,7 +98,7 @@ WITHOUT_EFFECT = [
     (["LANDMARKS", "--protocol", "matching", "--scheme", "68"], "--scheme 68"),
     (["LANDMARKS", "--protocol", "matching", "--normaliser", "box"], "--normaliser box"),
     (["LANDMARKS", "--protocol", "matching", "--box-jitter", "0.1"], "--box-jitter 0.1"),
-    (["LANDMARKS", "--protocol", "matching", "--area", "published"], "--area published"),
+    (["LANDMARKS", "--protocol", "matching", "--area", "paper"], "--area paper"),
     (["LANDMARKS", "--protocol", "matching", "--image-size", "60"], "--image-size 60"),
     (["LANDMARKS", "--image-size", "60"], "--image-size 60"),
     (["LANDMARKS", "--crop", "6"], "--crop 6"),
@@ -149,7 +149,7 @@ def test_what_has_no_effect_is_refused(
         (["--normaliser", "box"], ("normaliser", "box distance")),
         (["--scheme", "5"], ("protocol", "scheme 5")),
         (["--box-jitter", "0.1"], ("protocol", "up to 10 %")),
-        (["--area", "published"], ("definition", "50 thresholds")),
+        (["--area", "paper"], ("definition", "50 thresholds")),
         (["--crops", "box"], ("protocol", "box alone")),
     ],
 )

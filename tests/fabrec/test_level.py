@@ -149,7 +149,7 @@ def test_a_turned_face_at_the_border_is_cut_in_the_published_order(
     points = points - points.mean(0) + torch.tensor(centre)
     generator = torch.Generator().manual_seed(0)
     image = quantised(torch.rand(3, 130, 120, generator=generator))
-    view = View(64, "landmarks", style="published", align=True)
+    view = View(64, "landmarks", style="paper", align=True)
     region = view.region(FaceSample("leaning", image, None, points, "68"))
     assert isinstance(region, TurnedRegion)
     assert math.degrees(region.turn.rotation) == pytest.approx(-degrees, abs=1e-3)

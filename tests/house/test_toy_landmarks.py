@@ -24,14 +24,10 @@ TEST = "synthetic?count=8&size=64&seed=5"
 
 @pytest.fixture(scope="module", autouse=True)
 def method() -> Iterator[None]:
-    """The method is known while this file runs, and to no other test: nothing but a folder's name tells of it."""
+    """Nothing but the name of a folder tells of the method."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(registry.FOLDERS, str(Path(__file__).parent / "toy_methods"))
         yield
-    toys = ("boxshape", "brightness")
-    for name in [name for name, entry in registry._ENTRIES.items() if entry.method in toys]:
-        del registry._ENTRIES[name]
-    registry._import_tables.cache_clear()
 
 
 @pytest.fixture(scope="module")

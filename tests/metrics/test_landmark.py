@@ -82,9 +82,9 @@ def test_the_published_area_reads_the_curve_at_fifty_thresholds():
     # The thresholds are k / 490, k = 0 .. 49. A face of no error is right at all of them; one of 0.05 from k = 25 on;
     # one of 0.1 at the last alone.
     for error, share in ((0.0, 50 / 50), (1e-9, 49 / 50), (0.05, 25 / 50), (0.1, 1 / 50), (0.2, 0.0)):
-        found = landmark.area_under_curve(torch.tensor([error], dtype=torch.float64), rule="published")
+        found = landmark.area_under_curve(torch.tensor([error], dtype=torch.float64), rule="paper")
         assert found == pytest.approx(share), error
-    assert landmark.area_under_curve(torch.tensor([math.nan]), rule="published") == 0.0
+    assert landmark.area_under_curve(torch.tensor([math.nan]), rule="paper") == 0.0
 
 
 def test_a_face_without_a_number_adds_no_area():

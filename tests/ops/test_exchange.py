@@ -300,7 +300,7 @@ def test_bad_arguments_are_refused_with_the_value_seen():
 
 
 def test_normalised_vectors_have_the_length_twenty():
-    """Two places, 9 px apart: the descriptors of one of them, of whatever length, against their own and the opposite."""
+    """Two places, 9 px apart: the descriptors of one of them, against their own and the opposite."""
     lengths = torch.tensor([3.0, 0.01])
     source = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double() * lengths
     target = torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
+
+from lineament.errors import unknown_name
 
 # Thresholds at which the published rule reads the cumulative curve.
 PUBLISHED_THRESHOLDS = 50
@@ -90,9 +92,14 @@ def area_under_curve(errors: Tensor, limit: float = 0.1, rule: AreaRule = "exact
         errors: ``[N]`` normalised errors; NaN counts as a failure.
         limit: Largest error that counts.
         rule: ``exact``: the distribution is a step function, so each face adds max(0, limit - error) / limit.
-            ``published``: the mean of the curve at 50 thresholds from 0 to ``limit``, as 3FabRec takes it. The first of
+            ``paper``: the mean of the curve at 50 thresholds from 0 to ``limit``, as 3FabRec takes it. The first of
             them is zero, so that landmarks that are not exactly right get at most 0.98.
+
+    Raises:
+        UsageError: On another rule.
     """
+    if rule not in get_args(AreaRule):
+        raise unknown_name("rule of the area", rule, get_args(AreaRule))
     if rule == "paper":
         return float(cumulative_curve(errors.double(), limit, PUBLISHED_THRESHOLDS)[1].mean())
     inside = (limit - errors.double()).clamp(min=0) / limit
