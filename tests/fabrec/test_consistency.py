@@ -11,10 +11,11 @@ import torch
 from tests.fabrec.faces import Marks
 
 from lineament.data.loader import BatchStream
+from lineament.data.semi_supervised import UNLABELLED, SemiSupervisedSource
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.augment import draw_move, level
-from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, taught_places
+from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
 from lineament.methods.fabrec.loss import consistency_loss, place_loss
@@ -40,18 +41,18 @@ def recipe(**fields: object) -> ModernLandmarkRecipe:
 
 
 def test_labelled_and_unlabelled_faces_take_turns():
-    both = Accompanied(Marks(2), Marks(5))
+    both = SemiSupervisedSource(Marks(2), Marks(5))
     faces = [both[index] for index in range(len(both))]
     assert [face.id for face in faces[::2]] == ["face0", "face1", "face0", "face1", "face0"]
     assert [face.id for face in faces[1::2]] == [f"face{i}" for i in range(5)]
     assert all(face.landmarks is None and face.meta[UNLABELLED] for face in faces[1::2])
     assert all(face.landmarks is not None and UNLABELLED not in face.meta for face in faces[::2])
-    assert both.fingerprint != Accompanied(Marks(3), Marks(5)).fingerprint
-    assert both.fingerprint != Accompanied(Marks(2), Marks(4)).fingerprint
+    assert both.fingerprint != SemiSupervisedSource(Marks(3), Marks(5)).fingerprint
+    assert both.fingerprint != SemiSupervisedSource(Marks(2), Marks(4)).fingerprint
     with pytest.raises(IndexError):
         both[10]
     with pytest.raises(DataError, match="marks holds no faces: give other --unlabelled faces"):
-        Accompanied(Marks(2), Marks(0))
+        SemiSupervisedSource(Marks(2), Marks(0))
 
 
 def test_the_soft_place_of_a_gaussian_is_its_centre():
@@ -76,7 +77,7 @@ def test_a_teacher_that_is_right_teaches_the_labels(seed: int):
     expected = view.points(face.landmarks.double(), layout, region, move).float()
     scores = draw_heatmaps(plain[None], 64, 64, 1.5).clamp(min=1e-30).log()
     passage = view.passage(region, move).float()[None]
-    points, weights = taught_places(scores, passage, torch.tensor([move.mirror]), layout, 64)
+    points, weights = pseudo_labels(scores, passage, torch.tensor([move.mirror]), layout, 64)
     inside = ((expected > 0) & (expected < 63)).all(-1)
     assert int(inside.sum()) >= 3
     torch.testing.assert_close(points[0, inside], expected[inside], atol=0.02, rtol=0)
@@ -89,9 +90,9 @@ def test_what_leaves_the_picture_or_is_doubtful_teaches_nothing():
     away = torch.tensor([[[1.0, 0.0, 30.0], [0.0, 1.0, 0.0]]])
     stay = torch.eye(2, 3)[None]
     straight = torch.tensor([False])
-    assert float(taught_places(scores, away, straight, layout, 64)[1].max()) == 0.0
-    assert float(taught_places(scores, stay, straight, layout, 64)[1].min()) > 0.8
-    assert float(taught_places(0 * scores, stay, straight, layout, 64)[1].max()) < 1e-3
+    assert float(pseudo_labels(scores, away, straight, layout, 64)[1].max()) == 0.0
+    assert float(pseudo_labels(scores, stay, straight, layout, 64)[1].min()) > 0.8
+    assert float(pseudo_labels(0 * scores, stay, straight, layout, 64)[1].max()) < 1e-3
 
 
 def test_the_consistency_loss_is_the_weighted_place_loss():

@@ -8,64 +8,17 @@ Tarvainen and Valpola, NeurIPS 2017). Not part of the published 3FabRec.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from lineament.data.sample import FaceSample, FaceSource
-from lineament.data.subset import digest
-from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme
 from lineament.nn.soft_argmax import edge_aligned, soft_moments
 
-# Key of ``FaceSample.meta`` that marks a face whose labels, if it has any, are not to be seen.
-UNLABELLED = "unlabelled"
 # Spread of a teacher's heatmap, as a share of the picture's side, at which its answer counts exp(-1/2).
-DOUBT = 0.1
+CONFIDENCE_SIGMA = 0.1
 
 
-class Accompanied:
-    """Labelled and unlabelled faces in turn, so that half of every epoch is labelled however few labels there are.
-
-    Args:
-        labelled: Faces with landmarks, at even indices; repeated where they are fewer.
-        unlabelled: Any faces, at odd indices; what is known of their landmarks is hidden.
-    """
-
-    def __init__(self, labelled: FaceSource, unlabelled: FaceSource) -> None:
-        if len(unlabelled) == 0:
-            raise DataError(f"{unlabelled.name} holds no faces: give other --unlabelled faces.")
-        self.labelled = labelled
-        self.unlabelled = unlabelled
-        self.name = f"{labelled.name} with {unlabelled.name}"
-
-    @property
-    def fingerprint(self) -> str:
-        """Changes with either source."""
-        return digest("accompanied", self.labelled.fingerprint, self.unlabelled.fingerprint)
-
-    def __len__(self) -> int:
-        return 2 * max(len(self.labelled), len(self.unlabelled))
-
-    def __getitem__(self, index: int) -> FaceSample:
-        if not -len(self) <= index < len(self):
-            raise IndexError(f"sample {index} does not exist: {self.name} holds {len(self)} samples.")
-        turn, odd = divmod(index % len(self), 2)
-        if not odd:
-            return self.labelled[turn % len(self.labelled)]
-        face = self.unlabelled[turn % len(self.unlabelled)]
-        return replace(
-            face, landmarks=None, scheme=None, visibility=None, meta={**face.meta, UNLABELLED: True}
-        )
-
-
-def labelled_part(source: FaceSource) -> FaceSource:
-    """The labelled faces of an :class:`Accompanied` source; any other source as it is."""
-    return source.labelled if isinstance(source, Accompanied) else source
-
-
-def taught_places(
+def pseudo_labels(
     scores: Tensor, passage: Tensor, mirrored: Tensor, layout: LandmarkScheme, size: int
 ) -> tuple[Tensor, Tensor]:
     """Where a teacher's landmarks lie in the moved pictures, and how sure it is of them.
@@ -81,7 +34,7 @@ def taught_places(
         Points ``[B, K, 2]`` in pixels of the moved pictures, and weights ``[B, K]`` in 0..1: 0 outside the picture.
     """
     means, variances = soft_moments(scores.float(), edge_aligned)
-    weights = torch.exp(-0.5 * variances / DOUBT**2)
+    weights = torch.exp(-0.5 * variances / CONFIDENCE_SIGMA**2)
     points = (means * size - 0.5) @ passage[:, :, :2].transpose(1, 2) + passage[:, None, :, 2]
     order = list(layout.mirror)
     points = torch.where(mirrored[:, None, None], points[:, order], points)

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.semi_supervised import UNLABELLED, SemiSupervisedSource, labelled_part
 from lineament.errors import UsageError
 from lineament.methods.fabrec.augment import draw_looks, draw_move
-from lineament.methods.fabrec.consistency import UNLABELLED, Accompanied, labelled_part, taught_places
+from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.loss import consistency_loss
@@ -94,13 +95,13 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         self._unlabelled = unlabelled
         if config.consistency < 0:
             raise UsageError(f"consistency is a weight of 0 or more, not {config.consistency}.")
-        if self.accompanied and config.resampling != "exact":
+        if self.semi_supervised and config.resampling != "exact":
             raise UsageError(
                 "--unlabelled faces need --resampling exact: published moves cannot be undone exactly."
             )
 
     @property
-    def accompanied(self) -> bool:
+    def semi_supervised(self) -> bool:
         """Whether unlabelled faces take part."""
         return bool(self.config.unlabelled)
 
@@ -116,7 +117,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
     def averages(self, networks: dict[str, nn.Module]) -> dict[str, AverageSpec]:
         """With unlabelled faces, their teacher; it normalises with the statistics of the batch, as its pupil does."""
         averages = super().averages(networks)
-        if self.accompanied:
+        if self.semi_supervised:
             averages[TEACHER] = AverageSpec(TAUGHT, lambda step: ramped(TEACHER_DECAY, step), train=True)
         return averages
 
@@ -131,17 +132,17 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         return {"all": torch.optim.AdamW(groups, weight_decay=1e-4, fused=True)}
 
     def training_source(self, source: FaceSource) -> FaceSource:
-        """The labelled faces, accompanied by the unlabelled ones where there are any."""
+        """The labelled faces, semi_supervised by the unlabelled ones where there are any."""
         labelled = super().training_source(source)
-        if not self.accompanied:
+        if not self.semi_supervised:
             return labelled
         if self._unlabelled is not None:
-            return Accompanied(labelled, self._unlabelled)
-        return Accompanied(labelled, open_joined(self.config.unlabelled))
+            return SemiSupervisedSource(labelled, self._unlabelled)
+        return SemiSupervisedSource(labelled, open_joined(self.config.unlabelled))
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """Crop and move one face; of an unlabelled one the unmoved picture too, which the teacher sees."""
-        if not self.accompanied:
+        if not self.semi_supervised:
             return super().item(sample, generator)
         size = self.config.size
         taught: Batch = {"plain": torch.zeros(3, size, size), "passage": torch.eye(2, 3), "mirrored": False}
@@ -170,7 +171,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         heatmaps = heatmaps_of(networks, self.pictures(batch))
         loss = self._labelled_loss(heatmaps, batch)
         values = {"loss": loss}
-        if self.accompanied:
+        if self.semi_supervised:
             weight = self._weight(context.share)
             if weight > 0:
                 values["consistency"] = self._consistency(context.averages[TEACHER], heatmaps, batch)
@@ -180,7 +181,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
 
     def _labelled_loss(self, heatmaps: Tensor, batch: Batch) -> Tensor:
         """Loss of the labelled faces of a batch; 0 where chance drew none."""
-        if not self.accompanied:
+        if not self.semi_supervised:
             return self.loss(heatmaps, batch)
         labelled = ~batch["unlabelled"]
         if not bool(labelled.any()):
@@ -198,7 +199,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         chosen = unlabelled if bool(unlabelled.any()) else slice(1)
         with torch.no_grad():
             scores = heatmaps_of(dict(teacher), normalise_images(batch["plain"][chosen]))
-            points, weights = taught_places(
+            points, weights = pseudo_labels(
                 scores, batch["passage"][chosen], batch["mirrored"][chosen], self.landmarks, self.config.size
             )
         return consistency_loss(heatmaps[chosen], self.targets(points), weights * unlabelled[chosen, None])

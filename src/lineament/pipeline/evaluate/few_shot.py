@@ -46,7 +46,7 @@ class Variant:
         base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
-        accompanied: Whether unlabelled faces take part.
+        semi_supervised: Whether unlabelled faces take part.
         stepwise: Whether it learns by gradient descent, for as many steps as the study says.
         by_default: Whether a study that names no variants has it; the others are ablations.
     """
@@ -56,7 +56,7 @@ class Variant:
     base: str = ""
     fields: Mapping[str, Any] = field(default_factory=dict)
     preset: str = ""
-    accompanied: bool = False
+    semi_supervised: bool = False
     stepwise: bool = True
     by_default: bool = True
 
@@ -69,7 +69,7 @@ VARIANTS = {
         "autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}
     ),
     "fabrec-modern": Variant(
-        "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, accompanied=True
+        "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, semi_supervised=True
     ),
     "fabrec-faithful": Variant(
         "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="paper"
@@ -81,7 +81,7 @@ VARIANTS = {
         "fabrec-modern",
         "",
         {"base": RANDOM_BASE, "batch_size": 10},
-        accompanied=True,
+        semi_supervised=True,
         by_default=False,
     ),
     "no-unlabelled": Variant(
@@ -202,7 +202,7 @@ def default_variants(bases: Collection[str], unlabelled: bool) -> tuple[str, ...
         for name, variant in VARIANTS.items()
         if variant.by_default
         and (variant.base or "fabrec") in bases
-        and (unlabelled or not variant.accompanied)
+        and (unlabelled or not variant.semi_supervised)
     )
 
 
@@ -257,7 +257,7 @@ def run_few_shot(
         raise UsageError(
             f"the variants {', '.join(plan.variants)} need a run of {' and of '.join(missing)} to build on."
         )
-    alone = [variant for variant in plan.variants if VARIANTS[variant].accompanied and unlabelled is None]
+    alone = [variant for variant in plan.variants if VARIANTS[variant].semi_supervised and unlabelled is None]
     if alone:
         raise UsageError(
             f"the variants {', '.join(alone)} learn from unlabelled faces beside the labelled ones: give --unlabelled, "
@@ -312,7 +312,7 @@ class _Study:
 
     def companions(self, variant: str) -> FaceSource | None:
         """The unlabelled faces that take part in a variant, if any."""
-        return self.unlabelled if VARIANTS[variant].accompanied else None
+        return self.unlabelled if VARIANTS[variant].semi_supervised else None
 
     def facts(self, variant: str, digests: Mapping[str, str]) -> dict[str, Any]:
         """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
