@@ -18,7 +18,7 @@ from lineament.methods.fabrec.augment import draw_move, level
 from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
-from lineament.methods.fabrec.loss import consistency_loss, place_loss
+from lineament.methods.fabrec.loss import consistency_loss, heatmap_cross_entropy
 from lineament.methods.fabrec.recipe_modern import (
     ModernLandmarkConfig,
     ModernLandmarkRecipe,
@@ -99,9 +99,9 @@ def test_the_consistency_loss_is_the_weighted_place_loss():
     targets = draw_heatmaps(torch.tensor([[[20.0, 30.0], [12.0, 9.0]]]), 64, 64, 2.0)
     scores = torch.randn(1, 2, 64, 64)
     one = consistency_loss(scores, targets, torch.ones(1, 2))
-    torch.testing.assert_close(one, place_loss(scores, targets))
+    torch.testing.assert_close(one, heatmap_cross_entropy(scores, targets))
     half = consistency_loss(scores, targets, torch.tensor([[1.0, 0.0]]))
-    torch.testing.assert_close(half, 0.5 * place_loss(scores[:, :1], targets[:, :1]))
+    torch.testing.assert_close(half, 0.5 * heatmap_cross_entropy(scores[:, :1], targets[:, :1]))
     assert float(consistency_loss(scores[:0], targets[:0], torch.ones(0, 2))) == 0.0
 
 
@@ -133,7 +133,7 @@ def test_unlabelled_faces_teach_but_their_labels_are_not_seen():
     assert float(made.step(networks, labelled, late)["consistency"]) == 0.0
 
 
-@pytest.mark.parametrize(("heatmaps", "loss"), [("paper", "squared"), ("exact", "place")])
+@pytest.mark.parametrize(("heatmaps", "loss"), [("paper", "squared"), ("exact", "cross-entropy")])
 def test_labels_are_learnt_from_labelled_faces_alone(heatmaps: str, loss: str):
     """Where published heatmaps teach unknown landmarks too, an unlabelled face must not teach its landmarks at 0, 0."""
     made = recipe(heatmaps=heatmaps, loss=loss)

@@ -17,8 +17,8 @@ from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps
 from lineament.methods.fabrec.loss import (
     contrast_structure,
-    deception_loss,
     discriminator_loss,
+    generator_adversarial_loss,
     heatmap_loss,
     pixel_loss,
     structural_loss,
@@ -90,14 +90,16 @@ def test_gradients_of_the_losses():
     x, y = torch.rand(1, 1, 31, 32).double(), torch.rand(1, 1, 31, 32).double().requires_grad_()
     assert torch.autograd.gradcheck(lambda v: contrast_structure(x, v).mean(), y)
     scores = torch.rand(4).double().requires_grad_()
-    assert torch.autograd.gradcheck(lambda s: discriminator_loss(s, 0.5 * s) + deception_loss(s), scores)
+    assert torch.autograd.gradcheck(
+        lambda s: discriminator_loss(s, 0.5 * s) + generator_adversarial_loss(s), scores
+    )
 
 
 def test_losses_by_hand():
     assert float(pixel_loss(torch.zeros(1, 3, 2, 2), torch.full((1, 3, 2, 2), 0.1))) == pytest.approx(25.5)
     half = torch.full((3,), 0.5)
     assert float(discriminator_loss(half, half)) == pytest.approx(2 * math.log(2))
-    assert float(deception_loss(half)) == pytest.approx(math.log(2))
+    assert float(generator_adversarial_loss(half)) == pytest.approx(math.log(2))
     maps, targets = torch.zeros(1, 2, 4, 4), torch.zeros(1, 2, 4, 4)
     maps[0, 0] = 0.1
     assert float(heatmap_loss(maps, targets)) == pytest.approx(300 * 0.01 / 2)

@@ -11,7 +11,7 @@ from lineament.errors import UsageError
 from lineament.methods.fabrec.decoder import Decoder
 from lineament.methods.fabrec.encoder import LINEAR_GAIN, Encoder
 from lineament.methods.fabrec.heatmaps import as_peaks, draw_heatmaps, read_heatmaps
-from lineament.methods.fabrec.loss import place_loss, structural_loss
+from lineament.methods.fabrec.loss import heatmap_cross_entropy, structural_loss
 from lineament.methods.fabrec.model import Layout, WholeNetworks, heatmaps_of
 from lineament.methods.fabrec.recipe_modern import SupervisedConfig
 
@@ -68,16 +68,18 @@ def test_the_place_loss_is_the_entropy_at_its_minimum():
     targets = draw_heatmaps(points, 64, 64, 3.5)
     perfect = targets.clamp(min=1e-30).log()
     entropy = math.log(2 * math.pi * math.e * 3.5**2)
-    assert float(place_loss(perfect, targets)) == pytest.approx(entropy, abs=2e-3)
-    assert float(place_loss(torch.zeros_like(targets), targets)) == pytest.approx(math.log(64 * 64), rel=1e-5)
+    assert float(heatmap_cross_entropy(perfect, targets)) == pytest.approx(entropy, abs=2e-3)
+    assert float(heatmap_cross_entropy(torch.zeros_like(targets), targets)) == pytest.approx(
+        math.log(64 * 64), rel=1e-5
+    )
     # Unknown landmarks and targets far outside teach nothing, and no NaN comes of them.
     outside = draw_heatmaps(torch.tensor([[[20.3, 30.6], [400.0, 11.2]]]), 64, 64, 3.5)
-    assert float(place_loss(perfect, outside)) == pytest.approx(entropy, abs=2e-3)
+    assert float(heatmap_cross_entropy(perfect, outside)) == pytest.approx(entropy, abs=2e-3)
     known = torch.tensor([[False, False]])
-    assert float(place_loss(perfect, targets, known)) == 0.0
+    assert float(heatmap_cross_entropy(perfect, targets, known)) == 0.0
     scores = torch.randn(1, 2, 8, 8, dtype=torch.float64, requires_grad=True)
     small = draw_heatmaps(torch.tensor([[[3.3, 4.6], [2.0, 5.2]]]).double(), 8, 8, 1.0)
-    assert torch.autograd.gradcheck(lambda v: place_loss(v, small), scores)
+    assert torch.autograd.gradcheck(lambda v: heatmap_cross_entropy(v, small), scores)
 
 
 def test_a_sharp_softmax_has_the_height_one_and_the_right_place():

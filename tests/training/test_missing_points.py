@@ -22,7 +22,7 @@ from lineament.faces.boxes import box_from_five_points
 from lineament.faces.schemes import mirror_values, parse_scheme, scheme, scheme_word
 from lineament.methods.dve.regressor import landmark_loss
 from lineament.methods.dve.shape import ShapeRegressor
-from lineament.methods.fabrec.loss import heatmap_loss, place_loss
+from lineament.methods.fabrec.loss import heatmap_cross_entropy, heatmap_loss
 from lineament.training.registry import get_recipe
 
 FILL = st.sampled_from([math.nan, 1e9, -1e9, 0.0])
@@ -126,7 +126,7 @@ def test_losses_count_known_points_alone(known: list[bool], fill: float) -> None
         assert float(loss) == 0.0
     maps, marks = torch.rand(2, 2, 3, 8, 8, generator=generator).unbind(0)
     broken = torch.where(mask[..., None, None], marks, fill)
-    for measure in (heatmap_loss, place_loss):
+    for measure in (heatmap_loss, heatmap_cross_entropy):
         torch.testing.assert_close(measure(maps, broken, mask), measure(maps, marks, mask), rtol=0, atol=0)
 
 

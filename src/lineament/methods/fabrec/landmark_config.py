@@ -38,7 +38,7 @@ class LandmarkConfig(FabrecConfig):
     # Let the encoder's maps reach the heatmaps past the code (ours).
     lateral: bool = False
     # What heatmaps learn: squared differences, as published, or the place of the landmark as a distribution.
-    loss: Literal["squared", "place"] = "squared"
+    loss: Literal["squared", "cross-entropy"] = "squared"
     # Published level of random moves, 0 to 7; 6 is that of the paper, 8 is ours.
     augmentation: int = 6
     # Probability of a mirrored picture; its landmarks change sides as the scheme says.

@@ -194,7 +194,7 @@ def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
     return -(torch.log(real + EPSILON) + torch.log(1 - fake + EPSILON)).mean()
 
 
-def deception_loss(fake: Tensor) -> Tensor:
+def generator_adversarial_loss(fake: Tensor) -> Tensor:
     """Loss of what a discriminator judges, from the scores in 0..1 it got: -mean log(fake)."""
     return -torch.log(fake + EPSILON).mean()
 
@@ -221,7 +221,7 @@ def heatmap_loss(heatmaps: Tensor, targets: Tensor, known: Tensor | None = None)
     return HEATMAP_WEIGHT * torch.where(known, each, 0).sum() / kept.sum().clamp(min=1)
 
 
-def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
+def heatmap_cross_entropy(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> Tensor:
     """Cross-entropy between places: each heatmap's softmax over all pixels against the target as a distribution.
 
     Ours, for few steps: squared differences of maps that are nearly zero everywhere begin by learning zero.
@@ -237,7 +237,7 @@ def place_loss(scores: Tensor, targets: Tensor, known: Tensor | None = None) -> 
 
 
 def consistency_loss(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all landmarks of :func:`place_loss`, each times its weight: doubtful ones count less, not others more.
+    """Mean over all landmarks of :func:`heatmap_cross_entropy`, each times its weight: doubtful ones count less, not others more.
 
     Args:
         scores: ``[B, K, h, w]`` raw.

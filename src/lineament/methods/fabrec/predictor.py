@@ -195,7 +195,7 @@ class LandmarkPredictor(AutoencoderPredictor):
         if flipped:
             straight, mirrored = heatmaps.chunk(2)
             heatmaps = 0.5 * (straight + mirrored.flip(-1)[:, list(self.scheme.mirror)])
-        if c.loss == "place":
+        if c.loss == "cross-entropy":
             heatmaps = as_peaks(heatmaps, c.heatmap_sigma)
         points = read_heatmaps(heatmaps, c.size, c.heatmap_sigma, cast(Style, c.heatmaps))
         return points.cpu(), confidences(heatmaps).cpu()
@@ -210,6 +210,8 @@ class LandmarkPredictor(AutoencoderPredictor):
         return Look(
             picture,
             to_pictures(reconstruct(self.networks, batch))[0].cpu(),
-            (as_peaks(raw, self.config.heatmap_sigma) if self.config.loss == "place" else raw)[0].cpu(),
+            (as_peaks(raw, self.config.heatmap_sigma) if self.config.loss == "cross-entropy" else raw)[
+                0
+            ].cpu(),
             points[0],
         )

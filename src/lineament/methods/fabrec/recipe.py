@@ -17,8 +17,8 @@ from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.loss import (
     WINDOW,
     Range,
-    deception_loss,
     discriminator_loss,
+    generator_adversarial_loss,
     pixel_loss,
     reconstruction_loss,
     structural_loss,
@@ -169,7 +169,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
             update.step("code_discriminator")
             values["code_discriminator"] = loss
         # The published code runs this loss backward by itself; gradients add up, so one pass with the others does.
-        code_loss = deception_loss(judge(codes)) if turn % CODE_LOSS_EVERY == 0 else None
+        code_loss = generator_adversarial_loss(judge(codes)) if turn % CODE_LOSS_EVERY == 0 else None
         decoded: Tensor = networks["decoder"](codes).image
         pixels = pixel_loss(images, decoded)
         structure = self._structure(images, decoded) if structural else None
@@ -178,9 +178,9 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
             mixed = networks["decoder"](mix_codes(codes.detach())).image if c.mixes else None
             if turn % c.discriminator_every == 0:
                 values["image_discriminator"] = self._judge(networks, images, decoded, mixed, update)
-            deception = deception_loss(networks["image_discriminator"](decoded))
+            deception = generator_adversarial_loss(networks["image_discriminator"](decoded))
             if mixed is not None:
-                other = deception_loss(networks["image_discriminator"](mixed))
+                other = generator_adversarial_loss(networks["image_discriminator"](mixed))
                 deception = (1 - MIX_SHARE) * deception + MIX_SHARE * other
             loss = loss + deception
             values["deception"] = deception

@@ -19,7 +19,7 @@ from lineament.methods.fabrec.base import AUTOENCODER_BASE
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.loss import heatmap_loss, place_loss
+from lineament.methods.fabrec.loss import heatmap_cross_entropy, heatmap_loss
 from lineament.methods.fabrec.model import heatmaps_of, normalise_images
 from lineament.methods.fabrec.predictor import LandmarkPredictor
 from lineament.training.context import StepContext
@@ -47,7 +47,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         self.landmarks = scheme(config.scheme)
         # Says what is wrong with the crop before anything is written.
         self.view = self.config.view
-        if config.loss not in ("squared", "place"):
+        if config.loss not in ("squared", "cross-entropy"):
             raise UsageError(f"loss is squared or place, not {config.loss!r}.")
         if config.heatmaps not in ("exact", "paper"):
             raise UsageError(f"heatmaps is exact or paper, not {config.heatmaps!r}.")
@@ -163,7 +163,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         """Loss of heatmaps ``[B, K, h, h]`` of a batch."""
         known = batch["known"] if "known" in batch else torch.isfinite(batch["points"]).all(-1)
         points = batch["points"].masked_fill(~known[..., None], torch.nan)
-        measure = place_loss if self.config.loss == "place" else heatmap_loss
+        measure = heatmap_cross_entropy if self.config.loss == "cross-entropy" else heatmap_loss
         return measure(heatmaps, self.targets(points), known)
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:

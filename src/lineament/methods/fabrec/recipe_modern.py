@@ -53,7 +53,7 @@ class ModernLandmarkConfig(LandmarkConfig):
     # Let the encoder's maps reach the heatmaps past the code.
     lateral: bool = True
     # What heatmaps learn: squared differences, as published, or the place of the landmark as a distribution.
-    loss: Literal["squared", "place"] = "place"
+    loss: Literal["squared", "cross-entropy"] = "cross-entropy"
     # Deviation of the target heatmaps in pixels of a 128 px heatmap.
     sigma: float = 3.5
     # Tune the encoder too.

@@ -18,8 +18,8 @@ from lineament.methods.fabrec.loss import (
     CONTRAST_CONSTANT,
     WINDOW,
     WINDOW_SIGMA,
-    deception_loss,
     discriminator_loss,
+    generator_adversarial_loss,
     pixel_loss,
     reconstruction_loss,
     value_ranges,
@@ -88,7 +88,7 @@ def training_step(
     codes = encode(networks["encoder"], images)
     discriminator_loss(judge(batch["noise"]), judge(codes.detach())).backward()
     optimisers["code_discriminator"].step()
-    deception_loss(judge(codes)).backward(retain_graph=True)
+    generator_adversarial_loss(judge(codes)).backward(retain_graph=True)
     _, decoded = decode(networks["decoder"], codes)
     loss = reconstruction_loss(pixel_loss(images, decoded), structural_loss(images, decoded))
     judge = networks["image_discriminator"]
@@ -96,7 +96,7 @@ def training_step(
     discriminator_loss(judge_images(judge, images), judge_images(judge, decoded.detach())).backward()
     optimisers["image_discriminator"].step()
     judge.requires_grad_(False)
-    loss = loss + deception_loss(judge_images(judge, decoded))
+    loss = loss + generator_adversarial_loss(judge_images(judge, decoded))
     judge.requires_grad_(True)
     loss.backward()
     optimisers["encoder"].step()
