@@ -10,12 +10,12 @@ from lineament.errors import DataError, UsageError
 from lineament.evaluation import published, published_300w
 from lineament.evaluation.matching import matching_pairs
 from lineament.faces.frame import Frame, PreparedFace
-from lineament.geometry.tps_warp import SINGLE, WarpSpread, published_positions, random_weights
+from lineament.geometry.tps_warp import SINGLE, WarpStd, published_positions, random_weights
 from lineament.methods.dve import protocol
 from lineament.methods.dve.evaluate import published_scores
 from lineament.methods.dve.model import SmallNet
 from lineament.methods.dve.predictor import LandmarkPredictor
-from lineament.methods.dve.protocol_look import published_look
+from lineament.methods.dve.protocol_photometric import published_look
 from lineament.methods.dve.recipe_landmarks import LandmarkConfig
 from lineament.methods.dve.regressor import to_unit
 from lineament.training.registry import get_recipe
@@ -190,6 +190,6 @@ def test_queries_are_read_where_the_published_lattice_holds_them():
     assert (held - torch.tensor([[35.0, 36.0], [33.0, 47.0]])).abs().max() < 1e-5
     assert (held / 2).round().tolist() == [[17, 18], [16, 23]]
     face = PreparedFace("a", torch.rand(3, 100, 100), 15 + torch.tensor([[35.0, 36.0]]))
-    still = WarpSpread(0.0, 0.0, 0.0, 0.0, 0.0)
+    still = WarpStd(0.0, 0.0, 0.0, 0.0, 0.0)
     (pair,) = matching_pairs([face, face], Frame(100, 15, 1.0), spread=still)
     assert torch.equal(pair.queries, held[:1])

@@ -155,7 +155,7 @@ def test_warm_up_leaves_exchange_out():
 def test_a_luma_network_sees_no_colour():
     recipe = DveRecipe(replace(SMALL, luma=True))
     network = recipe.networks()["descriptor"].eval()
-    from lineament.faces.look import to_grey
+    from lineament.faces.photometric import to_grey
     from lineament.methods.dve.model import describe
 
     image = torch.rand(1, 3, 32, 32)

@@ -14,7 +14,7 @@ from lineament.data.loader import BatchStream
 from lineament.data.semi_supervised import UNLABELLED, SemiSupervisedSource
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.augment import draw_move, level
+from lineament.methods.fabrec.augment import level, sample_affine
 from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
@@ -72,7 +72,7 @@ def test_a_teacher_that_is_right_teaches_the_labels(seed: int):
     face = Marks(8)[seed]
     assert face.landmarks is not None
     generator = torch.Generator().manual_seed(seed)
-    region, move = view.region(face), draw_move(level(8), region_side(64), generator)
+    region, move = view.region(face), sample_affine(level(8), region_side(64), generator)
     plain = view.points(face.landmarks.double(), layout, region).float()
     expected = view.points(face.landmarks.double(), layout, region, move).float()
     scores = draw_heatmaps(plain[None], 64, 64, 1.5).clamp(min=1e-30).log()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from lineament.errors import UsageError
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.fabrec.augment import LEVELS, draw_move
+from lineament.methods.fabrec.augment import LEVELS, sample_affine
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps
 from lineament.methods.fabrec.loss import (
@@ -133,7 +133,7 @@ def test_points_move_with_the_picture(style: str):
     view = View(64, style=style)
     region = view.region_of_box(torch.tensor([20.0, 20.0, 70.0, 75.0]), (90, 90))
     for seed in range(6):
-        move = draw_move(LEVELS[6], region_side(64), torch.Generator().manual_seed(seed))
+        move = sample_affine(LEVELS[6], region_side(64), torch.Generator().manual_seed(seed))
         seen = view.picture(image, region, move)[0]
         placed = view.points(point, scheme("5"), region, move)[0]
         rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")

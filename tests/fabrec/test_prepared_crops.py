@@ -16,13 +16,13 @@ from lineament.data.sample import FaceSource
 from lineament.errors import DataError
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.augment import Move
+from lineament.methods.fabrec.augment import AffineParams
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
 
 # Turns that bring the corners of the region into the picture, the last one also what lies outside it.
-TURNED, MIRRORED = Move(angle=math.radians(40)), Move(mirror=True)
-MOVED = Move(angle=math.radians(40), shift=(3.0, -2.0), scale=(0.95, 1.02))
+TURNED, MIRRORED = AffineParams(angle=math.radians(40)), AffineParams(mirror=True)
+MOVED = AffineParams(angle=math.radians(40), shift=(3.0, -2.0), scale=(0.95, 1.02))
 # Pixels of the photograph around each of the pictures.
 ROOM = 40
 
@@ -48,7 +48,7 @@ def crops(photos: Path, out: Path, **options: object) -> FaceSource:
     ("move", "around"), [(None, 0.0), (TURNED, 0.0), (MIRRORED, 0.0), (MIRRORED, 0.1), (MOVED, 0.1)]
 )
 def test_crops_show_what_the_photographs_show(
-    photos: Path, tmp_path: Path, move: Move | None, around: float
+    photos: Path, tmp_path: Path, move: AffineParams | None, around: float
 ) -> None:
     view, layout = View(64), scheme("5")
     for crop, photo in zip(crops(photos, tmp_path / "out", around=around), open_data(photos), strict=True):

@@ -11,10 +11,10 @@ from scipy.spatial import cKDTree
 
 from lineament.geometry import tps_warp as warp
 
-STILL = warp.WarpSpread(0, 0, 0, 0, 0)
+STILL = warp.WarpStd(0, 0, 0, 0, 0)
 
 
-def drawn(count: int, spread: warp.WarpSpread = warp.TRAINING, seed: int = 0) -> torch.Tensor:
+def drawn(count: int, spread: warp.WarpStd = warp.TRAINING, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
     return torch.stack([warp.random_weights(spread, generator) for _ in range(count)])
 
@@ -113,7 +113,7 @@ def test_the_kernel_of_a_control_point_is_r_squared_times_its_logarithm():
 
 def test_a_positive_turn_is_clockwise_in_the_grid():
     """What the output reads at its right edge lies lower in the input by a positive angle."""
-    turn = warp.WarpSpread(0, 0, 0, 0, 30.0)
+    turn = warp.WarpStd(0, 0, 0, 0, 30.0)
     generator = torch.Generator().manual_seed(2)
     weights = warp.random_weights(turn, generator)
     again = torch.Generator().manual_seed(2)
@@ -128,7 +128,7 @@ def test_a_positive_turn_is_clockwise_in_the_grid():
 
 
 def test_half_of_the_kernel_weights_are_replaced_and_not_added_to():
-    spread = warp.WarpSpread(kernel_all=1000.0, kernel_subset=1.0, translation=0, scale=0, rotation=0)
+    spread = warp.WarpStd(kernel_all=1000.0, kernel_subset=1.0, translation=0, scale=0, rotation=0)
     kernel = warp.random_weights(spread, torch.Generator().manual_seed(0))[:100]
     small = kernel.abs() < 6
     # Of the first draws, deviation 1000, next to none is that small by itself.
@@ -181,5 +181,5 @@ def test_smooth_carrying_solves_a_turned_and_stretched_grid():
 
 
 def test_scaled_spreads_keep_kernel_and_affine_apart():
-    spread = warp.WarpSpread(1.0, 2.0, 3.0, 4.0, 5.0).scaled(kernel=10.0, affine=100.0)
-    assert spread == warp.WarpSpread(10.0, 20.0, 300.0, 400.0, 500.0)
+    spread = warp.WarpStd(1.0, 2.0, 3.0, 4.0, 5.0).scaled(kernel=10.0, affine=100.0)
+    assert spread == warp.WarpStd(10.0, 20.0, 300.0, 400.0, 500.0)

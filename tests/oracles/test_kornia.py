@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lineament.faces.look import blur, to_grey
+from lineament.faces.photometric import blur, to_grey
 from lineament.faces.resample import crop_image
 from lineament.geometry.affine2d import Affine2D
 from lineament.geometry.rotation import axis_angle_from_matrix, matrix_from_axis_angle

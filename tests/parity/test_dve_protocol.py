@@ -25,7 +25,7 @@ from lineament.faces.frame import Frame, PreparedFace
 from lineament.geometry import tps_warp as warp
 from lineament.methods.dve import protocol
 from lineament.methods.dve.model import IMAGE_STD, build_backbone, describe, normalise_images
-from lineament.methods.dve.protocol_look import add_colour_noise
+from lineament.methods.dve.protocol_photometric import add_colour_noise
 from lineament.methods.dve.regressor import to_unit
 
 # The recorded files these tests compare with, every number of them.

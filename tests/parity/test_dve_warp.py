@@ -31,7 +31,7 @@ DEVIATIONS = {
 DRAW = 2.5e-7
 
 
-def spread_of(golden: Golden, otherwise: warp.WarpSpread) -> tuple[warp.WarpSpread, float, float]:
+def spread_of(golden: Golden, otherwise: warp.WarpStd) -> tuple[warp.WarpStd, float, float]:
     """Deviations, and the factors of the first warp of a pair; those of ``otherwise`` where none were recorded."""
     given = {
         name: float(value) for name, value in golden.starting("param.").items() if name != "im1_multiplier"

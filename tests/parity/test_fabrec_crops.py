@@ -14,7 +14,13 @@ from torch import Tensor
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
+from lineament.methods.fabrec.augment import (
+    AffineParams,
+    affine_matrix,
+    apply_affine,
+    published_mirror,
+    transform_points,
+)
 from lineament.methods.fabrec.crop import View, region_offset, region_side
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.level import levelling
@@ -115,19 +121,19 @@ def test_moves(goldens: Path):
             # Level 0 mirrors one picture in two; without its parameters the mirrored points tell.
             mirrored = published_mirror(points, scheme(str(len(points))), side)
             distances = [float((each - golden[f"{key}_lms"]).abs().max()) for each in (points, mirrored)]
-            move = Move(mirror=distances[1] < distances[0])
+            move = AffineParams(mirror=distances[1] < distances[0])
             if f"{key}_params" in golden:
                 flip, angle, tx, ty, sx, sy, shear = golden[f"{key}_params"].tolist()
-                move = Move(flip > 0, math.radians(angle), (tx, ty), (sx, sy), math.radians(shear))
-                same(move_matrix(move, side), golden[f"{key}_M_new"], 1e-6)
-                same(move_matrix(move, side, released=True), golden[f"{key}_M_legacy"], 1e-6)
-            matrix = move_matrix(move, side)
-            moved = move_points(mirrored if move.mirror else points, matrix)
+                move = AffineParams(flip > 0, math.radians(angle), (tx, ty), (sx, sy), math.radians(shear))
+                same(affine_matrix(move, side), golden[f"{key}_M_new"], 1e-6)
+                same(affine_matrix(move, side, released=True), golden[f"{key}_M_legacy"], 1e-6)
+            matrix = affine_matrix(move, side)
+            moved = transform_points(mirrored if move.mirror else points, matrix)
             same(moved, golden[f"{key}_lms"], 1e-4)
             same((moved - offset).clamp(min=0), golden[f"{key}_cc_lms"], 1e-4)
             if f"{key}_img" in golden:
                 picture = start.flip(-1) if move.mirror else start
-                same_pixels(move_image(picture, matrix).clamp(0, 1), golden[f"{key}_img"])
+                same_pixels(apply_affine(picture, matrix).clamp(0, 1), golden[f"{key}_img"])
             checked += 1
         assert checked
 

@@ -17,7 +17,7 @@ from lineament.evaluation.published import published_faces
 from lineament.faces.frame import Frame, PreparedFace, cut
 from lineament.geometry.tps_warp import (
     EVALUATION,
-    WarpSpread,
+    WarpStd,
     published_positions,
     random_weights,
     warp_pair,
@@ -127,7 +127,7 @@ def matching_pairs(
     faces: Sequence[PreparedFace],
     frame: Frame,
     *,
-    spread: WarpSpread = EVALUATION,
+    spread: WarpStd = EVALUATION,
     seed: int = 0,
     eight_bit: bool = False,
 ) -> Iterator[MatchingPair]:
@@ -162,7 +162,7 @@ def matching_errors(
     faces: Sequence[PreparedFace],
     frame: Frame,
     *,
-    spread: WarpSpread = EVALUATION,
+    spread: WarpStd = EVALUATION,
     seed: int = 0,
     eight_bit: bool = False,
 ) -> MatchingErrors:

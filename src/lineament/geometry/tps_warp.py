@@ -23,7 +23,7 @@ CONTROL = 10
 
 
 @dataclass(frozen=True)
-class WarpSpread:
+class WarpStd:
     """Standard deviations of one random warp.
 
     Attributes:
@@ -40,9 +40,9 @@ class WarpSpread:
     scale: float = 0.1
     rotation: float = 5.0
 
-    def scaled(self, kernel: float = 1.0, affine: float = 1.0) -> WarpSpread:
+    def scaled(self, kernel: float = 1.0, affine: float = 1.0) -> WarpStd:
         """Multiply the kernel and the affine deviations."""
-        return WarpSpread(
+        return WarpStd(
             self.kernel_all * kernel,
             self.kernel_subset * kernel,
             self.translation * affine,
@@ -51,14 +51,14 @@ class WarpSpread:
         )
 
 
-TRAINING = WarpSpread()
-EVALUATION = WarpSpread(0.0005, 0.005, 0.05, 0.05, 2.5)
-SINGLE = WarpSpread(0.0005, 0.0, 0.02, 0.02, 2.0)
+TRAINING = WarpStd()
+EVALUATION = WarpStd(0.0005, 0.005, 0.05, 0.05, 2.5)
+SINGLE = WarpStd(0.0005, 0.0, 0.02, 0.02, 2.0)
 # The first warp of a training pair has kernel deviations half as large.
 FIRST_KERNEL_FACTOR = 0.5
 
 
-def random_weights(spread: WarpSpread, generator: torch.Generator | None = None) -> Tensor:
+def random_weights(spread: WarpStd, generator: torch.Generator | None = None) -> Tensor:
     """Draw one warp in the published order of draws.
 
     Args:

@@ -26,7 +26,13 @@ from torch import Tensor
 
 from lineament.faces.crops import named_crop, published_points
 from lineament.faces.schemes import convert_points, scheme
-from lineament.methods.fabrec.augment import Move, move_image, move_matrix, move_points, published_mirror
+from lineament.methods.fabrec.augment import (
+    AffineParams,
+    affine_matrix,
+    apply_affine,
+    published_mirror,
+    transform_points,
+)
 from lineament.methods.fabrec.crop import View, region_offset, region_side
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
@@ -348,25 +354,25 @@ def moves(rs: np.random.RandomState, size: int, found: Numbers) -> Numbers:
     start, points = as_image(found["bb0_black"]), found["bb0_lms"].double()
     made: Numbers = {}
     for number in range(4):
-        key, move = f"daug{number}", Move(mirror=True)
+        key, move = f"daug{number}", AffineParams(mirror=True)
         if number:
             drawn = [rs.rand() < 0.5, rs.uniform(-30, 30), *rs.uniform(-6, 6, 2), *rs.uniform(0.9, 1.1, 2)]
             drawn = [float(each) for each in [*drawn, rs.uniform(-10, 10)]]
             made[f"{key}_params"] = torch.tensor(drawn, dtype=torch.float64)
             flip, angle, tx, ty, sx, sy, shear = drawn
-            move = Move(flip > 0, math.radians(angle), (tx, ty), (sx, sy), math.radians(shear))
-            made[f"{key}_M_new"] = move_matrix(move, side)
-            made[f"{key}_M_legacy"] = move_matrix(move, side, released=True)
-        matrix = move_matrix(move, side)
+            move = AffineParams(flip > 0, math.radians(angle), (tx, ty), (sx, sy), math.radians(shear))
+            made[f"{key}_M_new"] = affine_matrix(move, side)
+            made[f"{key}_M_legacy"] = affine_matrix(move, side, released=True)
+        matrix = affine_matrix(move, side)
         turned = published_mirror(points, scheme("68"), side) if move.mirror else points
-        moved = move_points(turned, matrix)
+        moved = transform_points(turned, matrix)
         made |= {
             f"{key}_lms": moved.float(),
             f"{key}_cc_lms": (moved - region_offset(size)).clamp(min=0).float(),
         }
         if number in (0, 2):
             picture = start.flip(-1) if move.mirror else start
-            made[f"{key}_img"] = in_bytes(move_image(picture, matrix).clamp(0, 1))
+            made[f"{key}_img"] = in_bytes(apply_affine(picture, matrix).clamp(0, 1))
     return made
 
 

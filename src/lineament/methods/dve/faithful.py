@@ -13,13 +13,13 @@ from torch import Tensor
 
 from lineament.evaluation.published import plain_view
 from lineament.faces.frame import PreparedFace
-from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights
+from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpStd, random_weights
 from lineament.methods.dve.protocol import pair_views, single_view
-from lineament.methods.dve.protocol_look import published_look
+from lineament.methods.dve.protocol_photometric import published_look
 
 
 def faithful_pair(
-    face: PreparedFace, crop: int, spread: WarpSpread, generator: torch.Generator, *, look: bool = True
+    face: PreparedFace, crop: int, spread: WarpStd, generator: torch.Generator, *, look: bool = True
 ) -> dict[str, Tensor]:
     """Two views of one face and the map between them.
 
@@ -44,13 +44,13 @@ def faithful_pair(
 
 
 def faithful_labelled(
-    face: PreparedFace, crop: int, spread: WarpSpread, generator: torch.Generator
+    face: PreparedFace, crop: int, spread: WarpStd, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
     """A labelled face: as it is where the spread is nothing, else warped once (the limited-annotation runs).
 
     Returns:
         The picture ``[3, h, w]`` and its points ``[K, 2]`` in its pixels; points may lie outside, as published.
     """
-    if spread == WarpSpread(0.0, 0.0, 0.0, 0.0, 0.0):
+    if spread == WarpStd(0.0, 0.0, 0.0, 0.0, 0.0):
         return plain_view(face, crop)
     return single_view(face, crop, random_weights(spread, generator))

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from lineament.errors import unknown_name
-from lineament.faces.look import to_grey
+from lineament.faces.photometric import to_grey
 from lineament.methods.dve.hourglass import Hourglass
 from lineament.methods.dve.unet import UNet
 from lineament.nn.channels_last import arranged

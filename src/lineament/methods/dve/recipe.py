@@ -14,8 +14,8 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.evaluation.matching import matching_cards, prepare_faces
 from lineament.evaluation.published import published_face
 from lineament.faces.frame import Frame, PreparedFace, cut
-from lineament.faces.look import LookSpread, change_look, draw_look
-from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpSpread, random_weights, warp_pair
+from lineament.faces.photometric import PhotometricRanges, apply_photometric, sample_photometric
+from lineament.geometry.tps_warp import FIRST_KERNEL_FACTOR, WarpStd, random_weights, warp_pair
 from lineament.methods.dve.faithful import faithful_pair
 from lineament.methods.dve.loss import descriptor_loss
 from lineament.methods.dve.model import STRIDE, build_backbone, describe, normalise_images
@@ -126,9 +126,9 @@ class DveConfig(RecipeConfig):
         return frame_of(self.image_size, self.crop, (self.view, self.view_shift), self.protocol)
 
     @property
-    def warp_spread(self) -> WarpSpread:
+    def warp_spread(self) -> WarpStd:
         """Deviations of the second warp."""
-        return WarpSpread(
+        return WarpStd(
             self.warp_kernel_all,
             self.warp_kernel_subset,
             self.warp_translation,
@@ -137,9 +137,9 @@ class DveConfig(RecipeConfig):
         )
 
     @property
-    def look_spread(self) -> LookSpread:
+    def look_spread(self) -> PhotometricRanges:
         """Changes of appearance."""
-        return LookSpread(
+        return PhotometricRanges(
             self.brightness,
             self.contrast,
             self.saturation,
@@ -236,7 +236,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
             "image": image,
             "weights1": random_weights(c.warp_spread.scaled(kernel=FIRST_KERNEL_FACTOR), generator),
             "weights2": random_weights(c.warp_spread, generator),
-            "looks": torch.stack([draw_look(c.look_spread, generator) for _ in range(2)]),
+            "looks": torch.stack([sample_photometric(c.look_spread, generator) for _ in range(2)]),
         }
         if c.noise:
             item["noise"] = torch.randn(2, 1, frame.seen, frame.seen, generator=generator)
@@ -253,7 +253,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         pair = warp_pair(batch["image"], batch["weights1"], batch["weights2"], self.config.crop)
         views = torch.stack([pair.first, pair.second], dim=1).flatten(0, 1)
         noise = batch["noise"].flatten(0, 1) if "noise" in batch else None
-        return change_look(views, batch["looks"].flatten(0, 1), noise), pair.grid
+        return apply_photometric(views, batch["looks"].flatten(0, 1), noise), pair.grid
 
     def loss(self, network: nn.Module, batch: Batch, *, exchange: bool | None = None) -> Tensor:
         """The loss of a batch; scores are computed in float32 whatever the precision of the network.

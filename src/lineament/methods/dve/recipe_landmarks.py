@@ -16,7 +16,7 @@ from lineament.errors import DataError
 from lineament.evaluation.landmark_cards import landmark_cards
 from lineament.evaluation.published import published_face
 from lineament.faces.frame import Frame, PreparedFace, cut
-from lineament.faces.look import LookSpread, change_look, draw_look
+from lineament.faces.photometric import PhotometricRanges, apply_photometric, sample_photometric
 from lineament.faces.schemes import (
     as_scheme,
     convert_points,
@@ -25,7 +25,7 @@ from lineament.faces.schemes import (
     scheme,
     scheme_word,
 )
-from lineament.geometry.tps_warp import WarpSpread, carry_points_smoothly, random_weights, resample, warp_grid
+from lineament.geometry.tps_warp import WarpStd, carry_points_smoothly, random_weights, resample, warp_grid
 from lineament.methods.dve.annotations import COPY, LimitedAnnotations
 from lineament.methods.dve.base import descriptor_base
 from lineament.methods.dve.evaluate import published_scores
@@ -134,9 +134,9 @@ class LandmarkConfig(RecipeConfig):
         return frame_of(self.image_size, self.crop, (self.view, self.view_shift), self.protocol)
 
     @property
-    def warp_spread(self) -> WarpSpread:
+    def warp_spread(self) -> WarpStd:
         """Deviations of the warp."""
-        return WarpSpread(self.warp_kernel, 0.0, self.warp_translation, self.warp_scale, self.warp_rotation)
+        return WarpStd(self.warp_kernel, 0.0, self.warp_translation, self.warp_scale, self.warp_rotation)
 
 
 class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
@@ -254,7 +254,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
             points = mirror_points(points, self.layout, frame.size)
             visible = mirror_values(visible, self.layout)
             labelled = mirror_values(labelled, self.layout)
-        look = draw_look(LookSpread(grey=c.grey, gamma=0.4, light=0.2, blur=0.3), generator)
+        look = sample_photometric(PhotometricRanges(grey=c.grey, gamma=0.4, light=0.2, blur=0.3), generator)
         return {
             "image": image,
             "points": points,
@@ -278,7 +278,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         cut_off = slice(frame.crop, frame.size - frame.crop)
         images = resample(batch["image"], grid)[..., cut_off, cut_off]
         if self.config.look:
-            images = change_look(images, batch["look"])
+            images = apply_photometric(images, batch["look"])
         points = carry_points_smoothly(batch["points"], grid) - frame.crop
         unit = to_unit(points, frame.seen, frame.seen)
         return images, unit, batch["visible"] & torch.isfinite(points).all(-1)

@@ -10,12 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lineament.errors import UsageError
-from lineament.faces.look import BLUR, NOISE, LookSpread, change_look, draw_look
+from lineament.faces.photometric import BLUR, NOISE, PhotometricRanges, apply_photometric, sample_photometric
 from lineament.faces.schemes import LandmarkScheme
 
 
 @dataclass(frozen=True)
-class MoveSpread:
+class AffineRanges:
     """Ranges of a random move; each value is drawn uniformly.
 
     Attributes:
@@ -34,20 +34,20 @@ class MoveSpread:
 # The published levels (--daug); 4 was used for the autoencoder, 6 for the paper's landmarks. The last one is ours:
 # boxes of different detectors differ by more than the published shifts and scales.
 LEVELS = (
-    MoveSpread(),
-    MoveSpread(3, 0.025, (0.975, 1.025), 0),
-    MoveSpread(3, 0.035, (0.970, 1.030), 2),
-    MoveSpread(20, 0.035, (0.970, 1.030), 0),
-    MoveSpread(45, 0.035, (0.940, 1.030), 5),
-    MoveSpread(60, 0.035, (0.940, 1.030), 5),
-    MoveSpread(30, 0.040, (0.940, 1.050), 5),
-    MoveSpread(0, 0.040, (0.940, 1.050), 5),
-    MoveSpread(20, 0.060, (0.850, 1.150), 3),
+    AffineRanges(),
+    AffineRanges(3, 0.025, (0.975, 1.025), 0),
+    AffineRanges(3, 0.035, (0.970, 1.030), 2),
+    AffineRanges(20, 0.035, (0.970, 1.030), 0),
+    AffineRanges(45, 0.035, (0.940, 1.030), 5),
+    AffineRanges(60, 0.035, (0.940, 1.030), 5),
+    AffineRanges(30, 0.040, (0.940, 1.050), 5),
+    AffineRanges(0, 0.040, (0.940, 1.050), 5),
+    AffineRanges(20, 0.060, (0.850, 1.150), 3),
 )
 
 
 # Changes of appearance (ours), wide enough to make drawn and photographed faces overlap.
-LOOKS = LookSpread(
+LOOKS = PhotometricRanges(
     brightness=0.3,
     contrast=0.3,
     saturation=0.3,
@@ -61,7 +61,7 @@ LOOKS = LookSpread(
 
 
 @dataclass(frozen=True)
-class Move:
+class AffineParams:
     """One drawn move.
 
     Attributes:
@@ -79,7 +79,7 @@ class Move:
     shear: float = 0.0
 
 
-def level(number: int) -> MoveSpread:
+def level(number: int) -> AffineRanges:
     """The level ``number``: 0 to 7 are published, 8 is ours.
 
     Raises:
@@ -90,7 +90,9 @@ def level(number: int) -> MoveSpread:
     return LEVELS[number]
 
 
-def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror: float = 0.5) -> Move:
+def sample_affine(
+    spread: AffineRanges, side: int, generator: torch.Generator, mirror: float = 0.5
+) -> AffineParams:
     """Draw a move for a picture of ``side`` pixels, in the published order of draws.
 
     Args:
@@ -102,7 +104,7 @@ def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror:
     flip, angle, right, down, sx, sy, shear = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
     low, high = spread.scale
     reach = spread.translation * side
-    return Move(
+    return AffineParams(
         flip < mirror,
         math.radians(spread.rotation * (2 * angle - 1)),
         (-float(round(reach * (2 * right - 1))), -float(round(reach * (2 * down - 1)))),
@@ -111,17 +113,17 @@ def draw_move(spread: MoveSpread, side: int, generator: torch.Generator, mirror:
     )
 
 
-def draw_looks(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_photometric_batch(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw a change of appearance for a picture of ``side`` pixels: ``[12]`` and noise ``[1, side, side]``."""
-    return draw_look(LOOKS, generator), torch.randn(1, side, side, generator=generator)
+    return sample_photometric(LOOKS, generator), torch.randn(1, side, side, generator=generator)
 
 
-def seen_and_meant(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+def corrupted_and_clean(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
     """Pictures of another appearance as an encoder is shown them, and the same without blur and noise.
 
     Args:
         pictures: ``[B, 3, S, S]`` in 0..1.
-        looks: ``[B, 12]`` from :func:`draw_looks`.
+        looks: ``[B, 12]`` from :func:`sample_photometric_batch`.
         noise: ``[B, 1, S, S]`` from the same.
 
     Returns:
@@ -129,10 +131,12 @@ def seen_and_meant(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tens
     """
     clear = looks.clone()
     clear[:, [BLUR, NOISE]] = 0
-    return change_look(pictures, looks, noise).clamp(0, 1), change_look(pictures, clear).clamp(0, 1)
+    return apply_photometric(pictures, looks, noise).clamp(0, 1), apply_photometric(pictures, clear).clamp(
+        0, 1
+    )
 
 
-def move_matrix(move: Move, side: int, released: bool = False) -> Tensor:
+def affine_matrix(move: AffineParams, side: int, released: bool = False) -> Tensor:
     """Matrix ``[3, 3]`` float64 from old to new pixels, about the point (side / 2, side / 2).
 
     Args:
@@ -159,7 +163,7 @@ def move_matrix(move: Move, side: int, released: bool = False) -> Tensor:
     return centre @ inner @ back
 
 
-def move_image(image: Tensor, matrix: Tensor, size: int | None = None, offset: int = 0) -> Tensor:
+def apply_affine(image: Tensor, matrix: Tensor, size: int | None = None, offset: int = 0) -> Tensor:
     """Resample a picture under a matrix, bicubically, black outside.
 
     Args:
@@ -183,7 +187,7 @@ def move_image(image: Tensor, matrix: Tensor, size: int | None = None, offset: i
     )[0]
 
 
-def move_points(points: Tensor, matrix: Tensor) -> Tensor:
+def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
     """Points ``[..., 2]`` under the matrix."""
     return points @ matrix[:2, :2].to(points).T + matrix[:2, 2].to(points)
 

@@ -24,11 +24,11 @@ from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, as_scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import (
-    Move,
-    move_image,
-    move_matrix,
-    move_points,
+    AffineParams,
+    affine_matrix,
+    apply_affine,
     published_mirror,
+    transform_points,
 )
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.level import TurnedRegion, levelling
@@ -145,7 +145,7 @@ class View:
         offset = -float(region_offset(self.size))
         return region.then(Affine2D.from_similarity(translation=(offset, offset)))
 
-    def picture(self, image: Tensor, region: Region, move: Move | None = None) -> Tensor:
+    def picture(self, image: Tensor, region: Region, move: AffineParams | None = None) -> Tensor:
         """Cut the picture ``[3, size, size]`` in 0..1 out of a photograph ``[3, H, W]``."""
         side, offset = region_side(self.size), region_offset(self.size)
         if self.style == "exact":
@@ -158,17 +158,17 @@ class View:
         if move is None:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
         cut = cut.flip(-1) if move.mirror else cut
-        if move == Move(mirror=move.mirror):
+        if move == AffineParams(mirror=move.mirror):
             return cut[:, offset : offset + self.size, offset : offset + self.size]
-        return quantised(move_image(cut, move_matrix(move, side), self.size, offset))
+        return quantised(apply_affine(cut, affine_matrix(move, side), self.size, offset))
 
-    def passage(self, region: Region, move: Move) -> Tensor:
+    def passage(self, region: Region, move: AffineParams) -> Tensor:
         """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""
         moved = self.inner(_moved(region, move, region_side(self.size)))
         return self.inner(region).inverse().then(moved).matrix
 
     def points(
-        self, points: Tensor, layout: LandmarkScheme, region: Region, move: Move | None = None
+        self, points: Tensor, layout: LandmarkScheme, region: Region, move: AffineParams | None = None
     ) -> Tensor:
         """Landmarks ``[K, 2]`` of the photograph in pixels of the picture."""
         side, offset = region_side(self.size), region_offset(self.size)
@@ -182,13 +182,13 @@ class View:
         placed = published_points(points, region)
         if move is not None:
             placed = published_mirror(placed, layout, side) if move.mirror else placed
-            placed = move_points(placed, move_matrix(move, side))
+            placed = transform_points(placed, affine_matrix(move, side))
         # The published centre crop puts every negative coordinate on the border.
         return (placed - offset).clamp(min=0)
 
 
-def _moved(region: Region, move: Move, side: int) -> Affine2D:
-    matrix = move_matrix(move, side)
+def _moved(region: Region, move: AffineParams, side: int) -> Affine2D:
+    matrix = affine_matrix(move, side)
     if move.mirror:
         flip = torch.diag(torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
         flip[0, 2] = side - 1

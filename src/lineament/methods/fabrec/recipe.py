@@ -11,7 +11,12 @@ from torch import Tensor, nn
 
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import UsageError
-from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
+from lineament.methods.fabrec.augment import (
+    corrupted_and_clean,
+    level,
+    sample_affine,
+    sample_photometric_batch,
+)
 from lineament.methods.fabrec.base import AUTOENCODER_BASE, FabrecConfig, code_noise
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.loss import (
@@ -142,11 +147,11 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         """Crop and move one face; draw the normal code that its own is compared with."""
         c = self.config
         view = c.view
-        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
         image = view.picture(sample.image, view.region(sample), move)
         batch = {"image": image, "noise": code_noise(c.code, generator)}
         if c.looks:
-            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
         return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
@@ -158,7 +163,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         update.zero()
         shown = images = batch["image"]
         if c.looks:
-            shown, images = seen_and_meant(images, batch["look"], batch["grain"])
+            shown, images = corrupted_and_clean(images, batch["look"], batch["grain"])
         shown, images = normalise_images(shown), normalise_images(images)
         codes = networks["encoder"](shown)
         values: dict[str, Tensor] = {}

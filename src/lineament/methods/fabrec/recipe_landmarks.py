@@ -14,7 +14,12 @@ from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import score_landmarks
 from lineament.faces.schemes import as_scheme, convert_points, scheme, scheme_word
-from lineament.methods.fabrec.augment import draw_looks, draw_move, level, seen_and_meant
+from lineament.methods.fabrec.augment import (
+    corrupted_and_clean,
+    level,
+    sample_affine,
+    sample_photometric_batch,
+)
 from lineament.methods.fabrec.base import AUTOENCODER_BASE
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.heatmaps import Style, draw_heatmaps
@@ -137,21 +142,21 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         points = convert_points(sample.landmarks.double(), sample.scheme, self.landmarks)
         view = c.view
         region = view.region(sample)
-        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
         image = view.picture(sample.image, region, move)
         placed = view.points(points, self.landmarks, region, move)
         # Hidden landmarks are learnt too where a label says where they are, as published: they are asked for as well.
         known = torch.isfinite(placed).all(-1)
         batch = {"image": image, "points": placed.float(), "known": known}
         if c.looks:
-            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
         return batch
 
     def pictures(self, batch: Batch) -> Tensor:
         """What the encoder is shown of a batch: mean-free ``[B, 3, S, S]``."""
         images: Tensor = batch["image"]
         if self.config.looks:
-            images, _ = seen_and_meant(images, batch["look"], batch["grain"])
+            images, _ = corrupted_and_clean(images, batch["look"], batch["grain"])
         return normalise_images(images)
 
     def targets(self, points: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.semi_supervised import UNLABELLED, SemiSupervisedSource, labelled_part
 from lineament.errors import UsageError
-from lineament.methods.fabrec.augment import draw_looks, draw_move
+from lineament.methods.fabrec.augment import sample_affine, sample_photometric_batch
 from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
@@ -153,7 +153,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
     def _unlabelled_item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         c, view, count = self.config, self.view, len(self.landmarks)
         region = view.region(sample)
-        move = draw_move(self.spread, region_side(c.size), generator, c.mirror)
+        move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
         batch = {
             "image": view.picture(sample.image, region, move),
             "points": torch.zeros(count, 2),
@@ -163,7 +163,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             "mirrored": move.mirror,
         }
         if c.looks:
-            batch["look"], batch["grain"] = draw_looks(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
         return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:

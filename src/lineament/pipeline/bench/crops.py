@@ -21,7 +21,7 @@ from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.methods.fabrec.augment import draw_move, level
+from lineament.methods.fabrec.augment import level, sample_affine
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.bench.timing import Timing, measure, report
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
@@ -101,7 +101,7 @@ def _pass(source: FaceSource) -> Callable[[], None]:
         epoch = next(passes)
         for index in range(READ):
             sample = source[index]
-            move = draw_move(spread, region_side(SIZE), sample_generator(0, epoch, index))
+            move = sample_affine(spread, region_side(SIZE), sample_generator(0, epoch, index))
             view.picture(sample.image, view.region(sample), move)
 
     return work

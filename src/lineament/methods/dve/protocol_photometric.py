@@ -1,7 +1,7 @@
 """The published colour augmentation of one picture: JPEG noise, colour jitter, noise along the colour axes.
 
 Both views of a pair get their own draw, after the warp. Training in this package changes whole batches on their device
-(:mod:`lineament.faces.look`); this is the published chain step by step, through 8-bit pictures, for faithful
+(:mod:`lineament.faces.photometric`); this is the published chain step by step, through 8-bit pictures, for faithful
 runs and comparisons. The steps and their ranges are those of the published runs; the random stream is our own, one
 generator per sample, because theirs was spread over three global ones.
 """
@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance
 from torch import Tensor
 
 from lineament.eight_bit import from_pil, to_pil
-from lineament.faces.look import colour_noise
+from lineament.faces.photometric import colour_noise
 
 # Smallest side of the picture before it is compressed, as a share of its own, and the deviation around 1.
 JPEG_SMALLEST, JPEG_SPREAD = 0.8, 0.5

@@ -9,28 +9,35 @@ import torch
 from torch import Tensor
 
 from lineament.faces import look
-from lineament.faces.look import LookSpread, blur, change_look, colour_noise, draw_look, to_grey
+from lineament.faces.photometric import (
+    PhotometricRanges,
+    apply_photometric,
+    blur,
+    colour_noise,
+    sample_photometric,
+    to_grey,
+)
 
 PICTURES = 0.2 + 0.6 * torch.rand(2, 3, 12, 10, generator=torch.Generator().manual_seed(0))
-STILL = LookSpread(0, 0, 0, 0)
+STILL = PhotometricRanges(0, 0, 0, 0)
 
 
 def plain() -> Tensor:
     """Two looks that change nothing."""
-    return draw_look(STILL, torch.Generator().manual_seed(0)).repeat(2, 1)
+    return sample_photometric(STILL, torch.Generator().manual_seed(0)).repeat(2, 1)
 
 
 def changed(column: int, value: float) -> Tensor:
     looks = plain()
     looks[1, column] = value
-    found = change_look(PICTURES, looks)
+    found = apply_photometric(PICTURES, looks)
     # Each picture has its own look.
     torch.testing.assert_close(found[0], PICTURES[0], atol=1e-6, rtol=0)
     return found[1]
 
 
 def test_without_spread_nothing_changes():
-    torch.testing.assert_close(change_look(PICTURES, plain()), PICTURES, atol=1e-6, rtol=0)
+    torch.testing.assert_close(apply_photometric(PICTURES, plain()), PICTURES, atol=1e-6, rtol=0)
 
 
 def test_brightness_is_a_factor_and_is_clamped():
@@ -66,17 +73,17 @@ def test_colour_noise_lies_along_the_principal_axes():
     assert found.tolist() == pytest.approx([0.2175 * v for v in (-0.5675, -0.5808, -0.5836)])
     looks = plain()
     looks[1, look.COLOUR] = torch.tensor([1.0, 0.0, 0.0])
-    torch.testing.assert_close(change_look(PICTURES, looks)[1], PICTURES[1] + found[:, None, None])
+    torch.testing.assert_close(apply_photometric(PICTURES, looks)[1], PICTURES[1] + found[:, None, None])
     # A grey picture stays grey.
     looks[1, look.GREY] = 1.0
-    made = change_look(PICTURES, looks)[1]
+    made = apply_photometric(PICTURES, looks)[1]
     torch.testing.assert_close(made[0], made[2])
 
 
 def test_pixel_noise_has_the_asked_deviation():
     looks, noise = plain(), torch.randn(2, 1, 12, 10, generator=torch.Generator().manual_seed(1))
     looks[1, look.NOISE] = 0.05
-    made = change_look(PICTURES, looks, noise)
+    made = apply_photometric(PICTURES, looks, noise)
     torch.testing.assert_close(made[1], (PICTURES[1] + 0.05 * noise[1]).clamp(0, 1))
     torch.testing.assert_close(made[0], PICTURES[0], atol=1e-6, rtol=0)
 
@@ -94,9 +101,9 @@ def test_blur_is_a_gaussian_of_the_asked_deviation():
 
 
 def test_draws_keep_to_their_ranges_and_reach_both_ends():
-    spread = LookSpread(0.4, 0.3, 0.2, 0.1, grey=0.25, gamma=1.0, light=0.5, blur=0.5, noise=0.04)
+    spread = PhotometricRanges(0.4, 0.3, 0.2, 0.1, grey=0.25, gamma=1.0, light=0.5, blur=0.5, noise=0.04)
     generator = torch.Generator().manual_seed(0)
-    drawn = torch.stack([draw_look(spread, generator) for _ in range(2000)])
+    drawn = torch.stack([sample_photometric(spread, generator) for _ in range(2000)])
     for column, reach in ((look.BRIGHTNESS, 0.4), (look.CONTRAST, 0.3), (look.SATURATION, 0.2)):
         low, high = float(drawn[:, column].min()), float(drawn[:, column].max())
         assert (low, high) == pytest.approx((1 - reach, 1 + reach), abs=0.01 * reach + 2e-3)
@@ -112,4 +119,4 @@ def test_draws_keep_to_their_ranges_and_reach_both_ends():
     for column in (look.LIGHT_X, look.LIGHT_Y):
         assert float(drawn[:, column].std()) == pytest.approx(0.5, rel=0.06)
     assert float(drawn[:, look.COLOUR].std()) == pytest.approx(0.1, rel=0.06)
-    assert math.isfinite(float(change_look(PICTURES, drawn[:2]).sum()))
+    assert math.isfinite(float(apply_photometric(PICTURES, drawn[:2]).sum()))

@@ -29,7 +29,7 @@ COLUMNS = 12
 
 
 @dataclass(frozen=True)
-class LookSpread:
+class PhotometricRanges:
     """How much the appearance of a picture may change; all zero leaves it alone.
 
     Attributes:
@@ -55,7 +55,7 @@ class LookSpread:
     noise: float = 0.0
 
 
-def draw_look(spread: LookSpread, generator: torch.Generator) -> Tensor:
+def sample_photometric(spread: PhotometricRanges, generator: torch.Generator) -> Tensor:
     """Draw the look of one picture: ``[12]`` columns as named in this module."""
     uniform = torch.rand(9, generator=generator)
     normal = torch.randn(5, generator=generator)
@@ -101,12 +101,12 @@ def blur(images: Tensor, deviations: Tensor) -> Tensor:
     return x.view_as(images)
 
 
-def change_look(images: Tensor, looks: Tensor, noise: Tensor | None = None) -> Tensor:
+def apply_photometric(images: Tensor, looks: Tensor, noise: Tensor | None = None) -> Tensor:
     """Apply drawn looks.
 
     Args:
         images: ``[B, 3, H, W]`` RGB in 0..1.
-        looks: ``[B, 12]`` from :func:`draw_look`.
+        looks: ``[B, 12]`` from :func:`sample_photometric`.
         noise: ``[B, 1 or 3, H, W]`` standard normal noise; none is added when None.
 
     Returns:
