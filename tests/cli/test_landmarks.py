@@ -182,7 +182,7 @@ def resident() -> float:
 
 def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
     from lineament.inference import load
-    from lineament.pipeline.predict.landmarks import LandmarkOptions, mark_photos
+    from lineament.pipeline.predict.landmarks import LandmarkOptions, predict_landmarks
     from lineament.pipeline.predict.photos import LANDMARKS, Photo
 
     picture = tmp_path / "p.jpg"
@@ -193,7 +193,7 @@ def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
 
     def go_through(count: int) -> None:
         photos = [Photo(picture, picture.name, tmp_path / f"out{i % 7}", LANDMARKS) for i in range(count)]
-        assert mark_photos(model, photos, options).faces == 1
+        assert predict_landmarks(model, photos, options).faces == 1
 
     go_through(20)
     before = resident()

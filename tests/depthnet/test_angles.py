@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from lineament.errors import UsageError
-from lineament.pipeline.turn.angles import frame_count, parse_angles, poses, there_and_back
+from lineament.pipeline.turn.angles import frame_count, parse_angles, ping_pong, poses
 
 
 def test_one_a_list_and_a_range():
@@ -40,7 +40,7 @@ def test_how_many_pictures():
 
 def test_a_loop_is_slow_at_its_ends_and_closed():
     forward = torch.linspace(-1, 1, 24, dtype=torch.float64)[:, None].expand(-1, 3)
-    loop = there_and_back(forward)[:, 0]
+    loop = ping_pong(forward)[:, 0]
     assert len(loop) == 24 and float(loop[0]) == -1 and float(loop.max()) == 1
     steps = torch.cat([loop, loop[:1]]).diff().abs()
     assert float(steps[0]) < 0.2 * float(steps.max()) and float(steps[-1]) < 0.2 * float(steps.max())

@@ -24,7 +24,7 @@ def trained() -> tuple[LandmarkRecipe, dict[str, torch.nn.Module]]:
 
 
 def one_view(trained) -> predictors.LandmarkPredictor:
-    return predictors.LandmarkPredictor(landmark_config(views=1, mirrored_look=False), trained[1])
+    return predictors.LandmarkPredictor(landmark_config(views=1, flip_tta=False), trained[1])
 
 
 def test_a_single_view_predicts_and_others_say_how_sure_it_is(trained):

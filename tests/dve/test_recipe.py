@@ -114,7 +114,7 @@ def test_the_modern_recipe_learns():
 
 def test_a_second_look_is_taken_only_where_views_agree_better(monkeypatch):
     source = Blobs(count=30, size=72)
-    recipe = LandmarkRecipe(landmark_config(second_look=True))
+    recipe = LandmarkRecipe(landmark_config(refine_box=True))
     networks, _ = train(recipe, source, 6)
     predictor = LandmarkPredictor(recipe.config, networks)
     sample = source[25]

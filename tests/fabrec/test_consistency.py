@@ -76,8 +76,8 @@ def test_a_teacher_that_is_right_teaches_the_labels(seed: int):
     plain = view.points(face.landmarks.double(), layout, region).float()
     expected = view.points(face.landmarks.double(), layout, region, move).float()
     scores = draw_heatmaps(plain[None], 64, 64, 1.5).clamp(min=1e-30).log()
-    passage = view.passage(region, move).float()[None]
-    points, weights = pseudo_labels(scores, passage, torch.tensor([move.mirror]), layout, 64)
+    clean_to_augmented = view.clean_to_augmented(region, move).float()[None]
+    points, weights = pseudo_labels(scores, clean_to_augmented, torch.tensor([move.mirror]), layout, 64)
     inside = ((expected > 0) & (expected < 63)).all(-1)
     assert int(inside.sum()) >= 3
     torch.testing.assert_close(points[0, inside], expected[inside], atol=0.02, rtol=0)

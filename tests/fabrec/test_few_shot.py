@@ -25,7 +25,7 @@ from lineament.pipeline.evaluate.few_shot_report import few_shot_table, write_fe
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 
-TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "mirrored_look": False}
+TINY = {"steps": 2, "batch_size": 2, "scheme": "5", "flip_tta": False}
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_unlabelled_faces_take_part_in_the_modern_variant_only(
 ):
     for name in ("fabrec-modern", "no-unlabelled", "no-autoencoder"):
         variant = few_shot.VARIANTS[name]
-        fields = {**variant.fields, "scheme": "5", "mirrored_look": False, "batch_size": 2}
+        fields = {**variant.fields, "scheme": "5", "flip_tta": False, "batch_size": 2}
         monkeypatch.setitem(few_shot.VARIANTS, name, replace(variant, fields=fields))
     test_sets = [FewShotTestSet("marks", Marks(3))]
     plan = FewShotPlan((2,), (0,), ("fabrec-modern", "no-unlabelled", "no-autoencoder"), steps=3)

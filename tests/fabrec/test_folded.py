@@ -58,7 +58,7 @@ def test_half_precision_is_near_and_comes_back_in_full():
 
 
 def test_a_predictor_reads_the_same_points():
-    config = LandmarkConfig(size=64, width=8, code=12, scheme="5", base="random", mirrored_look=False)
+    config = LandmarkConfig(size=64, width=8, code=12, scheme="5", base="random", flip_tta=False)
     networks = networks_of(config.layout, 5)
     pictures = torch.rand(2, 3, 64, 64)
     points, confidence = LandmarkPredictor(config, networks).read(pictures)

@@ -167,7 +167,7 @@ UNSEEN = {
     "milestones": "epochs of thousands of steps",
     "steps_per_epoch": "epochs of thousands of steps",
     "outlier": "moves an answer only where detectors disagree",
-    "second_look": "moves an answer only where the views agree better",
+    "refine_box": "moves an answer only where the views agree better",
     "views": "averages answers of a network that answers alike",
     "evaluate_count": "the six faces are all there are",
     "base": "tests/cli/test_base_run.py",

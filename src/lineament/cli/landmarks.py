@@ -13,11 +13,11 @@ from lineament.capabilities import FaceTiles, LandmarkPredictor
 from lineament.cli.parse import parse
 from lineament.errors import DataError, NoFaceError, UsageError
 from lineament.inference import Model, load
-from lineament.pipeline.predict.landmarks import LandmarkOptions, mark_photos, write_tables
+from lineament.pipeline.predict.landmarks import LandmarkOptions, predict_landmarks, write_tables
 from lineament.pipeline.predict.photos import LANDMARKS, Photo, plan
 from lineament.pipeline.predict.results import go_through, tell_failures
 from lineament.pipeline.video.landmarks import FORMATS as VIDEO_FORMATS
-from lineament.pipeline.video.landmarks import VideoOptions, VideoReport, mark_video
+from lineament.pipeline.video.landmarks import VideoOptions, VideoReport, predict_video
 from lineament.pipeline.video.track_faces import FollowOptions
 from lineament.progress import progress
 
@@ -79,7 +79,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
-    report = mark_photos(model, [photo], options)
+    report = predict_landmarks(model, [photo], options)
     for reason in report.unreadable.values():
         raise DataError(reason)
     if report.without_face:
@@ -94,7 +94,7 @@ def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
 
 def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
     with progress("landmarks", len(photos), "pictures") as advance:
-        report = mark_photos(model, photos, options, advance)
+        report = predict_landmarks(model, photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")
     print(report.summary())
@@ -106,7 +106,7 @@ def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
 
 def _videos(model: Model, videos: list[Photo], options: VideoOptions, single: bool) -> int:
     def work(video: Photo) -> bool:
-        report = mark_video(model, video, options, progress)
+        report = predict_video(model, video, options, progress)
         _tell(video, report)
         return report.skipped
 

@@ -14,7 +14,7 @@ from lineament.pipeline.predict.photos import Photo, plan
 from lineament.pipeline.predict.results import file_digest, go_through, refuse_other_settings
 from lineament.pipeline.turn.angles import frame_count, parse_angles
 from lineament.pipeline.turn.frames import TurnOptions
-from lineament.pipeline.turn.run import FaceOptions, put_onto, turn_photo
+from lineament.pipeline.turn.run import FaceOptions, swap_face, turn_photo
 from lineament.pipeline.turn.write import kind_of
 
 ANGLES = ("--yaw", "--pitch", "--roll")
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
             return True
         if command.onto is not None:
             keep = command.keep_colours
-            written = put_onto(
+            written = swap_face(
                 photo, command.onto, request, other, command.look, out, keep_colours=keep, settings=settings
             )
         else:

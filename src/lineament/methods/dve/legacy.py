@@ -211,7 +211,7 @@ def _landmark_fields(
         # The published regressors saw one unmoved, unchanged view of each picture.
         "views": 1,
         "mirror": 0.0,
-        "mirrored_look": False,
+        "flip_tta": False,
         "look": False,
         "box_jitter": 0.0,
         "warp_translation": 0.0,

@@ -113,11 +113,11 @@ class PredictorConfig(Protocol):
         """Boxes whose predictions are averaged."""
 
     @property
-    def mirrored_look(self) -> bool:
+    def flip_tta(self) -> bool:
         """Average with the prediction for the mirrored picture."""
 
     @property
-    def second_look(self) -> bool:
+    def refine_box(self) -> bool:
         """Look again at the box that the first prediction suggests."""
 
 
@@ -162,7 +162,7 @@ class LandmarkPredictor(DescriptorPredictor):
             return Landmarks(none[..., None].expand(-1, -1, 2), none)
         given = [box_tools.check_box(box) for box in boxes]
         points, spread = self._look(image, given)
-        if self.config.second_look and isinstance(self.regressor, ShapeRegressor):
+        if self.config.refine_box and isinstance(self.regressor, ShapeRegressor):
             usual = [self._usual_box(face, box) for face, box in zip(points, given, strict=True)]
             again, again_spread = self._look(image, usual)
             # A first look that went astray proposes a box in which the views disagree even more.
@@ -215,7 +215,7 @@ class LandmarkPredictor(DescriptorPredictor):
             views = torch.stack([cut(image, transform, self.frame.seen) for transform in part])
             unit = self.regress(views)
             # Where nobody knows which points swap, a mirrored picture tells nothing.
-            if self.config.mirrored_look and self.scheme.mirror_known:
+            if self.config.flip_tta and self.scheme.mirror_known:
                 other = self.regress(views.flip(-1))
                 unit = (unit + other[:, list(self.scheme.mirror)] * unit.new_tensor([-1, 1])) / 2
             pixels = to_pixels(unit, self.frame.seen, self.frame.seen)

@@ -104,10 +104,10 @@ class LandmarkConfig(RecipeConfig):
     # Boxes whose predictions are averaged when landmarks are predicted.
     views: int = 5
     # Average with the prediction for the mirrored picture.
-    mirrored_look: bool = True
+    flip_tta: bool = True
     # Shape: look again at the box that the first prediction suggests, and keep that where the views agree better. A
     # little better on faces like the labelled ones, now and then far worse on others.
-    second_look: bool = False
+    refine_box: bool = False
     # Network; the base's.
     backbone: Inherited[str] = INHERIT
     # Dimensions of a descriptor; the base's.
@@ -148,7 +148,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
     base_kind = descriptor_base()
     needs = (
         Need(
-            ("sharpness", "modes", "outlier", "second_look"),
+            ("sharpness", "modes", "outlier", "refine_box"),
             lambda c: c.fit == "shape",
             "the closed form (--fit shape)",
         ),

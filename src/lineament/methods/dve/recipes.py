@@ -205,7 +205,7 @@ _PLAIN: dict[str, Any] = {
     "mirror": 0.0,
     "box_jitter": 0.0,
     "views": 1,
-    "mirrored_look": False,
+    "flip_tta": False,
 }
 _NO_WARP = {"warp_translation": 0.0, "warp_scale": 0.0, "warp_rotation": 0.0, "warp_kernel": 0.0}
 _LIMITED_WARP = {

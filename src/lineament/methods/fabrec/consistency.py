@@ -19,13 +19,13 @@ CONFIDENCE_SIGMA = 0.1
 
 
 def pseudo_labels(
-    scores: Tensor, passage: Tensor, mirrored: Tensor, layout: LandmarkScheme, size: int
+    scores: Tensor, clean_to_augmented: Tensor, mirrored: Tensor, layout: LandmarkScheme, size: int
 ) -> tuple[Tensor, Tensor]:
     """Where a teacher's landmarks lie in the moved pictures, and how sure it is of them.
 
     Args:
         scores: ``[B, K, h, h]`` raw heatmaps of the plain pictures.
-        passage: ``[B, 2, 3]`` from pixels of the plain to pixels of the moved pictures.
+        clean_to_augmented: ``[B, 2, 3]`` from pixels of the plain to pixels of the moved pictures.
         mirrored: ``[B]`` bool, whether the move mirrors.
         layout: Scheme that says which landmarks change sides.
         size: Side of the pictures in pixels.
@@ -35,7 +35,9 @@ def pseudo_labels(
     """
     means, variances = soft_moments(scores.float(), edge_aligned)
     weights = torch.exp(-0.5 * variances / CONFIDENCE_SIGMA**2)
-    points = (means * size - 0.5) @ passage[:, :, :2].transpose(1, 2) + passage[:, None, :, 2]
+    points = (means * size - 0.5) @ clean_to_augmented[:, :, :2].transpose(1, 2) + clean_to_augmented[
+        :, None, :, 2
+    ]
     order = list(layout.mirror)
     points = torch.where(mirrored[:, None, None], points[:, order], points)
     weights = torch.where(mirrored[:, None], weights[:, order], weights)

@@ -162,7 +162,7 @@ class View:
             return cut[:, offset : offset + self.size, offset : offset + self.size]
         return quantised(apply_affine(cut, affine_matrix(move, side), self.size, offset))
 
-    def passage(self, region: Region, move: AffineParams) -> Tensor:
+    def clean_to_augmented(self, region: Region, move: AffineParams) -> Tensor:
         """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""
         moved = self.inner(_moved(region, move, region_side(self.size)))
         return self.inner(region).inverse().then(moved).matrix

@@ -48,7 +48,7 @@ class LandmarkConfig(FabrecConfig):
     # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
     schedule: Literal["constant", "warmup-cosine"] = "constant"
     # Average with the prediction for the mirrored picture.
-    mirrored_look: bool = True
+    flip_tta: bool = True
     # Labelled faces used by an evaluation during training.
     evaluate_count: int = 64
 

@@ -74,7 +74,7 @@ def read_legacy(file: TorchFile, meta: Mapping[str, Any] | None = None) -> Impor
             if name in parts:
                 ignored[f"{PREFIXES[name]}.*"] = "not needed for landmarks"
         scheme = str(landmarks) if str(landmarks) in builtin_schemes() else f"points-{landmarks}"
-        fields |= {"scheme": scheme, "heatmaps": "paper", "mirrored_look": False, "augmentation": 0}
+        fields |= {"scheme": scheme, "heatmaps": "paper", "flip_tta": False, "augmentation": 0}
     else:
         fields |= {"value_range": "paper"}
     for key in sorted(record.keys() - {"arch", "z_dim", "input_size", "state_dict"}, key=str):

@@ -189,7 +189,7 @@ class LandmarkPredictor(AutoencoderPredictor):
         c = self.config
         batch = normalise_images(pictures.to(self.device))
         # Where nobody knows which points swap, a mirrored picture tells nothing.
-        flipped = c.mirrored_look and self.scheme.mirror_known
+        flipped = c.flip_tta and self.scheme.mirror_known
         both = torch.cat([batch, batch.flip(-1)]) if flipped else batch
         heatmaps = self.folded(both)
         if flipped:

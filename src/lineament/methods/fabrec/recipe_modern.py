@@ -145,7 +145,11 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         if not self.semi_supervised:
             return super().item(sample, generator)
         size = self.config.size
-        taught: Batch = {"plain": torch.zeros(3, size, size), "passage": torch.eye(2, 3), "mirrored": False}
+        taught: Batch = {
+            "plain": torch.zeros(3, size, size),
+            "clean_to_augmented": torch.eye(2, 3),
+            "mirrored": False,
+        }
         if UNLABELLED not in sample.meta:
             return {**super().item(sample, generator), **taught, "unlabelled": False}
         return {**self._unlabelled_item(sample, generator), "unlabelled": True}
@@ -159,7 +163,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             "points": torch.zeros(count, 2),
             "known": torch.zeros(count, dtype=torch.bool),
             "plain": view.picture(sample.image, region),
-            "passage": view.passage(region, move).float(),
+            "clean_to_augmented": view.clean_to_augmented(region, move).float(),
             "mirrored": move.mirror,
         }
         if c.looks:
@@ -200,7 +204,11 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         with torch.no_grad():
             scores = heatmaps_of(dict(teacher), normalise_images(batch["plain"][chosen]))
             points, weights = pseudo_labels(
-                scores, batch["passage"][chosen], batch["mirrored"][chosen], self.landmarks, self.config.size
+                scores,
+                batch["clean_to_augmented"][chosen],
+                batch["mirrored"][chosen],
+                self.landmarks,
+                self.config.size,
             )
         return consistency_loss(heatmaps[chosen], self.targets(points), weights * unlabelled[chosen, None])
 

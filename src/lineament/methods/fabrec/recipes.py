@@ -61,7 +61,7 @@ register_variant(
         "paper": {
             "heatmaps": "paper",
             "resampling": "paper",
-            "mirrored_look": False,
+            "flip_tta": False,
             "batch_size": 40,
             "augmentation": 0,
         },

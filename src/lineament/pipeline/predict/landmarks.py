@@ -125,7 +125,7 @@ def read_boxes(path: Path) -> dict[str, Tensor]:
     return {name: torch.stack(each) for name, each in boxes.items()}
 
 
-def mark_photos(
+def predict_landmarks(
     model: Model,
     photos: Sequence[Photo],
     options: LandmarkOptions,

@@ -95,7 +95,7 @@ def poses(yaw: Angles, pitch: Angles, roll: Angles, count: int) -> Tensor:
     return torch.deg2rad(torch.tensor(rows, dtype=torch.float64))
 
 
-def there_and_back(forward: Tensor) -> Tensor:
+def ping_pong(forward: Tensor) -> Tensor:
     """Poses ``[T, 3]`` of an endless loop: slow at both ends, from the first to the last and back."""
     count = len(forward)
     if count < 3:

@@ -18,7 +18,7 @@ from lineament.heads.model import HeadModel
 from lineament.inference import Model, load
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import file_digest, run_digest, table_meta
-from lineament.pipeline.turn.angles import Angles, frame_count, poses, there_and_back
+from lineament.pipeline.turn.angles import Angles, frame_count, ping_pong, poses
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import (
     STRIP_SIZE,
@@ -154,7 +154,7 @@ def turn_photo(
     count = frame_count(angles, frames, STRIP_FRAMES if kind == "strip" else VIDEO_FRAMES)
     wanted = poses(*angles, count)
     if kind != "strip" and any(each.is_range for each in angles):
-        wanted = there_and_back(wanted)
+        wanted = ping_pong(wanted)
     options = _sized(options, kind)
     image = read_image(photo.path)
     found = request.points(image, photo.path)
@@ -165,7 +165,7 @@ def turn_photo(
     return Written(out, found.origin, face.depth.origin, count)
 
 
-def put_onto(
+def swap_face(
     photo: Photo,
     target: Path,
     request: FaceRequest,

@@ -67,7 +67,9 @@ class VideoReport:
     written: list[Path] = field(default_factory=list)
 
 
-def mark_video(model: Model, video: Photo, options: VideoOptions, progress: Progress = silent) -> VideoReport:
+def predict_video(
+    model: Model, video: Photo, options: VideoOptions, progress: Progress = silent
+) -> VideoReport:
     """Find the landmarks of every face in every frame; write tables and overlay, all of them or none.
 
     One frame is in memory at a time.
