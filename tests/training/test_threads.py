@@ -14,7 +14,7 @@ import pytest
 import torch
 from training_toy import QUIET, Noise, ToyRecipe, assert_same_runs, toy, train_toy
 
-from lineament.data.alignment import ALIGNMENT, aligned
+from lineament.data.memory import ALIGNMENT, align_memory
 from lineament.training.checkpoint import save_checkpoint
 from lineament.training.distributed import reproducible
 from lineament.training.loop import resume, train
@@ -144,7 +144,7 @@ def test_unaligned_tensors_are_copied_and_others_are_not():
     whole, odd = torch.arange(6.0), shifted(torch.arange(6.0), 3)
     assert whole.data_ptr() % ALIGNMENT == 0
     assert odd.data_ptr() % ALIGNMENT != 0
-    found = aligned({"a": whole, "b": [odd, "text"], "c": (odd, 3)})
+    found = align_memory({"a": whole, "b": [odd, "text"], "c": (odd, 3)})
     assert found["a"] is whole
     assert found["b"][1] == "text"
     assert found["c"][1] == 3

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from lineament.data.alignment import aligned
+from lineament.data.memory import align_memory
 from lineament.data.order import Place, SampleOrder, replacement, sample_generator
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import Source
@@ -135,7 +135,7 @@ class BatchStream:
                 self.bad.add(str(index), reason)
             if loaded.failure:
                 raise DataError(loaded.failure) from RuntimeError(loaded.trace)
-            yield aligned(loaded.batch)
+            yield align_memory(loaded.batch)
 
     def _parts(self) -> Iterator[list[Place]]:
         step = self.start_step

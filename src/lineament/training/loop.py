@@ -39,7 +39,7 @@ from lineament.training.environment import session_facts
 from lineament.training.logs import MetricLog
 from lineament.training.memory import keep_freed_memory
 from lineament.training.progress import TrainingProgress
-from lineament.training.randomness import shielded
+from lineament.training.randomness import fork_rng
 from lineament.training.recipe import Recipe
 from lineament.training.run import Run, check_free, clear_run, create_run, open_run, resume_command
 from lineament.training.run_report import write_run_report
@@ -346,7 +346,7 @@ class _Loop:
         """Measure in the first process; return whether the result is the best so far, the same in all processes."""
         improved = False
         if self.first_process:
-            with _EvalMode(self.state), shielded(self.config.seed):
+            with _EvalMode(self.state), fork_rng(self.config.seed):
                 measured = self.recipe.evaluate(self.state.eval_networks(), self.validation)
             if measured:
                 self._write("evaluation", measured)
@@ -373,7 +373,7 @@ class _Loop:
         if self.first_process:
             folder = self.run.figures(self.state.step)
             folder.mkdir(parents=True, exist_ok=True)
-            with _EvalMode(self.state), shielded(self.config.seed):
+            with _EvalMode(self.state), fork_rng(self.config.seed):
                 drawn = self.recipe.figures(self.state.eval_networks(), self.validation, folder)
             if not drawn:
                 folder.rmdir()

@@ -40,7 +40,7 @@ def set_random_state(state: dict[str, Any]) -> None:
 
 
 @contextmanager
-def shielded(seed: int) -> Iterator[None]:
+def fork_rng(seed: int) -> Iterator[None]:
     """Run the body with its own seed and leave the generators as they were, so that looking cannot change training."""
     before = random_state()
     seed_everything(seed)

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
-from lineament.data.alignment import aligned
+from lineament.data.memory import align_memory
 from lineament.data.order import step_generator
 from lineament.errors import CheckpointError, LineamentError
 from lineament.training.checkpoint import Checkpoint
@@ -162,7 +162,7 @@ class TrainingState:
         for name, tensor in state["tensors"].items():
             self.tensors[name] = tensor.to(self.fabric.device)
         for name, optimiser in self.optimisers.items():
-            optimiser.load_state_dict(aligned(state["optimisers"][name]))
+            optimiser.load_state_dict(align_memory(state["optimisers"][name]))
         for name, schedule in self.schedules.items():
             schedule.load_state_dict(state["schedules"][name])
         self.fabric.strategy.precision.load_state_dict(state["scaler"])

@@ -10,7 +10,7 @@ from torch import Tensor
 ALIGNMENT = 64
 
 
-def aligned(value: Any) -> Any:
+def align_memory(value: Any) -> Any:
     """Copy the CPU tensors in nested lists, tuples and dictionaries that do not begin at a multiple of 64 bytes.
 
     Matrix products by a vector, and with them some convolutions, round differently where data begin elsewhere, as
@@ -23,9 +23,9 @@ def aligned(value: Any) -> Any:
         unaligned = value.device.type == "cpu" and value.numel() > 0 and value.data_ptr() % ALIGNMENT != 0
         return value.clone() if unaligned else value
     if isinstance(value, dict):
-        return type(value)({key: aligned(item) for key, item in value.items()})
+        return type(value)({key: align_memory(item) for key, item in value.items()})
     if isinstance(value, tuple) and hasattr(value, "_fields"):
-        return type(value)(*(aligned(item) for item in value))
+        return type(value)(*(align_memory(item) for item in value))
     if isinstance(value, list | tuple):
-        return type(value)(aligned(item) for item in value)
+        return type(value)(align_memory(item) for item in value)
     return value
