@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from lineament.data.memory import align_memory
-from lineament.data.order import Place, SampleOrder, replacement, sample_generator
+from lineament.data.order import SampleIndex, SampleOrder, replacement, sample_generator
 from lineament.data.rejects import DEFAULT_TOLERANCE, BadFiles
 from lineament.data.sample import Source
 from lineament.denormals import flush_denormals, set_flush_denormals
@@ -43,7 +43,7 @@ class _PartReader(torch.utils.data.Dataset):
         self.seed = seed
         self.most_bad = most_bad
 
-    def __getitem__(self, places: list[Place]) -> _Loaded:
+    def __getitem__(self, places: list[SampleIndex]) -> _Loaded:
         loaded = _Loaded()
         where = ""
         try:
@@ -64,7 +64,7 @@ class _PartReader(torch.utils.data.Dataset):
             loaded.trace = traceback.format_exc()
         return loaded
 
-    def _read(self, place: Place, loaded: _Loaded) -> tuple[int, Any]:
+    def _read(self, place: SampleIndex, loaded: _Loaded) -> tuple[int, Any]:
         """Read a sample or its stand-in; None when more samples than tolerated cannot be read."""
         index = place.index
         attempt = 0
@@ -137,7 +137,7 @@ class BatchStream:
                 raise DataError(loaded.failure) from RuntimeError(loaded.trace)
             yield align_memory(loaded.batch)
 
-    def _parts(self) -> Iterator[list[Place]]:
+    def _parts(self) -> Iterator[list[SampleIndex]]:
         step = self.start_step
         while True:
             for part in range(self.order.accumulate):
@@ -176,10 +176,10 @@ class BatchStream:
 class _Endless(torch.utils.data.Sampler):
     """Hands the parts of all steps to the loader, which keeps their order over its workers."""
 
-    def __init__(self, parts: Callable[[], Iterator[list[Place]]]) -> None:
+    def __init__(self, parts: Callable[[], Iterator[list[SampleIndex]]]) -> None:
         self.parts = parts
 
-    def __iter__(self) -> Iterator[list[Place]]:
+    def __iter__(self) -> Iterator[list[SampleIndex]]:
         return self.parts()
 
 

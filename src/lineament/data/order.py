@@ -108,7 +108,7 @@ def replacement(count: int, seed: int, epoch: int, index: int, attempt: int) -> 
 
 
 @dataclass(frozen=True)
-class Place:
+class SampleIndex:
     """One sample to read: its index in the source, and the epoch it is read in."""
 
     epoch: int
@@ -178,12 +178,12 @@ class SampleOrder:
         """Samples that this process reads for one part of a step."""
         return self.batch_size // (self.world * self.accumulate)
 
-    def place(self, position: int) -> Place:
+    def place(self, position: int) -> SampleIndex:
         """Find the sample at a global position."""
         epoch, offset = divmod(position, self.epoch_length)
-        return Place(epoch, int(permutation(self.count, self.seed, epoch)[offset]))
+        return SampleIndex(epoch, int(permutation(self.count, self.seed, epoch)[offset]))
 
-    def part(self, step: int, part: int = 0) -> list[Place]:
+    def part(self, step: int, part: int = 0) -> list[SampleIndex]:
         """List the samples that this process reads for one part of a step."""
         first = step * self.batch_size + (part * self.world + self.rank) * self.part_size
         return [self.place(first + offset) for offset in range(self.part_size)]

@@ -1,4 +1,4 @@
-"""Chooses who computes: the reference twin, the numba CPU kernel, or the numba CUDA kernel."""
+"""Backend dispatch: which implementation computes: the reference twin, the numba CPU kernel, or the numba CUDA kernel."""
 
 from __future__ import annotations
 

@@ -17,11 +17,11 @@ from lineament.ops.exchange import dense_correlation_loss, exchange_loss
 
 
 def lattice_targets(grid: Tensor, stride: int, height: int, width: int) -> tuple[Tensor, Tensor]:
-    """Pixel positions on the descriptor lattice.
+    """Pixel positions on the descriptor feature grid.
 
     Args:
         grid: ``[B, H, W, 2]`` in -1..1: where each source pixel lies in the target.
-        stride: Pixels per lattice step.
+        stride: Pixels per feature grid step.
         height: Lattice height h, must be ceil(H / stride).
         width: Lattice width w, must be ceil(W / stride).
 
@@ -29,7 +29,7 @@ def lattice_targets(grid: Tensor, stride: int, height: int, width: int) -> tuple
         ``[B, N, 2]`` the places g(u) where the source points belong, and ``[N, 2]`` the places v of the target points.
 
     Raises:
-        DataError: If grid and lattice do not fit.
+        DataError: If grid and feature grid do not fit.
     """
     rows, columns = grid.shape[1:3]
     belongs = pixels_from_grid(grid, rows, columns)[:, ::stride, ::stride]
@@ -63,11 +63,11 @@ def descriptor_loss(
     Args:
         features: ``[2B, C, h, w]`` interleaved pairs.
         grid: ``[B, H, W, 2]``.
-        stride: Pixels per lattice step.
+        stride: Pixels per feature grid step.
         normalize: Give all vectors the length 20 first.
         power: Exponent of the Euclidean pixel distance; 0.5 in all published runs.
         exchanged: Descriptor exchange on.
-        rows: ``[M]`` lattice indices of the source points to use; all when None. A random subset is an unbiased
+        rows: ``[M]`` feature grid indices of the source points to use; all when None. A random subset is an unbiased
             estimate at M / N of the cost.
         impl: Who computes, see :func:`lineament.ops.exchange.exchange_loss`.
 
@@ -75,7 +75,7 @@ def descriptor_loss(
         Scalar loss.
 
     Raises:
-        DataError: If grid and lattice do not fit.
+        DataError: If grid and feature grid do not fit.
     """
     height, width = features.shape[2:]
     belongs, places = lattice_targets(grid, stride, height, width)

@@ -19,7 +19,7 @@ IMAGE_STD = (0.2599, 0.2371, 0.2323)
 # last is not published.
 BACKBONES = ("smallnet", "hourglass", "hourglass-gn", "hourglass-scaled", "hourglass-gn-scaled", "unet")
 
-# Pixels of the input per step of the descriptor lattice, for both published networks.
+# Pixels of the input per step of the descriptor feature grid, for both published networks.
 STRIDE = 2
 
 
@@ -124,7 +124,7 @@ def describe(network: nn.Module, images: Tensor) -> Tensor:
         images: ``[B, 3, H, W]`` RGB in 0..1.
 
     Returns:
-        ``[B, C, H / 2, W / 2]`` raw descriptors; lattice point (i, j) belongs to pixel x = 2 j, y = 2 i.
+        ``[B, C, H / 2, W / 2]`` raw descriptors; feature grid point (i, j) belongs to pixel x = 2 j, y = 2 i.
     """
     return network(normalise_images(images))
 

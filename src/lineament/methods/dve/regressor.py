@@ -51,7 +51,7 @@ class LandmarkRegressor(nn.Module):
 
         Returns:
             Landmarks ``[B, K, 2]`` and virtual points ``[B, K, I, 2]``, both xy in -1..1 where -1 and 1 are the
-            centres of the border points of the lattice.
+            centres of the border points of the feature grid.
         """
         if self.upsample:
             descriptors = nn.functional.interpolate(

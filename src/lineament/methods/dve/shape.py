@@ -2,7 +2,7 @@
 
 The published regressor gives every landmark its own virtual points and learns all by gradient descent. With a handful
 of labels two closed-form steps do the same job in seconds. Each landmark's detector is the linear discriminant between
-the descriptors found around that landmark (3x3, two lattice steps apart) and around everywhere else. Where the
+the descriptors found around that landmark (3x3, two feature grid steps apart) and around everywhere else. Where the
 detectors answer, a shape model (mean and modes of the labelled shapes, moved by a similarity; Cootes et al. 1995) is
 fitted by reweighted least squares, so that points that are lost, or answer in two places, are held by the others - also
 on pictures unlike the labelled ones.
@@ -222,7 +222,7 @@ class ShapeRegressor(nn.Module):
 
 
 def neighbourhoods(descriptors: Tensor) -> Tensor:
-    """Unit descriptors of each lattice point and its eight neighbours: ``[B, C, h, w]`` -> ``[B, 9 C, h, w]``."""
+    """Unit descriptors of each feature grid point and its eight neighbours: ``[B, C, h, w]`` -> ``[B, 9 C, h, w]``."""
     batch, _, height, width = descriptors.shape
     return F.unfold(_padded(descriptors), 3, dilation=DILATION).view(batch, -1, height, width)
 

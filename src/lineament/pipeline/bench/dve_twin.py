@@ -20,7 +20,7 @@ def exchange_loss(features: Tensor, grid: Tensor, stride: int, power: float, *, 
     Args:
         features: ``[2B, C, h, w]``.
         grid: ``[B, H, W, 2]`` between the images of each pair.
-        stride: Pixels per lattice step.
+        stride: Pixels per feature grid step.
         power: Exponent of the distance.
         outer: Rebuild the source through its C x N x N terms, as the published code does, not by a matrix product.
     """

@@ -45,7 +45,7 @@ class Cost:
 
 
 def maps(pairs: int, side: int, device: str = "cpu", seed: int = 0) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Random source and target maps at stride 2, true places a few pixels off, and the lattice."""
+    """Random source and target maps at stride 2, true places a few pixels off, and the feature grid."""
     generator = torch.Generator().manual_seed(seed)
     features = 0.5 * torch.randn(2, pairs, CHANNELS, side, side, generator=generator)
     ys, xs = torch.meshgrid(torch.arange(side) * 2.0, torch.arange(side) * 2.0, indexing="ij")
