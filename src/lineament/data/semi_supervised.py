@@ -12,7 +12,7 @@ from lineament.errors import DataError
 UNLABELLED = "unlabelled"
 
 
-class Accompanied:
+class SemiSupervisedSource:
     """Labelled and unlabelled faces in turn, so that half of every epoch is labelled however few labels there are.
 
     Args:
@@ -30,7 +30,7 @@ class Accompanied:
     @property
     def fingerprint(self) -> str:
         """Changes with either source."""
-        return digest("accompanied", self.labelled.fingerprint, self.unlabelled.fingerprint)
+        return digest("semi-supervised", self.labelled.fingerprint, self.unlabelled.fingerprint)
 
     def __len__(self) -> int:
         return 2 * max(len(self.labelled), len(self.unlabelled))
@@ -48,5 +48,5 @@ class Accompanied:
 
 
 def labelled_part(source: FaceSource) -> FaceSource:
-    """The labelled faces of an :class:`Accompanied` source; any other source as it is."""
-    return source.labelled if isinstance(source, Accompanied) else source
+    """The labelled faces of an :class:`SemiSupervisedSource` source; any other source as it is."""
+    return source.labelled if isinstance(source, SemiSupervisedSource) else source

@@ -1,4 +1,4 @@
-"""Backend dispatch: which implementation computes: the reference twin, the numba CPU kernel, or the numba CUDA kernel."""
+"""Backend dispatch: the reference twin, the numba CPU kernel, or the numba CUDA kernel."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def sample_affine(
     )
 
 
-def sample_photometric_batch(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def sample_photometric_and_noise(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Draw a change of appearance for a picture of ``side`` pixels: ``[12]`` and noise ``[1, side, side]``."""
     return sample_photometric(LOOKS, generator), torch.randn(1, side, side, generator=generator)
 
@@ -123,7 +123,7 @@ def corrupted_and_clean(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple
 
     Args:
         pictures: ``[B, 3, S, S]`` in 0..1.
-        looks: ``[B, 12]`` from :func:`sample_photometric_batch`.
+        looks: ``[B, 12]`` from :func:`sample_photometric_and_noise`.
         noise: ``[B, 1, S, S]`` from the same.
 
     Returns:

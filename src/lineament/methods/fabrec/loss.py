@@ -237,7 +237,9 @@ def heatmap_cross_entropy(scores: Tensor, targets: Tensor, known: Tensor | None 
 
 
 def consistency_loss(scores: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
-    """Mean over all landmarks of :func:`heatmap_cross_entropy`, each times its weight: doubtful ones count less, not others more.
+    """Mean over all landmarks of :func:`heatmap_cross_entropy`, each times its weight.
+
+    Doubtful landmarks count less; the others do not count more for it.
 
     Args:
         scores: ``[B, K, h, w]`` raw.

@@ -15,7 +15,7 @@ from lineament.methods.fabrec.augment import (
     corrupted_and_clean,
     level,
     sample_affine,
-    sample_photometric_batch,
+    sample_photometric_and_noise,
 )
 from lineament.methods.fabrec.base import AUTOENCODER_BASE, FabrecConfig, code_noise
 from lineament.methods.fabrec.crop import region_side
@@ -151,7 +151,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         image = view.picture(sample.image, view.region(sample), move)
         batch = {"image": image, "noise": code_noise(c.code, generator)}
         if c.looks:
-            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_and_noise(c.size, generator)
         return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ from lineament.methods.fabrec.augment import (
     corrupted_and_clean,
     level,
     sample_affine,
-    sample_photometric_batch,
+    sample_photometric_and_noise,
 )
 from lineament.methods.fabrec.base import AUTOENCODER_BASE
 from lineament.methods.fabrec.crop import region_side
@@ -149,7 +149,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         known = torch.isfinite(placed).all(-1)
         batch = {"image": image, "points": placed.float(), "known": known}
         if c.looks:
-            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_and_noise(c.size, generator)
         return batch
 
     def pictures(self, batch: Batch) -> Tensor:

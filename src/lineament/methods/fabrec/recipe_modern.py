@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.semi_supervised import UNLABELLED, SemiSupervisedSource, labelled_part
 from lineament.errors import UsageError
-from lineament.methods.fabrec.augment import sample_affine, sample_photometric_batch
+from lineament.methods.fabrec.augment import sample_affine, sample_photometric_and_noise
 from lineament.methods.fabrec.consistency import pseudo_labels
 from lineament.methods.fabrec.crop import region_side
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
@@ -167,7 +167,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
             "mirrored": move.mirror,
         }
         if c.looks:
-            batch["look"], batch["grain"] = sample_photometric_batch(c.size, generator)
+            batch["look"], batch["grain"] = sample_photometric_and_noise(c.size, generator)
         return batch
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
