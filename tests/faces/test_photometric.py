@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lineament.faces import look
+from lineament.faces import photometric as look
 from lineament.faces.photometric import (
     PhotometricRanges,
     apply_photometric,
