@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -16,22 +15,13 @@ from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.cli.main import main
 from lineament.errors import UsageError
 from lineament.faces.labels import read_keypoints
-from lineament.training import registry
 
 DATA = "synthetic?count=24&size=64"
 TEST = "synthetic?count=8&size=64&seed=5"
 
 
-@pytest.fixture(scope="module", autouse=True)
-def method() -> Iterator[None]:
-    """Nothing but the name of a folder tells of the method."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(registry.FOLDERS, str(Path(__file__).parent / "toy_methods"))
-        yield
-
-
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def run(toy_methods: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("toy") / "run"
     words = ["--data", DATA, "--batch-size", "8", "--steps", "60"]
     assert main(["train", "boxshape", *words, "--run", str(folder)]) == 0

@@ -31,7 +31,6 @@ class Command:
 
     def __call__(self, *words: str, methods: str = str(METHODS), code: int = 0) -> Done:
         self.monkeypatch.setenv("LINEAMENT_METHODS", methods)
-        self.monkeypatch.setattr(sys, "path", list(sys.path))
         found = main(words)
         done = Done(*self.capsys.readouterr())
         assert found == code, done.stderr
@@ -39,7 +38,9 @@ class Command:
 
 
 @pytest.fixture
-def lineament(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+def lineament(
+    toy_methods: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Command:
     return Command(monkeypatch, capsys)
 
 
