@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 JOBS ?= 2
 PACKS ?= $(if $(LINEAMENT_PACKS),$(LINEAMENT_PACKS),../shared/realdata)
 
-.PHONY: demo demo-real test test-slow lint format install clean
+.PHONY: demo demo-real test test-slow coverage lint format install clean
 
 install: $(STAMP)
 
@@ -27,6 +27,18 @@ test: $(STAMP) lint
 
 test-slow: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m slow
+
+# Lines and branches of each room, helper processes included. Compiled kernels are counted in a second run, as plain
+# Python and on small cases; those of the GPU in the interpreters that tests/ops starts.
+KERNELS := tests/ops/test_cases.py tests/ops/test_texture.py tests/ops/test_nearest.py tests/ops/test_mesh_warp.py \
+	tests/ops/test_watertight.py tests/ops/test_plain_kernels.py tests/heads tests/synthetic/test_plain_kernels.py
+coverage: $(STAMP)
+	$(BIN)/coverage erase
+	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --timeout 3000
+	NUMBA_DISABLE_JIT=1 OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest $(KERNELS) --timeout 3000
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage json -q -o runs/coverage.json
+	$(BIN)/python tests/coverage_by_room.py runs/coverage.json
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check src tests scripts

@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import default_collate
 
 from lineament.data.loader import BatchStream
+from lineament.data.order import SampleOrder, replacement, sample_generator
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError, LineamentError, UsageError
 
@@ -184,3 +185,25 @@ def test_threads_of_the_caller_stay() -> None:
 def test_uneven_batches_are_refused() -> None:
     with pytest.raises(UsageError, match="multiple of 2"):
         BatchStream(Numbers(20), augment, default_collate, 5, 0, world=2)
+
+
+def test_the_first_batch_holds_the_first_places_of_the_order() -> None:
+    """Not only the same in all streams: what the order says of step 0, part by part."""
+    order = SampleOrder(23, 6, 3, accumulate=2)
+    wanted = [[place.index for place in order.part(step, part)] for step in range(3) for part in range(2)]
+    found = take(6, Numbers(23), augment, default_collate, 6, 3, accumulate=2)
+    assert [batch["index"].tolist() for batch in found] == wanted
+    later = take(2, Numbers(23), augment, default_collate, 6, 3, accumulate=2, start_step=2)
+    assert [batch["index"].tolist() for batch in later] == wanted[4:]
+
+
+def test_a_stand_in_has_the_augmentation_of_its_own_index() -> None:
+    broken, whole = Numbers(200, broken={17}), Numbers(200)
+    order = SampleOrder(200, 20, 1)
+    places = [place for step in range(10) for place in order.part(step)]
+    (at,) = [number for number, place in enumerate(places) if place.index == 17]
+    stand_in = replacement(200, 1, 0, 17, 0)
+    batch = take(at // 20 + 1, broken, augment, default_collate, 20, 1)[-1]
+    assert int(batch["index"][at % 20]) == stand_in
+    alone = augment(whole[stand_in], sample_generator(1, 0, stand_in))
+    assert torch.equal(batch["image"][at % 20], alone["image"])

@@ -102,3 +102,16 @@ def test_unreadable_lists_are_named(tmp_path: Path, content: str) -> None:
         find_rejects(tmp_path)
     with pytest.raises(DataError, match=r"gone\.txt"):
         find_rejects(tmp_path, tmp_path / "gone.txt")
+
+
+@pytest.mark.parametrize(
+    ("total", "tolerance", "most"),
+    [(99, 0.01, 0), (100, 0.01, 1), (250, 0.01, 2), (10, 0.25, 2), (5, 0.0, 0)],
+)
+def test_the_tolerated_number_is_rounded_down(total: int, tolerance: float, most: int) -> None:
+    bad = BadFiles(total, tolerance)
+    assert bad.most == most
+    for number in range(most):
+        bad.add(str(number), "broken")
+    with pytest.raises(DataError, match=f"{most + 1} of {total}"):
+        bad.add("one more", "broken")

@@ -179,6 +179,9 @@ def test_saving_a_step_again_replaces_it(tmp_path: Path):
 def test_pruning_keeps_what_it_is_told(tmp_path: Path):
     for step in (1, 2, 3, 4):
         save_checkpoint(tmp_path, small(step))
+    # What a killed save leaves behind; another program's file is not ours to remove.
+    (tmp_path / ".00000005.abcd1234.tmp").mkdir()
+    (tmp_path / ".00000005.abcd1234.tmp" / "networks.safetensors").write_bytes(b"half")
     prune_checkpoints(tmp_path, [2, 4])
     assert checkpoint_steps(tmp_path) == [2, 4]
     assert len(list(tmp_path.iterdir())) == 2

@@ -13,6 +13,7 @@ import torch
 import yaml
 from training_toy import QUIET, Noise, ToyRecipe, assert_same_runs, toy, train_toy
 
+from lineament.data.order import SampleOrder
 from lineament.errors import CheckpointError, LineamentError, UsageError
 from lineament.training.checkpoint import step_folder
 from lineament.training.loop import resume, train
@@ -168,3 +169,56 @@ def test_the_last_two_and_the_best_are_kept(tmp_path: Path):
     assert newest.state["best"] == {"metric": "error", "value": 0.0, "step": 4}
     assert run.read_checkpoint("best").step == 4
     assert newest.state["position"] == 48
+
+
+def test_the_highest_is_the_best_where_the_recipe_says_so(tmp_path: Path):
+    class Rising(ToyRecipe):
+        name = "toy-rising"
+        best_is = "highest"
+        values = (0.2, 0.7, float("nan"), 0.7, 0.5, 0.6)
+
+        def evaluate(self, networks, source):
+            self.rounds = getattr(self, "rounds", 0) + 1
+            return {"error": self.values[self.rounds - 1]}
+
+    recipe = Rising(toy(evaluate_every=2, checkpoint_every=0).config)
+    run = train(recipe, Noise(), tmp_path / "run", options=QUIET)
+    # Neither what is no number nor what is only as good takes its place.
+    assert run.read_checkpoint().state["best"] == {"metric": "error", "value": 0.7, "step": 4}
+    assert sorted(p.name for p in run.checkpoints.iterdir()) == ["00000004", "00000012"]
+
+
+def test_the_first_step_sees_the_first_samples_and_a_resumed_one_the_next(tmp_path: Path):
+    """Position 0 of the documented order, not merely the same in both runs: 5 steps of 4 samples, then position 20."""
+    seen: list[list[str]] = []
+
+    class Noting(ToyRecipe):
+        name = "toy-noting"
+
+        def step(self, networks, batch, context):
+            seen.append(list(batch["id"]))
+            return super().step(networks, batch, context)
+
+    order = SampleOrder(10, 4, seed=0)
+    wanted = [[str(place.index) for place in order.part(step)] for step in range(12)]
+    run = train_toy(tmp_path / "run", Noting(toy().config), stop_after=5)
+    assert seen == wanted[:5]
+    assert run.read_checkpoint().state["position"] == 20
+    train_toy(run.folder, Noting(toy().config), resumed=True)
+    assert seen == wanted
+    assert [line["step"] for line in run.metrics() if line["kind"] == "train"] == list(range(1, 13))
+
+
+def test_an_evaluation_leaves_each_module_in_its_mode(tmp_path: Path):
+    modes: list[tuple[bool, bool]] = []
+
+    class Frozen(ToyRecipe):
+        name = "toy-frozen"
+
+        def step(self, networks, batch, context):
+            modes.append((networks["net"].training, networks["net"].norm.training))
+            networks["net"].norm.eval()
+            return super().step(networks, batch, context)
+
+    train_toy(tmp_path / "run", Frozen(toy(steps=4, evaluate_every=1).config))
+    assert modes == [(True, True), (True, False), (True, False), (True, False)]
