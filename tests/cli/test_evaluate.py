@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import lineament
 from lineament.cli.main import main
+from lineament.data.face_box import sample_box
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.synthetic.source import SyntheticFaces
@@ -25,9 +27,27 @@ def test_landmark_cards_are_printed_and_written_into_the_run(
     assert "up to 10 %" in said
     (file,) = (landmark_run / "evaluations").glob("landmarks-*.json")
     card = json.loads(file.read_text())[0]
-    assert card["count"] == 4
-    assert len(card["details"]["per_point"]) == 68
-    assert len(card["fingerprint"]) > 16
+    assert card["count"] == 4 and card["fingerprint"] == SyntheticFaces(0, 4, 64).fingerprint
+    assert f"{card['value']:.4g}" in said.splitlines()[0]
+    # One number for each point, whose mean it is.
+    per_point = list(card["details"]["per_point"].values())
+    assert len(per_point) == 68 and card["value"] == pytest.approx(sum(per_point) / 68, rel=1e-5)
+
+
+def test_the_error_of_a_run_is_that_of_its_answers(landmark_run: Path, tmp_path: Path):
+    """By hand: what the model finds in each box, from the truth, over the distance of the outer eye corners."""
+    out = tmp_path / "cards.json"
+    assert main(["evaluate", str(landmark_run), "--data", DATA, "--crops", "box", "--out", str(out)]) == 0
+    card = json.loads(out.read_text())[0]
+    model, source = lineament.load(landmark_run), SyntheticFaces(0, 4, 64)
+    errors = []
+    for index in range(4):
+        sample = source[index]
+        (found,) = model(sample.image, boxes=sample_box(sample)[None].float())
+        eyes = (sample.landmarks[36] - sample.landmarks[45]).norm()
+        errors.append(float((found.landmarks - sample.landmarks).norm(dim=-1).mean() / eyes))
+    assert card["value"] == pytest.approx(100 * sum(errors) / 4, rel=1e-3)
+    assert 100 > card["value"] > 1
 
 
 def test_matching_cards_for_same_and_other_identity(descriptor_run: Path, tmp_path: Path):
@@ -47,6 +67,24 @@ def test_a_file_of_perfect_predictions_has_no_error(tmp_path: Path):
     assert main(["evaluate", str(file), "--data", DATA]) == 0
     (written,) = tmp_path.glob("theirs-landmarks-*.cards.json")
     assert json.loads(written.read_text())[0]["value"] == pytest.approx(0, abs=1e-4)
+
+
+def test_a_file_of_predictions_has_the_error_that_was_put_into_it(tmp_path: Path):
+    """Face i is off by 7 i per cent of its eye distance, all points alike, whichever way."""
+    source, faces = SyntheticFaces(0, 4, 64), []
+    for index in range(4):
+        points = source[index].landmarks
+        eyes = (points[36] - points[45]).norm()
+        way = torch.tensor([[0.6, 0.8], [-1.0, 0.0]])[index % 2]
+        faces.append(FaceLabel(source[index].id, points + 0.07 * index * eyes * way))
+    file = write_keypoints(tmp_path / "theirs.json", LabelFile(scheme("68"), faces))
+    out = tmp_path / "cards.json"
+    assert main(["evaluate", str(file), "--data", DATA, "--out", str(out)]) == 0
+    error, failures, area = json.loads(out.read_text())
+    assert error["value"] == pytest.approx(7 * (0 + 1 + 2 + 3) / 4, rel=1e-3)
+    # Of 0, 7, 14 and 21 % two are above 10.
+    assert failures["value"] == 50
+    assert area["value"] == pytest.approx((1 + 0.3) / 4, rel=1e-3)
 
 
 @pytest.mark.parametrize(
