@@ -28,7 +28,11 @@ from lineament.training.update import GradientUpdate
 FILES = ("fabrec/unsup_stage*", "fabrec/landmark_step_*")
 
 # What each stage adds to the one before.
-STAGES = {"1": {"gan_from": -1, "structure_from": -1}, "2": {"structure_from": -1}, "3": {}}
+STAGES = {
+    "1": {"gan_from": -1, "structure_from": -1},
+    "2": {"structure_from": -1},
+    "3": {"value_range": "paper"},
+}
 # Recorded losses -> ours.
 LOSSES = {
     "loss_recon": "pixels",
@@ -112,9 +116,7 @@ class Unsupervised:
     """The recorded iterations of the autoencoder, set up as they were recorded; ``neighbour`` moves the weights."""
 
     def __init__(self, facts: dict[str, Any], stage: str, neighbour: int = 0) -> None:
-        self.recipe = AutoencoderRecipe(
-            AutoencoderConfig(size=facts["input_size"], value_range="paper", **STAGES[stage])
-        )
+        self.recipe = AutoencoderRecipe(AutoencoderConfig(size=facts["input_size"], **STAGES[stage]))
         self.model = filled(facts)
         self.start = {key: value.clone() for key, value in self.model.state_dict().items()}
         move_weights(self.model, neighbour)
