@@ -66,6 +66,9 @@ def test_given_boxes_are_used_instead_of_detection(photo: Path, boxes: Path, lan
     face = read_keypoints(Path(f"{photo}.landmarks.json")).faces[0]
     assert torch.equal(face.box, BOX)
     assert not Path(f"{photo}.landmarks.csv").exists()
+    # The file is as sure as Python is.
+    alone = lineament.load(landmark_run)(photo, boxes=BOX[None])[0]
+    torch.testing.assert_close(face.confidence.float(), alone.confidence, atol=1e-3, rtol=0)
 
 
 def test_what_is_done_is_skipped_until_overwritten(photo: Path, boxes: Path, landmark_run: Path, capsys):
@@ -159,8 +162,11 @@ def test_python_accepts_paths_tensors_and_arrays(photo: Path, landmark_run: Path
     tensor = model(torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255, boxes=BOX[None])[0]
     torch.testing.assert_close(array.landmarks, tensor.landmarks)
     torch.testing.assert_close(array.landmarks, model(photo, boxes=BOX[None])[0].landmarks)
-    assert array.confidence.shape == (68,)
-    assert 0 <= float(array.confidence.min()) <= float(array.confidence.max()) <= 1
+    # As sure as the predictor is of this box, point by point, and less so of another.
+    straight = model.capability(LandmarkPredictor).landmarks
+    image = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+    torch.testing.assert_close(array.confidence, straight(image, BOX[None]).confidence[0])
+    assert not torch.equal(array.confidence, straight(image, BOX[None] + 20).confidence[0])
     with pytest.raises(DataError):
         model(torch.zeros(5, 8, 8))
 

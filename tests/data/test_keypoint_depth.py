@@ -13,6 +13,7 @@ from lineament.data.images import write_image
 from lineament.data.keypoint_depth import (
     KeypointFaces,
     collect,
+    depth_in_pixels,
     keypoint_record,
     read_arrays,
     write_arrays,
@@ -161,3 +162,18 @@ def test_arrays_survive_a_file_and_samples(tmp_path: Path):
 def test_a_sample_without_landmarks_is_refused():
     with pytest.raises(DataError, match="no landmarks"):
         keypoint_record(FaceSample("x", torch.zeros(3, 4, 4)))
+
+
+def test_units_of_a_picture_that_is_not_square():
+    """Over its width, its height, and half the sum of both; depths of a camera are pixels at the mean depth."""
+    points = torch.rand(66, 2, generator=torch.Generator().manual_seed(0)) * 50
+    z = torch.linspace(-30, 30, 66)
+    sample = FaceSample(
+        id="one", image=torch.zeros(3, 40, 80), landmarks=points, scheme="66", meta={"landmark_z": z}
+    )
+    keypoints, depth = keypoint_record(sample)
+    torch.testing.assert_close(keypoints, points / torch.tensor([80.0, 40.0]))
+    torch.testing.assert_close(depth, z / 60)
+    # 500 mm away on average: at a focal length of 1000 px a millimetre is two pixels.
+    found = depth_in_pixels(torch.tensor([490.0, 500.0, 510.0]).double(), 1000.0)
+    assert found.tolist() == pytest.approx([-20.0, 0.0, 20.0])

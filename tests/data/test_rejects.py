@@ -12,7 +12,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lineament.data.registry import open_source
-from lineament.data.rejects import BadFiles, find_rejects, label_faults, read_rejects, usable, write_rejects
+from lineament.data.rejects import (
+    BadFiles,
+    box_faults,
+    find_rejects,
+    label_faults,
+    read_rejects,
+    usable,
+    write_rejects,
+)
 from lineament.data.sample import FaceSample
 from lineament.errors import DataError
 
@@ -115,3 +123,23 @@ def test_the_tolerated_number_is_rounded_down(total: int, tolerance: float, most
         bad.add(str(number), "broken")
     with pytest.raises(DataError, match=f"{most + 1} of {total}"):
         bad.add("one more", "broken")
+
+
+@pytest.mark.parametrize(
+    ("box", "outside"),
+    [
+        # A picture of 20 x 10 spans -0.5 .. 19.5 and -0.5 .. 9.5.
+        ([-5.0, 2.0, -0.5, 6.0], True),
+        ([-5.0, 2.0, 0.25, 6.0], False),
+        ([19.5, 2.0, 25.0, 6.0], True),
+        ([19.25, 2.0, 25.0, 6.0], False),
+        ([2.0, -5.0, 6.0, -0.5], True),
+        ([2.0, -5.0, 6.0, 0.25], False),
+        ([2.0, 9.5, 6.0, 12.0], True),
+        ([2.0, 9.25, 6.0, 12.0], False),
+    ],
+)
+def test_a_box_that_touches_the_picture_s_edge_from_outside_is_outside(
+    box: list[float], outside: bool
+) -> None:
+    assert bool(box_faults(torch.tensor(box), 20, 10)) == outside

@@ -160,3 +160,27 @@ def test_depth_is_scaled_or_refused():
         scale_depth(torch.ones(3), 0)
     with pytest.raises(UsageError, match="x, y or z"):
         rotation_about("w", depth)
+
+
+def test_pixels_count_from_their_corners():
+    """A shift by half a pixel mixes two neighbours in halves; keypoints at whole numbers lie between pixels."""
+    here = case()
+    ramp = torch.arange(40.0).expand(3, 40, 40) / 40
+    moved = torch.tensor([IDENTITY], dtype=torch.float64)
+    moved[0, 0, 3] += 0.5
+    warped, index = face_warp(ramp[None], here.keypoints[None], here.depth[None], moved)
+    _, still = face_warp(
+        ramp[None], here.keypoints[None], here.depth[None], torch.tensor([IDENTITY], dtype=torch.float64)
+    )
+    inside = (index[0] >= 0) & (still[0] >= 0)
+    torch.testing.assert_close(warped[0, 0][inside], (ramp[0] - 0.5 / 40)[inside], atol=1e-5, rtol=0)
+    # A square of whole numbers is filled to its very edges: pixels 10 to 29, for corners from 10 to 30.
+    flat = torch.zeros(1, 68, 2, dtype=torch.float64)
+    flat[0, :, 0] = torch.where(torch.arange(68) % 2 == 0, 10.0, 30.0)
+    flat[0, :, 1] = torch.where(torch.arange(68) % 4 < 2, 10.0, 30.0)
+    _, painted = face_warp(
+        ramp[None], flat, torch.zeros(1, 68), torch.tensor([IDENTITY], dtype=torch.float64)
+    )
+    rows, columns = (painted[0] >= 0).nonzero().T
+    assert (int(rows.min()), int(rows.max())) == (10, 29)
+    assert (int(columns.min()), int(columns.max())) == (10, 29)

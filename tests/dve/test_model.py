@@ -7,7 +7,14 @@ import torch
 
 from lineament.errors import DataError, UsageError
 from lineament.methods.dve.hourglass import Hourglass
-from lineament.methods.dve.model import SmallNet, build_backbone, describe, describe_frozen, normalise_images
+from lineament.methods.dve.model import (
+    SmallNet,
+    build_backbone,
+    describe,
+    describe_frozen,
+    grey_input,
+    normalise_images,
+)
 from lineament.methods.dve.regressor import LandmarkRegressor, to_pixels, to_unit
 from lineament.methods.dve.unet import UNet
 
@@ -109,3 +116,32 @@ def test_the_regressor_keeps_gradients_from_the_descriptors():
     landmarks.sum().backward()
     assert features.grad is None
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in regressor.parameters())
+
+
+def test_a_descriptor_of_smallnet_sees_as_far_as_its_dilations_reach():
+    """Lattice steps: 2 of conv2, 4 of conv3, 4 of conv4, 2 of conv5; then 2 and 1 pixels before the pooling."""
+    network = SmallNet(4).eval()
+    picture = torch.rand(1, 3, 81, 81, generator=torch.Generator().manual_seed(0)).requires_grad_()
+    network(picture)[0, :, 20, 20].sum().backward()
+    assert picture.grad is not None
+    touched = picture.grad[0].abs().sum(0)
+    # Lattice point 20 pools pixels 40 and 41; twelve steps of two pixels and two pixels of the first layer about it.
+    rows = touched.sum(1).nonzero().flatten()
+    assert (int(rows.min()), int(rows.max())) == (40 - 24 - 2, 41 + 24 + 2)
+    assert torch.equal(rows, touched.sum(0).nonzero().flatten())
+
+
+def test_a_network_for_luma_is_shown_the_same_luma_normalised_as_ever():
+    network = SmallNet(4).eval()
+    seen: list[torch.Tensor] = []
+    network.register_forward_pre_hook(grey_input)
+    network.conv1.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    pictures = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    network(normalise_images(pictures))
+    luma = (pictures * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1, keepdim=True)
+    torch.testing.assert_close(seen[0], normalise_images(luma.expand(-1, 3, -1, -1)))
+
+
+def test_the_published_statistics_of_pictures():
+    white = normalise_images(torch.ones(1, 3, 1, 1)).flatten().tolist()
+    assert white == pytest.approx([0.4916 / 0.2599, 0.5776 / 0.2371, 0.6231 / 0.2323])

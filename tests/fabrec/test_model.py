@@ -14,14 +14,16 @@ from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import LEVELS, sample_affine
 from lineament.methods.fabrec.crop import View, region_side
-from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps
+from lineament.methods.fabrec.heatmaps import confidences, draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.loss import (
     contrast_structure,
     discriminator_loss,
     generator_adversarial_loss,
     heatmap_loss,
     pixel_loss,
+    reconstruction_loss,
     structural_loss,
+    value_ranges,
     window_means,
 )
 from lineament.methods.fabrec.model import Layout, heatmaps_of, interpolate_codes, reconstruct
@@ -153,3 +155,31 @@ def test_views_come_back():
 def test_codes_between_two_codes():
     first, last = torch.zeros(2), torch.ones(2)
     torch.testing.assert_close(interpolate_codes(first, last, 3)[:, 0], torch.tensor([0.0, 0.5, 1.0]))
+
+
+def test_the_range_of_values_is_guessed_as_published():
+    """2 for a target that holds a value below -0.5, else 1; 254 more for one above 128."""
+    targets = torch.zeros(4, 3, 2, 2)
+    targets[1, 0, 0, 0], targets[2, 1, 1, 1] = -0.6, 200.0
+    targets[3, 0, 0, 0], targets[3, 2, 0, 0] = -0.6, 200.0
+    assert value_ranges(targets).shape == (4, 1, 1, 1)
+    assert value_ranges(targets).flatten().tolist() == [1.0, 2.0, 255.0, 256.0]
+    assert value_ranges(torch.full((1, 3, 2, 2), -0.5)).item() == 1.0
+
+
+def test_pixels_and_structure_share_the_reconstruction_loss():
+    pixels, structure = torch.tensor(8.0), torch.tensor(0.25)
+    assert float(reconstruction_loss(pixels, None)) == 8.0
+    assert float(reconstruction_loss(pixels, structure)) == 0.5 * 8.0 + 0.5 * 60.0 * 0.25
+
+
+def test_the_published_reading_blurs_nine_pixels_each_way():
+    point = torch.zeros(1, 1, 15, 15)
+    point[0, 0, 7, 6] = 81.0
+    made = smooth(point)[0, 0]
+    torch.testing.assert_close(made[3:12, 2:11], torch.ones(9, 9))
+    assert float(made.sum()) == pytest.approx(81.0)
+    # At the border the mean counts zeros outside.
+    corner = torch.zeros(1, 1, 15, 15)
+    corner[0, 0, 0, 0] = 81.0
+    assert float(smooth(corner).sum()) == pytest.approx(25.0)

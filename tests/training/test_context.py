@@ -170,3 +170,20 @@ def test_empty_samples_make_up_epochs():
         open_data("none?count=0")
     with pytest.raises(UsageError, match="has no files"):
         open_data("none:.")
+
+
+def test_averages_are_told_the_steps_done_from_one(tmp_path: Path):
+    told: list[int] = []
+
+    class Telling(LatentRecipe):
+        name = "toy-telling"
+
+        def averages(self, networks: Any) -> dict[str, AverageSpec]:
+            def decay(step: int) -> float:
+                told.append(step)
+                return 0.5
+
+            return {**super().averages(networks), "told": AverageSpec(("generator",), decay)}
+
+    train_toy(tmp_path / "run", Telling(latent(steps=4).config), source=open_data("none"))
+    assert told == [1, 2, 3, 4]

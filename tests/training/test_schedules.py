@@ -66,3 +66,8 @@ def test_rates_end_at_zero_and_very_short_trainings_work():
 def test_an_unknown_schedule_names_the_nearest():
     with pytest.raises(UsageError, match="warmup-cosine"):
         rate_schedules({}, "warmup_cosine", 3)
+
+
+def test_the_cosine_is_half_a_wave_over_all_steps():
+    for step, (rate,) in enumerate(rates("cosine", 8)):
+        assert rate == pytest.approx(0.3 * 0.5 * (1 + math.cos(math.pi * step / 8)))
