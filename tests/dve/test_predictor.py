@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from tests.dve.faces import Blobs
@@ -24,7 +26,9 @@ def trained() -> tuple[LandmarkRecipe, dict[str, torch.nn.Module]]:
 
 
 def one_view(trained) -> predictors.LandmarkPredictor:
-    return predictors.LandmarkPredictor(landmark_config(views=1, flip_tta=False), trained[1])
+    recipe, networks = trained
+    # The recipe's own config has what it took over from its base.
+    return predictors.LandmarkPredictor(replace(recipe.config, views=1, flip_tta=False), networks)
 
 
 def test_a_single_view_predicts_and_others_say_how_sure_it_is(trained):

@@ -34,6 +34,7 @@ TOOLS = {
     "pytest-timeout": "timeout = ",
     "ruff": "ruff check",
     "mypy": "$(BIN)/mypy",
+    "coverage": "$(BIN)/coverage",
     "types-pyyaml": "[tool.mypy]",
 }
 
