@@ -174,10 +174,10 @@ def test_pixels_count_from_their_corners():
     )
     inside = (index[0] >= 0) & (still[0] >= 0)
     torch.testing.assert_close(warped[0, 0][inside], (ramp[0] - 0.5 / 40)[inside], atol=1e-5, rtol=0)
-    # A square of whole numbers is filled to its very edges: pixels 10 to 29, for corners from 10 to 30.
+    # A square from 10.25 to 30.25 holds the middles of the pixels 10 to 29, which lie at 10.5 to 29.5.
     flat = torch.zeros(1, 68, 2, dtype=torch.float64)
-    flat[0, :, 0] = torch.where(torch.arange(68) % 2 == 0, 10.0, 30.0)
-    flat[0, :, 1] = torch.where(torch.arange(68) % 4 < 2, 10.0, 30.0)
+    flat[0, :, 0] = torch.where(torch.arange(68) % 2 == 0, 10.25, 30.25)
+    flat[0, :, 1] = torch.where(torch.arange(68) % 4 < 2, 10.25, 30.25)
     _, painted = face_warp(
         ramp[None], flat, torch.zeros(1, 68), torch.tensor([IDENTITY], dtype=torch.float64)
     )

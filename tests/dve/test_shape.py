@@ -97,3 +97,19 @@ def test_moments_are_those_of_all_neighbourhoods():
 
 def test_the_spread_grows_with_the_scale():
     torch.testing.assert_close(spread_of(1.7 * SHAPE + 0.3), 1.7 * spread_of(SHAPE))
+
+
+def test_offsets_of_one_mode_are_the_most_probable_ones():
+    """Noise in the frame of the model shrinks with the scale, and the mode's variance pulls towards the mean."""
+    regressor = ShapeRegressor(2, 3, modes=1)
+    mode = torch.tensor([0.6, 0.0, -0.8, 0.0, 0.0, 0.0], dtype=torch.float64)
+    regressor.mean_shape.copy_(torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    regressor.modes.copy_(mode[None])
+    regressor.variances.fill_(0.04)
+    observed = regressor.mean_shape + torch.tensor([[0.3, 0.1], [-0.2, 0.0], [0.0, 0.5]])
+    weights, scale = torch.tensor([[4.0, 9.0, 1.0]]).double(), torch.tensor([2.0]).double()
+    # Precisions are the weights times four.
+    strength = 4 * (4 * 0.36 + 9 * 0.64) + 1 / 0.04
+    pull = 4 * (4 * 0.6 * 0.3 + 9 * -0.8 * -0.2)
+    found = regressor._shape_offsets(observed[None], weights, scale)
+    torch.testing.assert_close(found.flatten(), pull / strength * mode)

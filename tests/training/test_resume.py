@@ -220,5 +220,5 @@ def test_an_evaluation_leaves_each_module_in_its_mode(tmp_path: Path):
             networks["net"].norm.eval()
             return super().step(networks, batch, context)
 
-    train_toy(tmp_path / "run", Frozen(toy(steps=4, evaluate_every=1).config))
+    train_toy(tmp_path / "run", Frozen(toy(steps=4, evaluate_every=1, ema_decay=0.0).config))
     assert modes == [(True, True), (True, False), (True, False), (True, False)]
