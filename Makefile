@@ -31,7 +31,7 @@ test-slow: $(STAMP)
 # Lines and branches of each room, helper processes included. Compiled kernels are counted in a second run, as plain
 # Python and on small cases; those of the GPU in the interpreters that tests/ops starts.
 KERNELS := tests/ops/test_cases.py tests/ops/test_texture.py tests/ops/test_nearest.py tests/ops/test_mesh_warp.py \
-	tests/ops/test_watertight.py tests/ops/test_plain_kernels.py tests/heads tests/synthetic/test_plain_kernels.py
+	tests/ops/test_exchange.py tests/heads tests/synthetic/test_plain_kernels.py
 coverage: $(STAMP)
 	$(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --timeout 3000

@@ -153,6 +153,8 @@ def train_demo(
         DataError: If the packs lack the portraits or the head.
     """
     seconds: dict[str, float] = {}
+    # Missing packs are told before minutes of drawing.
+    pack = None if packs is None else portrait_pack(packs)
     with helpers(2, "close other programs and start again") as side, leaving_a_core():
         counts = {"unlabelled": plan.unlabelled, "labelled": plan.labelled, "test": plan.test}
         with timed(seconds, "draw faces"):
@@ -170,9 +172,9 @@ def train_demo(
         work = FewShotWork(plan.few_shot, faces, out, seed, overwrite)
         autoencoder = side.submit(work.learn)
         portraits = None
-        if packs is not None:
+        if pack is not None:
             with timed(seconds, "read portraits"):
-                portraits = read_portraits(portrait_pack(packs), progress)
+                portraits = read_portraits(pack, progress)
         with timed(seconds, "learn descriptors without labels"):
             descriptors = _learn_descriptors(plan, faces, portraits, out, seed, overwrite)
         cells = side.submit(work.learn_from_descriptors, descriptors.folder)
