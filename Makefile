@@ -33,7 +33,7 @@ test-slow: $(STAMP)
 KERNELS := tests/ops/test_cases.py tests/ops/test_texture.py tests/ops/test_nearest.py tests/ops/test_mesh_warp.py \
 	tests/ops/test_exchange.py tests/heads tests/synthetic/test_plain_kernels.py
 coverage: $(STAMP)
-	$(BIN)/coverage erase
+	mkdir -p runs && $(BIN)/coverage erase
 	OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest --timeout 3000
 	NUMBA_DISABLE_JIT=1 OMP_NUM_THREADS=1 $(BIN)/coverage run -m pytest $(KERNELS) --timeout 3000
 	$(BIN)/coverage combine -q
