@@ -144,6 +144,8 @@ def wait_for(condition: Callable[[], bool], process: BaseProcess | None = None) 
 
 
 def test_killed_at_any_moment_it_goes_on(photos: Path, tmp_path: Path) -> None:
+    # Two shards more than are waited for: the workers are ahead of the writer, which is done with the last at once.
+    photos = make_photos(tmp_path / "more", 23)
     whole, out = tmp_path / "whole", tmp_path / "out"
     prepare(open_data(photos), whole, OPTIONS)
     shards = out / "shards"
@@ -165,7 +167,7 @@ def test_killed_at_any_moment_it_goes_on(photos: Path, tmp_path: Path) -> None:
         ):
             open_data(out)
     report = prepare(open_data(photos), out, OPTIONS)
-    assert 10 <= report.skipped < 13
+    assert 10 <= report.skipped < 23
     assert files(out) == files(whole)
 
 
