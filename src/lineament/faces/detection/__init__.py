@@ -1,28 +1,35 @@
-"""Face detection with no download: the MTCNN cascade (``mtcnn``) and scikit-image's LBP cascade (``lbp``)."""
+"""Face detection with no download: YuNet (``yunet``), MTCNN (``mtcnn``) and scikit-image's LBP cascade (``lbp``)."""
 
 from lineament.faces.detection import lbp as _lbp
 from lineament.faces.detection import mtcnn as _mtcnn
+from lineament.faces.detection import yunet as _yunet
 from lineament.faces.detection.base import (
+    DEFAULT_DETECTOR,
     Detection,
     Detector,
+    Scores,
     detectors,
     main_face,
     make_detector,
     register_detector,
+    scores_of,
 )
 from lineament.faces.detection.search import Upright, detect_faces, turned_upright
 
-# Importing the two modules registers them.
-_BUILT_IN = (_lbp, _mtcnn)
+# Importing the modules registers them.
+_BUILT_IN = (_lbp, _mtcnn, _yunet)
 
 __all__ = [
+    "DEFAULT_DETECTOR",
     "Detection",
     "Detector",
+    "Scores",
     "Upright",
     "detect_faces",
     "detectors",
     "main_face",
     "make_detector",
     "register_detector",
+    "scores_of",
     "turned_upright",
 ]

@@ -57,8 +57,33 @@ class Detection:
         return Detection(check_box(box).float(), 1.0, points)
 
 
+@dataclass(frozen=True)
+class Scores:
+    """What the scores of a detector mean.
+
+    Attributes:
+        least: Faces with a lower score are left out unless they are asked for.
+        sure: From this score on a face is believed to be upright where its five points agree.
+        turned: Least score of a face that is seen only when the picture is turned: four looks see four times as many
+            faces where there are none.
+    """
+
+    least: float = 0.7
+    sure: float = 0.98
+    turned: float = 0.9
+
+
+def scores_of(detector: Detector) -> Scores:
+    """What the scores of a detector mean; the usual values where it does not say."""
+    scores = getattr(detector, "scores", None)
+    return scores if isinstance(scores, Scores) else Scores()
+
+
 class Detector(Protocol):
-    """Finds the faces of a batch of pictures of one size."""
+    """Finds the faces of a batch of pictures of one size.
+
+    An attribute ``scores`` (:class:`Scores`) tells what its scores mean; without it the default values hold.
+    """
 
     def __call__(self, images: Tensor, *, min_face: float | None, min_score: float) -> list[list[Detection]]:
         """Detect.
@@ -73,6 +98,9 @@ class Detector(Protocol):
         """
         ...
 
+
+# The detector of everything that is not told another.
+DEFAULT_DETECTOR = "yunet"
 
 _DETECTORS: dict[str, Callable[[], Detector]] = {}
 

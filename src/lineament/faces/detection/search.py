@@ -12,7 +12,13 @@ from torch.nn import functional as F
 
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces import boxes
-from lineament.faces.detection.base import Detection, Detector, make_detector
+from lineament.faces.detection.base import (
+    DEFAULT_DETECTOR,
+    Detection,
+    Detector,
+    make_detector,
+    scores_of,
+)
 from lineament.geometry.affine2d import Affine2D
 
 Upright = Literal["search", "off"]
@@ -43,10 +49,10 @@ _Look = Callable[[Sequence[Tensor], float | None], list[list[Detection]]]
 
 def detect_faces(
     images: Tensor | Sequence[Tensor],
-    detector: str | Detector = "mtcnn",
+    detector: str | Detector = DEFAULT_DETECTOR,
     *,
     min_face: float | None = None,
-    min_score: float = 0.7,
+    min_score: float | None = None,
     batch_size: int = 16,
     upright: Upright = "search",
 ) -> list[list[Detection]]:
@@ -66,7 +72,8 @@ def detect_faces(
         detector: Name (see :func:`detectors`) or a detector.
         min_face: Smallest face looked for, side of its box in pixels. None: 20, or a twentieth of the picture's shorter
             side where that is more, which bounds the work on large photographs.
-        min_score: Faces with a lower score are left out (0..1).
+        min_score: Faces with a lower score are left out (0..1). None: the detector's own least score, 0.6 for YuNet; a
+            lower one looks further.
         batch_size: How many pictures of one size are worked on at once.
         upright: ``search``; or ``off`` for pictures whose faces are known to be upright, such as the frames of a video:
             one look, without margin.
@@ -85,9 +92,10 @@ def detect_faces(
         raise unknown_name("upright", upright, ("search", "off"))
     run = make_detector(detector) if isinstance(detector, str) else detector
     pictures = _as_list(images)
+    least = scores_of(run).least if min_score is None else min_score
 
     def look(several: Sequence[Tensor], smallest: float | None) -> list[list[Detection]]:
-        return _look_at(several, run, smallest, min_score, batch_size)
+        return _look_at(several, run, smallest, least, batch_size)
 
     with torch.inference_mode():
         if upright == "off":
