@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -77,6 +78,20 @@ _MOODS: dict[str, tuple[float, dict[str, tuple[float, float]]]] = {
     "blink": (0.03, {"blink": (0.7, 1.0), "lidclose": (0.7, 1.0)}),
     "pout": (0.04, {"pucker": (0.4, 1.0), "cheekpuff": (0.0, 0.5)}),
     "mixture": (0.06, {}),
+    "shout": (
+        0.0,
+        {
+            "jawopen": (0.5, 1.0),
+            "squint": (0.0, 0.5),
+            "browdown": (0.0, 0.6),
+            "upperup": (0.1, 0.7),
+            "upperlipraise": (0.1, 0.7),
+            "lowerdown": (0.0, 0.5),
+            "lowerlipdown": (0.0, 0.5),
+            "mouthstretch": (0.0, 0.5),
+        },
+    ),
+    "wink": (0.0, {"smile": (0.1, 0.8), "jawopen": (0.0, 0.15)}),
 }
 _GAZE_LIMIT = 0.45
 
@@ -89,19 +104,22 @@ def _plain(name: str) -> tuple[str, str]:
     return stem.replace("_", "").lower(), side[:1].lower()
 
 
-def draw_expression(rng: np.random.Generator, head: HeadModel) -> tuple[Floats, Floats, str]:
+def draw_expression(
+    rng: np.random.Generator, head: HeadModel, often: Mapping[str, float] | None = None
+) -> tuple[Floats, Floats, str]:
     """Draw the face of one moment.
 
     Args:
         rng: Where all randomness comes from.
         head: The head whose expressions are to be set.
+        often: Weights of moods by name instead of the usual ones; some moods are only drawn when given here.
 
     Returns:
         ``[E]`` activations in 0..1, ``[2, 2]`` gaze (yaw, pitch in radians of the person's left and right eye) that
         :meth:`HeadModel.vertices` takes, and the name of the mood.
     """
     moods = list(_MOODS)
-    odds = np.array([_MOODS[mood][0] for mood in moods])
+    odds = np.array([(often or {}).get(mood, _MOODS[mood][0]) for mood in moods])
     mood = moods[int(rng.choice(len(moods), p=odds / odds.sum()))]
     plain = [_plain(name) for name in head.expression_names]
     activations = np.zeros(len(plain), np.float64)
@@ -126,6 +144,10 @@ def draw_expression(rng: np.random.Generator, head: HeadModel) -> tuple[Floats, 
     lids = rng.beta(1.2, 6.0) * 0.5
     if mood != "surprise":
         activations += lids * np.array([_closes_lids(stem) for stem, _ in plain])
+    if mood == "wink":
+        winking = "l" if rng.random() < 0.5 else "r"
+        closed = np.array([_closes_lids(stem) and side == winking for stem, side in plain])
+        activations = np.where(closed, rng.uniform(0.8, 1.0), activations)
     gaze = np.clip(rng.normal(0.0, [0.18, 0.10]), -_GAZE_LIMIT, _GAZE_LIMIT)
     eyes = _apply_gaze(activations, plain, gaze)
     return np.clip(activations, 0, 1).astype(np.float32), eyes, mood

@@ -17,12 +17,14 @@ from lineament.synthetic import fields
 from lineament.synthetic.appearance import MOLES, Appearance
 from lineament.synthetic.compiled import per_pixel
 from lineament.synthetic.noise import noise, smooth
+from lineament.synthetic.worn import FIRST_WORN, SLOTS
 
 _SKIN, _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (int(part) for part in list(Part)[:5])
 _HAIR, _LASHES, _EAR, _CLOTH = (int(part) for part in list(Part)[5:9])
 GLASSES_PART = 9
 """Part number of spectacle frames, which belong to no head model."""
 
+_FIRST_WORN, _HAND = FIRST_WORN, SLOTS.index("skin")
 _NOSTRIL_X, _NOSTRIL_Y, _NOSTRIL_Z = (float(value) for value in NOSTRILS[1])
 _Y_FIRST, _Y_SPAN = fields.Y_FIRST, fields.Y_LAST - fields.Y_FIRST
 _X_LAST = fields.X_LAST
@@ -312,6 +314,39 @@ def _beard(
 
 
 @per_pixel
+def worn_albedo(
+    a: Appearance, volume: np.ndarray, slot: int, x: float, y: float, z: float
+) -> tuple[float, float, float, float]:
+    """Plain, striped, checked, mottled or ribbed material of one of the worn slots; hands have the person's skin."""
+    if slot == _HAND:
+        melanin = a.melanin * (1 + 0.05 * a.blotches * noise(volume, x * 0.05, y * 0.05, z * 0.05))
+        blood = a.haemoglobin + 0.08
+        return (
+            a.skin_base[0] * math.exp(-2.2 * melanin - 0.10 * blood),
+            a.skin_base[1] * math.exp(-2.65 * melanin - 0.95 * blood),
+            a.skin_base[2] * math.exp(-3.0 * melanin - 0.80 * blood),
+            0.8 * a.shine,
+        )
+    pattern, scale = a.worn[slot, 6], a.worn[slot, 7]
+    mix = 0.0
+    if pattern == 1.0:
+        mix = smooth(-0.2, 0.2, math.sin((x + 0.6 * y) * scale))
+    elif pattern == 2.0:
+        mix = 0.5 * smooth(-0.2, 0.2, math.sin(x * scale)) + 0.5 * smooth(-0.2, 0.2, math.sin(y * scale))
+    elif pattern == 3.0:
+        mix = smooth(0.0, 0.4, noise(volume, x * 0.3 * scale, y * 0.3 * scale, z * 0.3 * scale))
+    elif pattern == 4.0:
+        mix = 0.5 + 0.5 * math.sin(y * scale)
+    fold = 1.0 + 0.10 * noise(volume, x * 0.05, y * 0.05, a.texture_shift[2])
+    return (
+        (a.worn[slot, 0] * (1 - mix) + a.worn[slot, 3] * mix) * fold,
+        (a.worn[slot, 1] * (1 - mix) + a.worn[slot, 4] * mix) * fold,
+        (a.worn[slot, 2] * (1 - mix) + a.worn[slot, 5] * mix) * fold,
+        a.worn[slot, 8],
+    )
+
+
+@per_pixel
 def albedo(
     part: int,
     a: Appearance,
@@ -343,4 +378,6 @@ def albedo(
         return cloth_albedo(a, volume, x, y, z)
     if part == GLASSES_PART:
         return a.glasses[0], a.glasses[1], a.glasses[2], 3.0
+    if part >= _FIRST_WORN:
+        return worn_albedo(a, volume, part - _FIRST_WORN, x, y, z)
     return skin_albedo(a, maps, volume, scratch, mm, x, y, z, part == _EAR)

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lineament.heads.model import Floats
+from lineament.synthetic.worn import NO_PALETTE, srgb_to_linear
 
 MOLES = 5
 """Moles that every person carries; those with radius 0 are not painted."""
@@ -60,11 +61,7 @@ class Appearance(NamedTuple):
     teeth: Floats  # [3]
     texture_shift: Floats  # [3] where in the noise this person's skin lies
     glasses: Floats  # [5] frame colour, tint, thickness in mm (0 = none)
-
-
-def srgb_to_linear(colour: np.ndarray) -> np.ndarray:
-    """Undo the sRGB transfer curve of values in 0..1."""
-    return np.where(colour <= 0.04045, colour / 12.92, ((colour + 0.055) / 1.055) ** 2.4)
+    worn: Floats = NO_PALETTE  # [6, 9] colours of what is worn, see worn.py
 
 
 _HAIR = np.array(

@@ -24,6 +24,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces.schemes import scheme
 from lineament.files import replacing, write_bytes, write_text
 from lineament.parallel import single_threaded_children
+from lineament.synthetic.scene import WORLDS
 from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
@@ -32,6 +33,8 @@ CHUNK = 64
 """Pictures between two points from which an interrupted run goes on."""
 
 POINTS = len(scheme("68"))
+_ADDED: dict[str, Any] = {"world": "plain", "sensor": 1.0}
+"""Settings that older folders lack, and what these folders hold."""
 _list = pa.list_
 SCHEMA = pa.schema(
     [
@@ -52,6 +55,7 @@ SCHEMA = pa.schema(
         ("expression", _list(pa.float32())),
         ("mood", pa.string()),
         ("style", pa.string()),
+        ("worn", pa.string()),
         ("light_harmonics", _list(pa.float32(), 27)),
         ("light_sun", _list(pa.float32(), 3)),
         ("light_sun_colour", _list(pa.float32(), 3)),
@@ -70,10 +74,13 @@ class World:
         size: Side of the square pictures in pixels.
         head: Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
         identities: Number of distinct people; another person in every picture when not given.
-        max_yaw: Largest turn of the head to either side, degrees.
-        max_pitch: Largest nod up or down, degrees.
-        max_roll: Largest tilt, degrees.
+        world: plain (faces and nothing else), or photo (what photographs have: accessories, profiles, hard light,
+            blur, other faces; docs/synthetic.md).
+        max_yaw: Largest turn of the head to either side, degrees; 40 (photo: 90) when not given.
+        max_pitch: Largest nod up or down, degrees; 20 (photo: 40) when not given.
+        max_roll: Largest tilt, degrees; 15 (photo: 30) when not given.
         grey: Probability of a black-and-white picture.
+        sensor: Strength of blur, noise, compression and other flaws, 0 (clean, for training that adds its own) .. 1.
         truth: Maps to write beside each picture: depth, normals, mask, uv.
     """
 
@@ -81,10 +88,12 @@ class World:
     size: int = 128
     head: str = "builtin"
     identities: int | None = None
-    max_yaw: float = 40.0
-    max_pitch: float = 20.0
-    max_roll: float = 15.0
+    world: str = "plain"
+    max_yaw: float | None = None
+    max_pitch: float | None = None
+    max_roll: float | None = None
     grey: float = 0.2
+    sensor: float = 1.0
     truth: tuple[str, ...] = ()
 
     def check(self) -> None:
@@ -92,13 +101,36 @@ class World:
         for name in self.truth:
             if name not in TRUTHS:
                 raise unknown_name("kind of truth", name, TRUTHS)
-        angles = (self.max_yaw, self.max_pitch, self.max_roll)
-        if not 0 <= self.grey <= 1 or not all(0 <= angle <= 90 for angle in angles):
+        if self.world not in WORLDS:
+            raise unknown_name("world", self.world, WORLDS)
+        if not (0 <= self.grey <= 1 and 0 <= self.sensor <= 1) or not all(
+            0 <= angle <= 90 for angle in self.angles()
+        ):
             raise UsageError(
-                "--grey must be in 0..1 and --max-yaw, --max-pitch, --max-roll in 0..90 degrees."
+                "--grey and --sensor must be in 0..1 and --max-yaw, --max-pitch, --max-roll in 0..90 degrees."
             )
         if self.size > 4096:
             raise UsageError(f"--size must be at most 4096, not {self.size}.")
+
+    def angles(self) -> tuple[float, float, float]:
+        """Largest yaw, pitch and roll, degrees: as given, else those of the named world."""
+        usual = WORLDS[self.world]
+        given = (self.max_yaw, self.max_pitch, self.max_roll)
+        defaults = (usual.max_yaw, usual.max_pitch, usual.max_roll)
+        yaw, pitch, roll = (
+            round(math.degrees(default), 9) if asked is None else asked
+            for asked, default in zip(given, defaults, strict=True)
+        )
+        return yaw, pitch, roll
+
+    def settings(self) -> dict[str, Any]:
+        """What ``settings.json`` holds; as before there was another world and a sensor where both are the usual."""
+        yaw, pitch, roll = self.angles()
+        told = {**asdict(self), "max_yaw": yaw, "max_pitch": pitch, "max_roll": roll}
+        for name, usual in _ADDED.items():
+            if told[name] == usual:
+                del told[name]
+        return {**told, "truth": list(self.truth), "version": WORLD_VERSION}
 
     def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
         """The pictures of this world as a source."""
@@ -109,10 +141,12 @@ class World:
             head=self.head,
             packs=packs,
             identities=self.identities,
-            max_yaw=math.radians(self.max_yaw),
-            max_pitch=math.radians(self.max_pitch),
-            max_roll=math.radians(self.max_roll),
+            options=WORLDS[self.world],
+            max_yaw=math.radians(self.angles()[0]),
+            max_pitch=math.radians(self.angles()[1]),
+            max_roll=math.radians(self.angles()[2]),
             grey=self.grey,
+            sensor=self.sensor,
         )
 
 
@@ -194,18 +228,19 @@ def write_faces(
 
 def _claim(out: Path, world: World, overwrite: bool) -> None:
     """Make the folder ours, or refuse it."""
-    settings = {**asdict(world), "truth": list(world.truth), "version": WORLD_VERSION}
+    settings = world.settings()
     path = out / SETTINGS
     if path.is_file():
         try:
             old = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"{path} is damaged ({error}): remove the folder and draw it anew.") from error
-        differing = [name for name in settings if old.get(name) != settings[name]]
+        asked, there = {**_ADDED, **settings}, {**_ADDED, **old}
+        differing = [name for name in asked if there.get(name) != asked[name]]
         if not differing:
             return
         if not overwrite:
-            told = ", ".join(f"{name} {old.get(name)} there, {settings[name]} asked" for name in differing)
+            told = ", ".join(f"{name} {there.get(name)} there, {asked[name]} asked" for name in differing)
             raise UsageError(f"{out} holds another world ({told}): choose another folder or add --overwrite.")
         _clear(out)
     elif out.exists() and any(out.iterdir()):
@@ -317,6 +352,7 @@ def _row(index: int, file: str, truth: str | None, sample: FaceSample) -> dict[s
         "expression": sample.expression_coefficients.tolist(),
         "mood": sample.meta["mood"],
         "style": sample.meta["style"],
+        "worn": sample.meta["worn"],
         "light_harmonics": np.ravel(light["harmonics"]).tolist(),
         "light_sun": light["sun"],
         "light_sun_colour": light["sun_colour"],
@@ -331,11 +367,14 @@ def _merge(out: Path, world: World, old: pa.Table | None, have: int, count: int)
         out / ROWS / f"{start:07d}-{min(start + CHUNK, count):07d}.parquet"
         for start in range(have, count, CHUNK)
     ]
+    if old is not None and "worn" not in old.column_names:
+        place = SCHEMA.names.index("worn")
+        old = old.add_column(place, "worn", pa.array([""] * old.num_rows, pa.string()))
     tables = ([old.replace_schema_metadata(None)] if old is not None else []) + [
         pq.read_table(file) for file in files
     ]
     table = pa.concat_tables([table.cast(SCHEMA) for table in tables]).combine_chunks()
-    settings = {**asdict(world), "truth": list(world.truth), "version": WORLD_VERSION}
+    settings = world.settings()
     table = table.replace_schema_metadata(
         {"lineament.reader": "synthetic", "lineament.world": json.dumps(settings), "lineament.scheme": "68"}
     )

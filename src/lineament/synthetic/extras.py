@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -12,6 +13,10 @@ from lineament.heads.builtin.template import LANDMARKS68
 from lineament.heads.model import Floats, HeadModel, Ints, Part
 from lineament.synthetic.albedo import GLASSES_PART
 from lineament.synthetic.appearance import Appearance
+from lineament.synthetic.worn import Glasses
+
+LENS_CENTRE = 33.0
+"""How far the middles of spectacle lenses lie to either side, template frame, millimetres."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,14 @@ class Extras:
     openness: Floats
 
 
-def build_extras(person: Appearance, head: HeadModel, landmarks: Floats, cloth: bool, hair: bool) -> Extras:
+def build_extras(
+    person: Appearance,
+    head: HeadModel,
+    landmarks: Floats,
+    cloth: bool,
+    hair: bool,
+    glasses: Glasses | None = None,
+) -> Extras:
     """Fit what a person wears to a face.
 
     Args:
@@ -42,18 +54,28 @@ def build_extras(person: Appearance, head: HeadModel, landmarks: Floats, cloth: 
         landmarks: ``[68, 3]`` this face's landmarks in the head frame.
         cloth: Whether shoulders are wanted (the head has no clothes of its own); else the chest below them.
         hair: Whether long hair is wanted (the head has no hair of its own).
+        glasses: Spectacles instead of the person's own.
     """
     pieces = [_torso(person) if cloth else _chest()]
     if hair and person.hair_length > 0 and person.hair_density > 0.5:
         pieces.append(_long_hair(person))
-    if person.glasses[4] > 0:
+    if glasses is not None:
+        pieces.append(frames(glasses.thickness, glasses.half_width, glasses.half_height, glasses.squareness))
+    elif person.glasses[4] > 0:
         pieces.append(_glasses(person))
+    dressed = merged(pieces)
+    linear, shift = fit_to_face(landmarks)
+    return replace(dressed, vertices=(dressed.canonical @ linear + shift).astype(np.float32))
+
+
+def merged(pieces: Sequence[Extras]) -> Extras:
+    """Several meshes as one."""
+    if len(pieces) == 1:
+        return pieces[0]
     offsets = np.cumsum([0, *(len(piece.vertices) for piece in pieces)])
-    canonical = np.concatenate([piece.canonical for piece in pieces])
-    linear, shift = _fit_to_face(landmarks)
     return Extras(
-        vertices=(canonical @ linear + shift).astype(np.float32),
-        canonical=canonical,
+        vertices=np.concatenate([piece.vertices for piece in pieces]),
+        canonical=np.concatenate([piece.canonical for piece in pieces]),
         faces=np.concatenate(
             [piece.faces + start for piece, start in zip(pieces, offsets, strict=False)]
         ).astype(np.int32),
@@ -62,7 +84,7 @@ def build_extras(person: Appearance, head: HeadModel, landmarks: Floats, cloth: 
     )
 
 
-def _fit_to_face(landmarks: Floats) -> tuple[Floats, Floats]:
+def fit_to_face(landmarks: Floats) -> tuple[Floats, Floats]:
     """Scale along each axis and shift that carry template landmarks onto a face's (brows, nose, eyes, jaw's ends)."""
     layout = scheme("68")
     jaw, bridge = layout.contour("jaw"), layout.contour("nose_bridge")
@@ -172,28 +194,38 @@ def _tube(path: np.ndarray, radius: float, closed: bool) -> tuple[Floats, Ints]:
     return vertices, faces
 
 
-def _glasses(person: Appearance) -> Extras:
-    """Two rims, a bridge and two temples."""
-    thick = 0.5 * float(person.glasses[4])
-    squareness = 2.0 + 2.0 * abs(np.sin(3.0 * person.texture_shift[0]))
-    half_width = 24.0 + 2.5 * np.sin(7.0 * person.texture_shift[1])
-    half_height = 18.5 + 3.5 * np.sin(5.0 * person.texture_shift[2])
+def lens_outline(half_width: float, half_height: float, squareness: float, side: float) -> Floats:
+    """``[28, 3]`` the rim of the lens at the image right (``side`` 1) or left (-1), template frame, millimetres."""
     turn = np.linspace(0, 2 * np.pi, 28, endpoint=False)
     power = 2.0 / squareness
     x = half_width * np.sign(np.cos(turn)) * np.abs(np.cos(turn)) ** power
     y = half_height * np.sign(np.sin(turn)) * np.abs(np.sin(turn)) ** power
+    # Rims stand about 12 mm before the cornea and bend around the face.
+    return np.stack([side * (LENS_CENTRE + x), 4.0 + y, -29.0 + 0.004 * (x + half_width) ** 2], axis=1)
+
+
+def _glasses(person: Appearance) -> Extras:
+    """Spectacles whose shape follows from the person."""
+    squareness = 2.0 + 2.0 * abs(np.sin(3.0 * person.texture_shift[0]))
+    half_width = 24.0 + 2.5 * np.sin(7.0 * person.texture_shift[1])
+    half_height = 18.5 + 3.5 * np.sin(5.0 * person.texture_shift[2])
+    return frames(float(person.glasses[4]), half_width, half_height, squareness)
+
+
+def frames(thickness: float, half_width: float, half_height: float, squareness: float) -> Extras:
+    """Two rims, a bridge and two temples; without rims for a thickness of 0. Template frame, millimetres."""
+    thick = 0.5 * thickness if thickness > 0 else 0.5
     tubes = []
     for side in (1.0, -1.0):
-        centre = 33.0
-        # Rims stand about 12 mm before the cornea and bend around the face.
-        rim = np.stack([side * (centre + x), 4.0 + y, -29.0 + 0.004 * (x + half_width) ** 2], axis=1)
-        tubes.append(_tube(rim, thick, closed=True))
-        hinge = centre + half_width
+        if thickness > 0:
+            rim = lens_outline(half_width, half_height, squareness, side)
+            tubes.append(_tube(rim, thick, closed=True))
+        hinge = LENS_CENTRE + half_width
         arm = np.array([[hinge, -4.0, -19.0], [70.0, -5.0, 0.0], [76.0, -6.0, 50.0], [77.0, -6.0, 96.0]])
         arm[:, 0] *= side
         dense = np.stack([np.interp(np.linspace(0, 3, 10), range(4), arm[:, c]) for c in range(3)], axis=1)
         tubes.append(_tube(dense, thick, closed=False))
-    gap = 33.0 - half_width
+    gap = LENS_CENTRE - half_width
     bridge_x = np.linspace(-gap, gap, 7)
     bridge = np.stack([bridge_x, 0.0 + 0.02 * bridge_x**2, -30.5 + 0.02 * bridge_x**2], axis=1)
     tubes.append(_tube(bridge, thick, closed=False))

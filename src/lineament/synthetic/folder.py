@@ -97,6 +97,7 @@ class SyntheticFolder:
                 "landmarks5": five_points(landmarks),
                 "mood": row["mood"],
                 "style": row["style"],
+                "worn": row.get("worn", ""),
                 "light": {
                     "harmonics": np.reshape(row["light_harmonics"], (9, 3)).tolist(),
                     "sun": row["light_sun"],

@@ -100,36 +100,50 @@ def draw_light(rng: np.random.Generator, skin: np.ndarray) -> Light:
         azimuth, elevation = side * rng.uniform(0.6, 1.5), rng.uniform(0.0, 0.5)
     elif kind == "flat":
         azimuth, elevation = rng.normal(0.0, 0.3), rng.uniform(0.2, 1.0)
-    sun = _direction(azimuth, elevation)
+    sun = direction_of(azimuth, elevation)
     # Sky above, ground below, a frontal fill: together they make the ambient part.
     add_lobe(harmonics, np.array([0.0, -1.0, 0.0]), ambient * rng.uniform(0.3, 0.9) * cool, 1.0)
     add_lobe(harmonics, np.array([0.0, 1.0, 0.0]), ambient * rng.uniform(0.05, 0.4) * _tint(rng, 0.1), 1.0)
-    fill = _direction(-np.sign(azimuth) * rng.uniform(0.0, 0.9), rng.uniform(-0.2, 0.5))
+    fill = direction_of(-np.sign(azimuth) * rng.uniform(0.0, 0.9), rng.uniform(-0.2, 0.5))
     add_lobe(harmonics, fill, ambient * rng.uniform(0.3, 0.9) * _tint(rng, 0.08), 0.8)
     if rng.random() < 0.25:
-        rim = _direction(-side * rng.uniform(1.8, 2.6), rng.uniform(0.0, 0.8))
+        rim = direction_of(-side * rng.uniform(1.8, 2.6), rng.uniform(0.0, 0.8))
         add_lobe(harmonics, rim, rng.uniform(0.2, 0.8) * warm, 0.5)
     sun_colour = sun_strength * warm
-    frontal = np.stack(
-        [_direction(turn, lift) for turn, lift in ((0.0, 0.0), (0.7, 0.1), (-0.7, 0.1), (0.0, 0.5))]
-    )
-    irradiance = (harmonic_basis(frontal) @ irradiance_coefficients(harmonics)).mean(axis=0)
-    irradiance = irradiance + sun_colour * np.maximum(frontal @ sun, 0).mean()
-    radiance = float((irradiance * skin) @ np.array([0.3, 0.6, 0.1]))
-    albedo = float(skin @ np.array([0.3, 0.6, 0.1]))
-    # Cameras expose dark skin brighter, but not all the way: it stays darker in the picture.
-    target = 0.34 * (albedo / 0.4) ** 0.45 * float(np.exp(rng.normal(0.0, 0.3)))
+    level = 0.34 * float(np.exp(rng.normal(0.0, 0.3)))
     return Light(
         harmonics=harmonics.astype(np.float32),
         sun=sun.astype(np.float32),
         sun_colour=sun_colour.astype(np.float32),
         softness=float(softness),
-        exposure=target / max(radiance, 1e-3),
+        exposure=exposure_for(harmonics, sun, sun_colour, skin, level),
         contrast=float(np.exp(rng.normal(0.0, 0.12))),
     )
 
 
-def _direction(azimuth: float, elevation: float) -> np.ndarray:
+def exposure_for(
+    harmonics: np.ndarray, sun: np.ndarray, sun_colour: np.ndarray, skin: np.ndarray, level: float
+) -> float:
+    """The exposure under which a face of the mean colour ``skin`` gets about the display value of ``level``.
+
+    Args:
+        harmonics: ``[9, 3]`` incoming radiance.
+        sun: ``[3]`` unit vector towards the sun or lamp.
+        sun_colour: ``[3]`` its irradiance on a facing surface divided by pi.
+        skin: ``[3]`` linear reflectance.
+        level: For a skin that reflects two fifths of the light; cameras expose darker skin brighter, but not all the
+            way: it stays darker in the picture.
+    """
+    frontal = np.stack(
+        [direction_of(turn, lift) for turn, lift in ((0.0, 0.0), (0.7, 0.1), (-0.7, 0.1), (0.0, 0.5))]
+    )
+    irradiance = (harmonic_basis(frontal) @ irradiance_coefficients(harmonics)).mean(axis=0)
+    irradiance = irradiance + sun_colour * np.maximum(frontal @ sun, 0).mean()
+    luma = np.array([0.3, 0.6, 0.1])
+    return level * (float(skin @ luma) / 0.4) ** 0.45 / max(float((irradiance * skin) @ luma), 1e-3)
+
+
+def direction_of(azimuth: float, elevation: float) -> np.ndarray:
     """Unit vector towards a light: azimuth 0 is the camera, positive to the image right; elevation is upwards."""
     return np.array(
         [np.sin(azimuth) * np.cos(elevation), -np.sin(elevation), -np.cos(azimuth) * np.cos(elevation)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numba
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from lineament.errors import UsageError
 from lineament.geometry.camera import Camera
 from lineament.heads.model import Floats, HeadModel, Ints, Part
+from lineament.synthetic.accessories import build_accessories
 from lineament.synthetic.albedo import GLASSES_PART, hair_height, look_up
 from lineament.synthetic.appearance import Appearance
 from lineament.synthetic.background import draw_background
-from lineament.synthetic.extras import Extras, build_extras
+from lineament.synthetic.extras import Extras, build_extras, merged
 from lineament.synthetic.fields import HAIRLINE_Y, feature_maps
+from lineament.synthetic.glass import lay_glass, lens_points
 from lineament.synthetic.light import Light, irradiance_coefficients, rotate_light
 from lineament.synthetic.mesh import (
     ambient_occlusion,
@@ -26,13 +29,17 @@ from lineament.synthetic.mesh import (
 )
 from lineament.synthetic.noise import noise_volume, smooth
 from lineament.synthetic.packing import as_record
+from lineament.synthetic.photo import draw_clutter
 from lineament.synthetic.scene import Scene, camera_for, face_box, head_rotation
-from lineament.synthetic.sensor import through_camera
+from lineament.synthetic.sensor import through_camera, with_flaws
 from lineament.synthetic.shading import shade, tone_table, vertex_attributes
+from lineament.synthetic.worn import FIRST_WORN
 
 SHADOW_SIZE = 128
 VISIBLE_WITHIN = 5.0
 """A landmark is seen when no surface lies more than this many millimetres in front of it."""
+WORN_WITHIN = 1.0
+"""The same for what is worn or held, which may lie close to the skin: masks, scarves, hands."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +105,20 @@ class SceneGeometry:
     mesh: Mesh
 
 
+class _Seen(NamedTuple):
+    """A mesh before a camera: its vertices there, the faces that turn to it, and which of them each sample sees."""
+
+    points: Floats
+    normals: Floats
+    pixels: Floats
+    fine: Floats
+    kept: Ints
+    faces: Ints
+    part: np.ndarray
+    front: Ints
+    fine_depth: Floats
+
+
 def _light_seen_by(scene: Scene, rotation: Floats) -> Light:
     """The light of a scene in the frame of a camera with the given rotation from the head frame."""
     own = head_rotation(scene.view)
@@ -123,6 +144,7 @@ class Renderer:
         # Hair and clothes are drawn in shapes far from the neutral one, so theirs cannot be worked out beforehand.
         for part, value in ((Part.HAIR, 0.85), (Part.LASHES, 0.6), (Part.CLOTH, 0.85)):
             self._openness[np.unique(head.faces[head.part == part])] = value
+        self._openness_in_photos = _open_mouth(head, self._openness)
         self._has_cloth = bool((head.part == Part.CLOTH).any())
         self._has_hair = bool((head.part == Part.HAIR).any())
         self._rest_normals = vertex_normals(head.neutral, head.faces)
@@ -141,11 +163,18 @@ class Renderer:
         if self._scalp.any() and person.hair_volume > 0 and person.hair_density > 0.5:
             _raise_hair(vertices, self._rest_normals, head.canonical, self._scalp, feature_maps(), person)
         extras = build_extras(
-            person, head, landmarks, cloth=not self._has_cloth, hair=bool(self._scalp.any())
+            person,
+            head,
+            landmarks,
+            cloth=not self._has_cloth,
+            hair=bool(self._scalp.any()),
+            glasses=scene.worn.glasses,
         )
-        return SceneGeometry(
-            scene, person, vertices, landmarks, _join(head, vertices, self._openness, extras)
-        )
+        openness = self._openness
+        if scene.photo:
+            openness = self._openness_in_photos
+            extras = merged([extras, *build_accessories(scene.worn, head, vertices, landmarks, extras)])
+        return SceneGeometry(scene, person, vertices, landmarks, _join(head, vertices, openness, extras))
 
     def render_view(self, scene: Scene, size: int) -> Rendering:
         """Draw a scene as the camera of its own view sees it.
@@ -186,35 +215,47 @@ class Renderer:
         rotation = camera.world_to_camera[:3, :3].float().numpy()
         translation = camera.world_to_camera[:3, 3].float().numpy()
         width, height = camera.width, camera.height
-        points = mesh.vertices @ rotation.T + translation
-        normals = vertex_normals(points, mesh.faces)
-        pixels = _project(points, intrinsics)
-
-        # The samples of a pixel lie evenly around its centre: sample X of the fine grid is at (X + 0.5) / S - 0.5.
-        fine = pixels.copy()
-        fine[:, :2] = (pixels[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
-        kept = front_faces(fine, mesh.faces, mesh.two_sided, np.ones(len(mesh.faces), bool))
-        faces, part = np.take(mesh.faces, kept, axis=0), np.take(mesh.part, kept)
-        index, fine_depth = depth_buffer(fine, faces, height * self.samples, width * self.samples)
+        seen = self._rasterise(intrinsics, rotation, translation, geometry, height, width)
+        points, normals, pixels, fine, kept, faces, part, index, fine_depth = seen
         image, coverage = self._shade(
             _light_seen_by(scene, rotation), geometry, points, normals, fine, faces, part, index,
             (height, width), float(intrinsics[0, 0]),
         )  # fmt: skip
         seed = [*scene.picture_seed, number] if number else list(scene.picture_seed)
         rng = np.random.Generator(np.random.PCG64(seed))
-        background = draw_background(rng, height, width)
+        background = self._background(rng, scene, height, width)
         image += background * (1 - coverage)[..., None]
+        if scene.worn.glasses is not None:
+            corners = lens_points(scene.worn.glasses, landmarks) @ rotation.T + translation
+            corners = _project(corners.reshape(-1, 3).astype(np.float32), intrinsics)
+            corners[:, :2] = (corners[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
+            bright = float(np.clip(background.mean() + 0.3, 0.2, 1.0))
+            lay_glass(
+                image,
+                fine_depth,
+                self.samples,
+                corners.reshape(2, -1, 3),
+                scene.worn.glasses,
+                scene.worn.numbers,
+                bright,
+            )
 
         centre_index, depth = depth_buffer(pixels, faces, height, width)
         truth_normals, uv = _truth(
             centre_index, pixels, faces, normals, mesh.uv, np.take(mesh.faces_uv, kept, axis=0)
         )
         projected = _project((landmarks @ rotation.T + translation).astype(np.float32), intrinsics)
+        if scene.photo:
+            image = with_flaws(
+                rng, image, scene.photo.flaws, scene.sensor, scene.grey, scene.view.framing * width
+            )
+        else:
+            image = through_camera(rng, image, scene.sensor, scene.grey)
         return Rendering(
-            image=through_camera(rng, image, scene.sensor, scene.grey),
+            image=image,
             camera=camera,
             landmarks=projected,
-            visible=_visible(projected, fine_depth, self.samples),
+            visible=_visible(projected, fine_depth, index, part, self.samples),
             box=face_box(projected[:, :2].astype(np.float64)).astype(np.float32),
             depth=depth,
             normals=truth_normals,
@@ -222,6 +263,48 @@ class Renderer:
             uv=uv,
             vertices=geometry.vertices,
         )
+
+    def _rasterise(
+        self,
+        intrinsics: Floats,
+        rotation: Floats,
+        translation: Floats,
+        geometry: SceneGeometry,
+        height: int,
+        width: int,
+    ) -> _Seen:
+        mesh = geometry.mesh
+        points = mesh.vertices @ rotation.T + translation
+        normals = vertex_normals(points, mesh.faces)
+        pixels = _project(points, intrinsics)
+        # The samples of a pixel lie evenly around its centre: sample X of the fine grid is at (X + 0.5) / S - 0.5.
+        fine = pixels.copy()
+        fine[:, :2] = (pixels[:, :2] + np.float32(0.5)) * np.float32(self.samples) - np.float32(0.5)
+        kept = front_faces(fine, mesh.faces, mesh.two_sided, np.ones(len(mesh.faces), bool))
+        faces, part = np.take(mesh.faces, kept, axis=0), np.take(mesh.part, kept)
+        index, fine_depth = depth_buffer(fine, faces, height * self.samples, width * self.samples)
+        return _Seen(points, normals, pixels, fine, kept, faces, part, index, fine_depth)
+
+    def _background(self, rng: np.random.Generator, scene: Scene, height: int, width: int) -> Floats:
+        """What lies behind: a wall, a blur, clutter, and perhaps another face."""
+        if scene.photo and rng.random() < scene.photo.clutter:
+            background = draw_clutter(rng, height, width)
+        else:
+            background = draw_background(rng, height, width)
+        if scene.beside is None:
+            return background
+        size = max(height, width)
+        geometry = self.build(scene.beside)
+        camera = camera_for(scene.beside.view, geometry.landmarks, size)
+        intrinsics = camera.intrinsics.float().numpy()
+        rotation = camera.world_to_camera[:3, :3].float().numpy()
+        translation = camera.world_to_camera[:3, 3].float().numpy()
+        seen = self._rasterise(intrinsics, rotation, translation, geometry, size, size)
+        image, coverage = self._shade(
+            scene.beside.light, geometry, seen.points, seen.normals, seen.fine, seen.faces, seen.part, seen.front,
+            (size, size), float(intrinsics[0, 0]),
+        )  # fmt: skip
+        return background * (1 - coverage[:height, :width, None]) + image[:height, :width]
 
     def _shade(
         self, light: Light, geometry: SceneGeometry, points: Floats, normals: Floats, fine: Floats,
@@ -248,8 +331,19 @@ class Renderer:
 
 _TWO_SIDED = np.zeros(16, bool)
 _TWO_SIDED[[Part.HAIR, Part.LASHES, Part.CLOTH, GLASSES_PART]] = True
+_TWO_SIDED[FIRST_WORN:] = True
 _CASTS = np.ones(16, bool)
 _CASTS[[Part.MOUTH_INTERIOR, Part.TEETH, Part.EYE_LEFT, Part.EYE_RIGHT, GLASSES_PART]] = False
+
+
+def _open_mouth(head: HeadModel, openness: Floats) -> Floats:
+    """Openness with that of teeth and mouth as in an open one: at rest, where it was worked out, no light gets in."""
+    opened = openness.copy()
+    for part, front, back in ((Part.TEETH, 0.75, 0.25), (Part.MOUTH_INTERIOR, 0.40, 0.04)):
+        of_part = np.unique(head.faces[head.part == part])
+        behind = np.interp(head.canonical[of_part, 2], [-25.0, 15.0], [front, back])
+        opened[of_part] = np.maximum(opened[of_part], behind)
+    return opened
 
 
 def _join(head: HeadModel, vertices: Floats, openness: Floats, extras: Extras) -> Mesh:
@@ -279,7 +373,9 @@ def _project(points: Floats, intrinsics: Floats) -> Floats:
 
 
 @numba.njit(cache=True, nogil=True)
-def _visible(projected: np.ndarray, fine_depth: np.ndarray, samples: int) -> np.ndarray:
+def _visible(
+    projected: np.ndarray, fine_depth: np.ndarray, index: np.ndarray, part: np.ndarray, samples: int
+) -> np.ndarray:
     """Depth test of landmarks against the 3x3 samples around each."""
     height, width = fine_depth.shape
     visible = np.zeros(projected.shape[0], np.bool_)
@@ -290,8 +386,9 @@ def _visible(projected: np.ndarray, fine_depth: np.ndarray, samples: int) -> np.
             continue
         for y in range(max(row - 1, 0), min(row + 2, height)):
             for x in range(max(column - 1, 0), min(column + 2, width)):
-                front = fine_depth[y, x]
-                if front == 0 or front > projected[number, 2] - VISIBLE_WITHIN:
+                front, face = fine_depth[y, x], index[y, x]
+                within = WORN_WITHIN if face >= 0 and part[face] >= FIRST_WORN else VISIBLE_WITHIN
+                if front == 0 or front > projected[number, 2] - within:
                     visible[number] = True
     return visible
 

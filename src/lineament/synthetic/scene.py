@@ -15,6 +15,8 @@ from lineament.heads.expressions import draw_expression
 from lineament.heads.model import Floats, HeadModel
 from lineament.synthetic.appearance import Appearance, draw_appearance
 from lineament.synthetic.light import Light, draw_light
+from lineament.synthetic.photo import MOODS, PhotoOptions, draw_photo_light, draw_pose
+from lineament.synthetic.worn import NOTHING, Worn, draw_worn
 
 HEAD_ANCHOR = np.array([0.0, 30.0, 10.0])
 """Point of the head frame (mm) that lies on the optical axis at the drawn distance."""
@@ -22,6 +24,9 @@ HEAD_ANCHOR = np.array([0.0, 30.0, 10.0])
 BOX_ABOVE_BROWS = 0.30
 """The face box reaches above the highest landmark by this share of the landmarks' height: face detectors include
 the middle of the forehead, which the 68 points do not."""
+
+BESIDE = 2**40
+"""Pictures and persons from this number on are the other faces in a picture."""
 
 NATURAL_NOD = math.radians(9.0)
 """Mean pitch, radians. The head frame looks higher than people do: seen along its axis, the tip of the nose stands
@@ -43,6 +48,7 @@ class SceneOptions:
         sensor: Strength of blur, noise and compression, 0 (clean) .. 1.
         expressions: Scale of the expressions, 0 (all faces at rest) .. 1.
         extras: Whether spectacles, long hair and clothes are drawn.
+        photo: What photographs have beyond the plain world, or ``None`` for that.
     """
 
     max_yaw: float = math.radians(40.0)
@@ -55,6 +61,17 @@ class SceneOptions:
     sensor: float = 1.0
     expressions: float = 1.0
     extras: bool = True
+    photo: PhotoOptions | None = None
+
+
+PHOTO = SceneOptions(
+    max_yaw=math.radians(90.0),
+    max_pitch=math.radians(40.0),
+    max_roll=math.radians(30.0),
+    photo=PhotoOptions(),
+)
+"""The photo world: wide poses, accessories, all kinds of light, and pictures with flaws."""
+WORLDS = {"plain": SceneOptions(), "photo": PHOTO}
 
 
 @dataclass(frozen=True)
@@ -91,6 +108,9 @@ class Scene:
         picture_seed: Seeds the background and the sensor.
         sensor: Strength of the camera's flaws, 0 .. 1.
         grey: Probability of a black-and-white picture.
+        photo: The options of the photo world when this is one of its scenes.
+        worn: What is worn and held (photo world).
+        beside: Another face behind this one, cut by the border.
     """
 
     person: int
@@ -105,6 +125,9 @@ class Scene:
     picture_seed: tuple[int, ...]
     sensor: float
     grey: float
+    photo: PhotoOptions | None = None
+    worn: Worn = NOTHING
+    beside: Scene | None = None
 
 
 class Shape(NamedTuple):
@@ -137,7 +160,7 @@ def _draw_shape(
     style = styles[int(of_person.integers(len(styles)))] if styles else ""
     for name, value in head.styles.get(style, {}).items():
         identity[head.identity_index(name)] = value
-    expression, gaze, mood = draw_expression(of_picture, head)
+    expression, gaze, mood = draw_expression(of_picture, head, MOODS if options.photo else None)
     view = draw_view(of_picture, options)
     return Shape(identity, style, (expression * options.expressions).astype(np.float32), gaze, mood, view)
 
@@ -151,6 +174,17 @@ def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, pe
     of_person, of_picture = _generators(seed, index, person)
     shape = _draw_shape(head, options, of_person, of_picture)
     appearance = draw_appearance(of_person)
+    worn, photo = NOTHING, options.photo
+    if photo:
+        worn = draw_worn(np.random.Generator(np.random.PCG64([seed, 7, index])), photo.worn)
+        glasses = (
+            np.zeros(5, np.float32)
+            if worn.glasses is None
+            else np.array([*worn.glasses.frame, 0.0, 1.0], np.float32)
+        )
+        appearance = appearance._replace(glasses=glasses, worn=worn.palette)
+        if worn.headgear == "scarf":
+            appearance = appearance._replace(hair_length=-60.0, hair_volume=min(appearance.hair_volume, 8.0))
     if not options.extras:
         appearance = appearance._replace(glasses=np.zeros(5, np.float32), hair_length=-60.0)
     skin = appearance.skin_base * np.exp(
@@ -160,21 +194,37 @@ def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, pe
         person=person,
         **shape._asdict(),
         appearance=appearance,
-        light=draw_light(of_picture, skin),
+        light=draw_photo_light(of_picture, skin, photo) if photo else draw_light(of_picture, skin),
         picture_seed=(seed, 3, index),
         sensor=options.sensor,
         grey=options.grey,
+        photo=photo,
+        worn=worn,
+        beside=_draw_beside(head, options, seed, index, shape.view) if photo else None,
     )
+
+
+def _draw_beside(head: HeadModel, options: SceneOptions, seed: int, index: int, view: View) -> Scene | None:
+    """Another face at the border of the picture, in some of them."""
+    assert options.photo is not None
+    rng = np.random.Generator(np.random.PCG64([seed, 8, index]))
+    if rng.random() >= options.photo.neighbour:
+        return None
+    alone = replace(options, photo=replace(options.photo, neighbour=0.0))
+    other = draw_scene(head, alone, seed, BESIDE + index, BESIDE + index)
+    side = 1.0 if rng.random() < 0.5 else -1.0
+    shift = (side * float(rng.uniform(0.38, 0.60)), float(rng.normal(0.0, 0.15)))
+    framing = view.framing * float(rng.uniform(0.5, 1.1))
+    return replace(other, view=replace(other.view, framing=framing, shift=shift))
 
 
 def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
     """Draw a camera within the options' limits."""
-    spread = rng.standard_normal(3) * np.array([0.5, 0.45, 0.4])
-    even = rng.uniform(-1.0, 1.0, 3)
-    # A bell around frontal with long flat shoulders: all turns up to the limit are seen often enough.
-    unit = np.clip(np.where(rng.random(3) < 0.35, even, spread), -1.0, 1.0)
-    pose = unit * np.array([options.max_yaw, options.max_pitch, options.max_roll])
-    pose[1] = min(pose[1] + min(NATURAL_NOD, options.max_pitch / 2), options.max_pitch)
+    if options.photo:
+        limits = np.array([options.max_yaw, options.max_pitch, options.max_roll])
+        pose = np.array(draw_pose(rng, limits, min(NATURAL_NOD, options.max_pitch / 2)))
+    else:
+        pose = _plain_pose(rng, options)
     low, high = np.log(options.distance[0]), np.log(options.distance[1])
     shift = rng.normal(0.0, 1.0, 2) * options.jitter
     return View(
@@ -183,6 +233,16 @@ def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
         framing=float(rng.uniform(*options.framing)),
         shift=(float(shift[0]), float(shift[1])),
     )
+
+
+def _plain_pose(rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
+    spread = rng.standard_normal(3) * np.array([0.5, 0.45, 0.4])
+    even = rng.uniform(-1.0, 1.0, 3)
+    # A bell around frontal with long flat shoulders: all turns up to the limit are seen often enough.
+    unit = np.clip(np.where(rng.random(3) < 0.35, even, spread), -1.0, 1.0)
+    pose = unit * np.array([options.max_yaw, options.max_pitch, options.max_roll])
+    pose[1] = min(pose[1] + min(NATURAL_NOD, options.max_pitch / 2), options.max_pitch)
+    return pose
 
 
 def with_view(scene: Scene, view: View) -> Scene:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from lineament.faces.degradations import DegradationOdds, degrade, draw_degradation
 from lineament.heads.model import Floats
 
 
@@ -52,3 +54,31 @@ def through_camera(rng: np.random.Generator, picture: Floats, strength: float, g
         Image.fromarray(bytes_).save(buffer, format="JPEG", quality=quality)
         bytes_ = np.asarray(Image.open(buffer))
     return bytes_.astype(np.float32) / np.float32(255.0)
+
+
+def with_flaws(
+    rng: np.random.Generator,
+    picture: Floats,
+    odds: DegradationOdds,
+    strength: float,
+    grey: float,
+    face: float,
+) -> Floats:
+    """Degrade a clean picture the way photographs are degraded (faces/degradations.py).
+
+    Args:
+        rng: Where all randomness comes from.
+        picture: ``[H, W, 3]`` display values in 0..1; left as it is.
+        odds: How often and how far.
+        strength: Factor 0..1 on all probabilities but that of black and white.
+        grey: Probability of black and white.
+        face: Side of the face, px; blur goes with it.
+
+    Returns:
+        ``[H, W, 3]`` display values, multiples of 1/255.
+    """
+    names = ("low_resolution", "defocus", "motion", "noise", "tone", "cast", "jpeg")
+    scaled = replace(odds, grey=grey, **{name: strength * getattr(odds, name) for name in names})
+    flaws = draw_degradation(rng, scaled, face)
+    bytes_ = np.rint(np.clip(picture, 0.0, 1.0) * 255.0).astype(np.uint8)
+    return degrade(bytes_, flaws).astype(np.float32) / np.float32(255.0)

@@ -12,6 +12,7 @@ from lineament.synthetic.albedo import albedo
 from lineament.synthetic.appearance import Appearance
 from lineament.synthetic.compiled import per_pixel
 from lineament.synthetic.light import Light
+from lineament.synthetic.worn import FIRST_WORN
 
 _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (
     int(Part.EYE_LEFT),
@@ -19,7 +20,7 @@ _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (
     int(Part.MOUTH_INTERIOR),
     int(Part.TEETH),
 )
-_HAIR = int(Part.HAIR)
+_HAIR, _FIRST_WORN = int(Part.HAIR), FIRST_WORN
 _SHEETS = (_HAIR, int(Part.LASHES), int(Part.CLOTH))
 
 
@@ -273,7 +274,7 @@ def _shade_surface(
     scale = 1.0 / max(math.sqrt(px * px + py * py + pz * pz), 1e-6)
     vx, vy, vz = -px * scale, -py * scale, -pz * scale
     facing = nx * vx + ny * vy + nz * vz
-    if facing < 0.0 and of_part in _SHEETS:
+    if facing < 0.0 and (of_part in _SHEETS or of_part >= _FIRST_WORN):
         nx, ny, nz, facing = -nx, -ny, -nz, -facing
     facing = max(facing, 0.0)
     r, g, b, gloss = albedo(

@@ -90,7 +90,11 @@ class SyntheticFaces:
                 (WORLD_VERSION, self.seed, self.count, self.size, self.identities, self.renderer.samples)
             ).encode()
         )
-        digest.update(repr(sorted(asdict(self.options).items())).encode())
+        told = asdict(self.options)
+        if self.options.photo is None:
+            # The plain world keeps the fingerprint that it had before there was another.
+            del told["photo"]
+        digest.update(repr(sorted(told.items())).encode())
         digest.update(_head_digest(self.head))
         return digest.hexdigest()
 
@@ -173,6 +177,7 @@ def to_sample(name: str, scene: Scene, rendering: Rendering) -> FaceSample:
             "landmarks5": five_points(torch.from_numpy(rendering.landmarks[:, :2])),
             "mood": scene.mood,
             "style": scene.style,
+            "worn": ",".join(scene.worn.names),
             "light": {
                 "harmonics": light.harmonics.tolist(),
                 "sun": light.sun.tolist(),
