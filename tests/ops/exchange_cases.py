@@ -16,7 +16,7 @@ class Case:
     target: Tensor
     auxiliary: Tensor | None
     target_xy: Tensor  # [B, M, 2]
-    lattice_xy: Tensor  # [N, 2]
+    grid_xy: Tensor  # [N, 2]
 
     def leaves(self) -> list[Tensor]:
         return [t for t in (self.source, self.target, self.auxiliary) if t is not None]
@@ -24,12 +24,12 @@ class Case:
     def to(self, dtype: torch.dtype) -> Case:
         moved = [
             None if t is None else t.detach().to(dtype).clone().requires_grad_(t.requires_grad)
-            for t in (self.source, self.target, self.auxiliary, self.target_xy, self.lattice_xy)
+            for t in (self.source, self.target, self.auxiliary, self.target_xy, self.grid_xy)
         ]
         return Case(*moved)
 
 
-def lattice(height: int, width: int, stride: int = 2) -> Tensor:
+def regular_grid(height: int, width: int, stride: int = 2) -> Tensor:
     ys, xs = torch.meshgrid(torch.arange(height) * stride, torch.arange(width) * stride, indexing="ij")
     return torch.stack([xs, ys], dim=-1).view(-1, 2).double()
 
@@ -43,14 +43,14 @@ def make_case(
     target: tuple[int, int] | None = None,
     seed: int = 0,
 ) -> Case:
-    """Double-precision descriptors; one true place coincides with a lattice point, where the root has no slope."""
+    """Double-precision descriptors; one true place coincides with a grid point, where the root has no slope."""
     generator = torch.Generator().manual_seed(seed)
 
     def descriptors(size: tuple[int, int]) -> Tensor:
         return torch.randn(batch, channels, *size, generator=generator, dtype=torch.float64).requires_grad_()
 
     target = target or shape
-    places = lattice(*target)
+    places = regular_grid(*target)
     reach = torch.tensor([target[1] * 2.0, target[0] * 2.0], dtype=torch.float64)
     rows = shape[0] * shape[1]
     target_xy = torch.rand(batch, rows, 2, generator=generator, dtype=torch.float64) * reach
@@ -61,7 +61,7 @@ def make_case(
 
 def loss_and_gradients(case: Case, dtype: torch.dtype, **options: object) -> list[Tensor]:
     case = case.to(dtype)
-    loss = exchange_loss(case.source, case.target, case.auxiliary, case.target_xy, case.lattice_xy, **options)
+    loss = exchange_loss(case.source, case.target, case.auxiliary, case.target_xy, case.grid_xy, **options)
     return [loss.detach(), *torch.autograd.grad(loss, case.leaves())]
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from tests.ops.exchange_cases import Case, assert_same, errors, lattice, loss_and_gradients, make_case
+from tests.ops.exchange_cases import Case, assert_same, errors, loss_and_gradients, make_case, regular_grid
 
 from lineament.errors import DataError, UsageError
 from lineament.ops import threads
@@ -82,7 +82,7 @@ def test_gradcheck_of_both_halves():
     queries, targets, auxiliary = (t.flatten(2).detach().requires_grad_() for t in case.leaves())
     assert torch.autograd.gradcheck(lambda q, a: reconstruct(q, a), (queries, auxiliary))
     assert torch.autograd.gradcheck(
-        lambda q, t: expected_distance(q, t, case.target_xy, case.lattice_xy), (queries, targets)
+        lambda q, t: expected_distance(q, t, case.target_xy, case.grid_xy), (queries, targets)
     )
 
 
@@ -91,7 +91,7 @@ def test_gradcheck_of_the_mean_loss(exchanged: bool):
     case = make_case(2, 3, (2, 3), auxiliary=(2, 2), target=(3, 2))
 
     def loss(source, target, auxiliary):
-        places = (case.target_xy, case.lattice_xy)
+        places = (case.target_xy, case.grid_xy)
         if exchanged:
             return exchange_loss(source, target, auxiliary, *places, normalize=True)
         return dense_correlation_loss(source, target, *places, normalize=True) + auxiliary.sum()
@@ -102,7 +102,7 @@ def test_gradcheck_of_the_mean_loss(exchanged: bool):
 @pytest.mark.parametrize("impl", ["numba", "torch"])
 def test_the_loss_is_the_same_with_and_without_gradients(impl: str):
     case = make_case(2, 6, (5, 7), auxiliary=(3, 4), target=(4, 9)).to(torch.float32)
-    places = (case.target_xy, case.lattice_xy)
+    places = (case.target_xy, case.grid_xy)
 
     def losses() -> torch.Tensor:
         exchanged = exchange_loss(
@@ -118,7 +118,7 @@ def test_the_loss_is_the_same_with_and_without_gradients(impl: str):
 
 def test_gradients_scale_with_the_one_that_arrives_and_add_up():
     case = make_case(2, 4, (3, 4))
-    places = (case.target_xy, case.lattice_xy)
+    places = (case.target_xy, case.grid_xy)
     loss = exchange_loss(case.source, case.target, None, *places, normalize=False)
     plain = torch.autograd.grad(loss, case.leaves(), retain_graph=True)
     tripled = torch.autograd.grad(3 * loss, case.leaves(), retain_graph=True)
@@ -132,7 +132,7 @@ def test_gradients_scale_with_the_one_that_arrives_and_add_up():
 def test_gradients_of_gradients_are_refused_not_wrong():
     case = make_case(1, 3, (3, 3))
     loss = exchange_loss(
-        case.source, case.target, None, case.target_xy, case.lattice_xy, normalize=False
+        case.source, case.target, None, case.target_xy, case.grid_xy, normalize=False
     ).square()
     (gradient,) = torch.autograd.grad(loss, [case.source], create_graph=True)
     with pytest.raises(RuntimeError, match="differentiate twice"):
@@ -142,14 +142,14 @@ def test_gradients_of_gradients_are_refused_not_wrong():
 def test_no_auxiliary_means_the_next_pair_of_the_batch():
     case = make_case(3, 5, (4, 4))
     next_source = torch.stack([case.source[1], case.source[2], case.source[0]])
-    places = (case.target_xy, case.lattice_xy)
+    places = (case.target_xy, case.grid_xy)
     implied = exchange_loss(case.source, case.target, None, *places, normalize=True)
     given_ = exchange_loss(case.source, case.target, next_source, *places, normalize=True)
     torch.testing.assert_close(implied, given_, rtol=1e-14, atol=0)
 
 
 def test_a_perfect_match_costs_nothing_and_a_blind_one_the_mean_distance():
-    places = lattice(4, 4)
+    places = regular_grid(4, 4)
     target_xy = places[None].clone()
     distinct = 40 * torch.eye(16, dtype=torch.float64).view(1, 16, 4, 4)
     assert exchange_loss(distinct, distinct, None, target_xy, places, normalize=False) < 1e-12
@@ -205,7 +205,7 @@ def test_memory_layout_of_the_maps_does_not_matter():
 
 def test_half_precision_and_autocast_compute_in_single_precision():
     case = make_case(2, 16, (6, 6)).to(torch.float32)
-    places = (case.target_xy, case.lattice_xy)
+    places = (case.target_xy, case.grid_xy)
     source, target = case.source.detach().bfloat16(), case.target.detach().bfloat16()
     half = exchange_loss(source, target, None, *places, normalize=True)
     single = exchange_loss(source.float(), target.float(), None, *places, normalize=True)
@@ -214,8 +214,8 @@ def test_half_precision_and_autocast_compute_in_single_precision():
         assert torch.equal(exchange_loss(source, target, None, *places, normalize=True), single)
 
 
-def _loss(source, target, target_xy, lattice_xy):
-    return exchange_loss(source, target, None, target_xy, lattice_xy, normalize=True)
+def _loss(source, target, target_xy, grid_xy):
+    return exchange_loss(source, target, None, target_xy, grid_xy, normalize=True)
 
 
 def test_a_saturated_exchange_has_gradients_as_good_as_the_twins():
@@ -249,7 +249,7 @@ def test_the_first_call_imports_no_compiler_of_torch():
 
 def test_compile_takes_the_ops_whole():
     case = make_case(2, 4, (4, 5)).to(torch.float32)
-    arguments = (case.source, case.target, case.target_xy, case.lattice_xy)
+    arguments = (case.source, case.target, case.target_xy, case.grid_xy)
     compiled = torch.compile(_loss, backend="aot_eager", fullgraph=True)
     plain = torch.autograd.grad(_loss(*arguments), case.leaves())
     for one, other in zip(torch.autograd.grad(compiled(*arguments), case.leaves()), plain, strict=True):
@@ -258,11 +258,11 @@ def test_compile_takes_the_ops_whole():
 
 def test_export_takes_the_ops_whole():
     class Loss(torch.nn.Module):
-        def forward(self, source, target, target_xy, lattice_xy):
-            return _loss(source, target, target_xy, lattice_xy)
+        def forward(self, source, target, target_xy, grid_xy):
+            return _loss(source, target, target_xy, grid_xy)
 
     case = make_case(2, 4, (4, 5)).to(torch.float32)
-    arguments = tuple(t.detach() for t in (case.source, case.target, case.target_xy, case.lattice_xy))
+    arguments = tuple(t.detach() for t in (case.source, case.target, case.target_xy, case.grid_xy))
     program = torch.export.export(Loss(), arguments)
     names = [str(node.target) for node in program.graph.nodes]
     assert any("lineament.expected_distance" in name for name in names)
@@ -273,16 +273,16 @@ def test_ops_pass_torchs_own_checks():
     case = make_case(2, 3, (3, 3)).to(torch.float64)
     source, target = case.source.flatten(2), case.target.flatten(2)
     torch.library.opcheck(torch.ops.lineament.reconstruct.default, (source, target, "torch"))
-    arguments = (source, target, case.target_xy, case.lattice_xy, 0.5, "torch")
+    arguments = (source, target, case.target_xy, case.grid_xy, 0.5, "torch")
     torch.library.opcheck(torch.ops.lineament.expected_distance.default, arguments)
     for auxiliary in (source.detach().clone().requires_grad_(), None):
-        arguments = (source, auxiliary, target, case.target_xy, case.lattice_xy, 0.5, "torch")
+        arguments = (source, auxiliary, target, case.target_xy, case.grid_xy, 0.5, "torch")
         torch.library.opcheck(torch.ops.lineament.mean_loss.default, arguments)
 
 
 def test_bad_arguments_are_refused_with_the_value_seen():
     case = make_case(2, 4, (3, 3)).to(torch.float32)
-    source, target, xy, places = case.source, case.target, case.target_xy, case.lattice_xy
+    source, target, xy, places = case.source, case.target, case.target_xy, case.grid_xy
     with pytest.raises(DataError, match=r"\[2, 9, 2\].*\[1, 9, 2\]"):
         exchange_loss(source, target, None, xy[:1], places, normalize=True)
     with pytest.raises(DataError, match="channels"):
@@ -304,8 +304,8 @@ def test_normalised_vectors_have_the_length_twenty():
     lengths = torch.tensor([3.0, 0.01])
     source = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).double() * lengths
     target = torch.tensor([[0.6, -0.8], [0.8, 0.6]]).double()
-    belongs, lattice = torch.zeros(1, 2, 2).double(), torch.tensor([[0.0, 0.0], [9.0, 0.0]]).double()
-    found = dense_correlation_loss(source[None], target[None], belongs, lattice, normalize=True, power=1.0)
+    belongs, grid_xy = torch.zeros(1, 2, 2).double(), torch.tensor([[0.0, 0.0], [9.0, 0.0]]).double()
+    found = dense_correlation_loss(source[None], target[None], belongs, grid_xy, normalize=True, power=1.0)
     # Scores are 400 times the cosines: 0.6 against -0.8, and 0.8 against 0.6.
     wrong = [1 / (1 + math.exp(400 * (0.6 + 0.8))), 1 / (1 + math.exp(400 * (0.8 - 0.6)))]
     assert float(found) == pytest.approx(9 * sum(wrong) / 2, rel=1e-9, abs=1e-30)
@@ -314,7 +314,7 @@ def test_normalised_vectors_have_the_length_twenty():
         torch.tensor([[1.0], [0.0]]).double()[None],
         near[None],
         belongs[:, :1],
-        lattice,
+        grid_xy,
         normalize=True,
         power=1.0,
     )

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.ops.exchange_cases import lattice
+from tests.ops.exchange_cases import regular_grid
 from tests.parity.dve_goldens import Golden, golden_files
 from torch import Tensor
 
@@ -26,7 +26,7 @@ def run(record: Golden, key: str, impl: str) -> tuple[Tensor, Tensor]:
     features = record["feats"].clone().to(dtype).detach().requires_grad_()
     pixels = (grid + 1) / 2 * torch.tensor([width - 1, height - 1], dtype=dtype)
     target_xy = pixels[:, ::stride, ::stride].flatten(1, 2)
-    places = lattice(*features.shape[2:], stride).to(dtype)
+    places = regular_grid(*features.shape[2:], stride).to(dtype)
     options = {
         "normalize": norm == "norm1",
         "power": float(f"{power_whole.removeprefix('pow')}.{power_tenths}"),

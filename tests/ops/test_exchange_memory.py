@@ -25,7 +25,7 @@ def test_peak_memory_is_below_one_score_matrix(impl: str):
 
 @pytest.mark.parametrize("impl", ["numba", "torch"])
 def test_nothing_as_large_as_the_score_matrix_is_kept_for_the_backward_pass(impl: str):
-    source, target, target_xy, lattice_xy = bench.maps(2, 24)
+    source, target, target_xy, grid_xy = bench.maps(2, 24)
     kept: list[int] = []
 
     def pack(tensor: torch.Tensor) -> torch.Tensor:
@@ -33,7 +33,7 @@ def test_nothing_as_large_as_the_score_matrix_is_kept_for_the_backward_pass(impl
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = exchange_loss(source, target, None, target_xy, lattice_xy, normalize=False, impl=impl)
+        loss = exchange_loss(source, target, None, target_xy, grid_xy, normalize=False, impl=impl)
     assert kept and max(kept) <= source.numel() * 4
     assert loss.requires_grad
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from tests.ops.exchange_cases import lattice
+from tests.ops.exchange_cases import regular_grid
 from tests.ops.subnormals import needs_the_register, watched
 from torch import Tensor
 
@@ -47,7 +47,7 @@ def smooth() -> tuple[Tensor, Tensor]:
 
 
 def grow(kind: str, source: Tensor, target: Tensor, belongs: Tensor, **options: object) -> Tensor:
-    places = lattice(*source.shape[2:]).float()
+    places = regular_grid(*source.shape[2:]).float()
     if kind == "exchange":
         return exchange_loss(source, target, None, belongs, places, **options)
     return dense_correlation_loss(source, target, belongs, places, **options)
@@ -59,7 +59,7 @@ def grow(kind: str, source: Tensor, target: Tensor, belongs: Tensor, **options: 
 @pytest.mark.parametrize("power", [0.5, 0.7])
 def test_forward_and_backward_meet_none(impl: str, kind: str, maps, power: float):
     source, target = (each.clone().requires_grad_() for each in maps())
-    belongs = lattice(SIDE, SIDE).float()[None].expand(2, -1, -1) + 0.7
+    belongs = regular_grid(SIDE, SIDE).float()[None].expand(2, -1, -1) + 0.7
     options = {"normalize": True, "impl": impl, "power": power}
     grow(kind, source, target, belongs, **options).backward()  # compiles
     source.grad = target.grad = None
@@ -80,7 +80,7 @@ def test_recorded_descriptors_meet_none(goldens: Path, name: str):
     record = load_file(path)
     features, grid, stride = record["feats"].float(), record["grid"].float(), int(record["stride"])
     belongs = ((grid + 1) / 2 * torch.tensor([grid.shape[2] - 1, grid.shape[1] - 1]))[:, ::stride, ::stride]
-    places = lattice(*features.shape[2:], stride).float()
+    places = regular_grid(*features.shape[2:], stride).float()
     for normalize in (False, True):
         for impl in ("numba", "torch"):
             leaves = [features[0::2].clone().requires_grad_(), features[1::2].clone().requires_grad_()]

@@ -66,5 +66,5 @@ def test_asking_for_the_gpu_kernels_without_one_says_what_to_do():
     case = make_case(1, 4, (3, 3)).to(torch.float32)
     with pytest.raises(UsageError, match="triton"):
         exchange_loss(
-            case.source, case.target, None, case.target_xy, case.lattice_xy, normalize=True, impl="triton"
+            case.source, case.target, None, case.target_xy, case.grid_xy, normalize=True, impl="triton"
         )

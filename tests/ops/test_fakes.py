@@ -26,7 +26,7 @@ INDEX = torch.randint(-1, F, (N, H, W), generator=GENERATOR, dtype=torch.int32)
 BARY, IMAGE = drawn(N, 3, H, W), drawn(N, C, H, W)
 # Descriptors: queries, auxiliary vectors and targets of different numbers.
 QUERIES, OTHER, TARGETS = drawn(N, C, 7), drawn(N, C, 10), drawn(N, C, 12)
-PLACES, LATTICE = drawn(N, 7, 2), drawn(12, 2)
+PLACES, GRID_XY = drawn(N, 7, 2), drawn(12, 2)
 ROWS = drawn(N, 7) + 0.5
 TEXTURE = (TALL, WIDE, 1, False, "border", "reference")
 
@@ -52,20 +52,20 @@ CALLS: dict[str, tuple[Any, ...]] = {
     ),
     "reconstruct": (QUERIES, OTHER, "torch"),
     "reconstruct_backward": (drawn(N, C, 7), QUERIES, OTHER, drawn(N, C, 7), ROWS, ROWS, "torch"),
-    "expected_distance": (QUERIES, TARGETS, PLACES, LATTICE, 0.5, "torch"),
+    "expected_distance": (QUERIES, TARGETS, PLACES, GRID_XY, 0.5, "torch"),
     "expected_distance_backward": (
         drawn(N, 7),
         QUERIES,
         TARGETS,
         PLACES,
-        LATTICE,
+        GRID_XY,
         ROWS,
         ROWS,
         ROWS,
         0.5,
         "torch",
     ),
-    "mean_loss": (QUERIES, OTHER, TARGETS, PLACES, LATTICE, 0.5, "torch"),
+    "mean_loss": (QUERIES, OTHER, TARGETS, PLACES, GRID_XY, 0.5, "torch"),
 }
 
 
@@ -89,7 +89,7 @@ def test_the_fake_has_the_shapes_types_and_strides_of_the_op(name: str, double: 
 
 
 def test_without_exchange_there_is_no_gradient_of_the_auxiliary():
-    arguments = (QUERIES, None, TARGETS, PLACES, LATTICE, 0.5, "torch")
+    arguments = (QUERIES, None, TARGETS, PLACES, GRID_XY, 0.5, "torch")
     op = torch.ops.lineament.mean_loss.default
     mode = FakeTensorMode()
     faked = [mode.from_tensor(a) if isinstance(a, Tensor) else a for a in arguments]

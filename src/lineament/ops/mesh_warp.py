@@ -1,4 +1,4 @@
-"""Moves a picture along a mesh in the plane, painting triangle over triangle."""
+"""Moves an image along a mesh in the plane, painting triangle over triangle."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def mesh_warp(
     padding: str = "repeat",
     impl: str = "auto",
 ) -> tuple[Tensor, Tensor]:
-    """Paint the triangles of a picture at new places, in the order of their list: a later one covers an earlier one.
+    """Paint the triangles of an image at new places, in the order of their list: a later one covers an earlier one.
 
-    Convention: pixel centres at integers, x right, y down, in both pictures. A centre on an edge belongs to the
-    triangle whose top or left edge it is. Inside a triangle the picture is mapped affinely and read bilinearly, without
+    Convention: pixel centres at integers, x right, y down, in both images. A centre on an edge belongs to the
+    triangle whose top or left edge it is. Inside a triangle the image is mapped affinely and read bilinearly, without
     a pyramid: where it shrinks by more than two it aliases. There is no depth and no culling; a triangle without area
     in the target, or with a coordinate that is not finite, is left out. Not differentiable.
 

@@ -2,10 +2,10 @@
 
 Usage, for a batch of B pairs with source and target maps ``[B, C, H, W]``::
 
-    loss = exchange_loss(source, target, None, target_xy, lattice_xy, normalize=False, power=0.5)
-    loss = dense_correlation_loss(source, target, target_xy, lattice_xy, normalize=False)   # no exchange
+    loss = exchange_loss(source, target, None, target_xy, grid_xy, normalize=False, power=0.5)
+    loss = dense_correlation_loss(source, target, target_xy, grid_xy, normalize=False)   # no exchange
 
-``target_xy [B, N, 2]`` says where each source point belongs in the target image, ``lattice_xy [N, 2]`` where the target
+``target_xy [B, N, 2]`` says where each source point belongs in the target image, ``grid_xy [N, 2]`` where the target
 points lie, both in input pixels, x then y. Maps may be given flat, ``[B, C, N]``; a subset of the source points is a
 flat source with as many rows in ``target_xy`` (then give ``auxiliary``, or the exchange sees only the subset).
 
@@ -39,7 +39,7 @@ def exchange_loss(
     target: Tensor,
     auxiliary: Tensor | None,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     *,
     normalize: bool,
     power: float = 0.5,
@@ -56,7 +56,7 @@ def exchange_loss(
         auxiliary: ``[B, C, ...]`` descriptors a of another face; None takes the source of the next pair in the batch
             (with B = 1 the source itself), as published.
         target_xy: ``[B, M, 2]`` where g(u) each source point belongs in the target, input pixels. No gradient.
-        lattice_xy: ``[N, 2]`` positions v of the target points, input pixels. No gradient.
+        grid_xy: ``[N, 2]`` positions v of the target points, input pixels. No gradient.
         normalize: Give all vectors the length 20 first.
         power: Exponent of the Euclidean distance; 0.5 in all published runs.
         impl: ``auto`` (by device), ``reference`` (keeps N x N), ``torch``, ``numba`` (CPU), ``triton`` (CUDA).
@@ -75,16 +75,16 @@ def exchange_loss(
         auxiliary = _vectors("auxiliary", auxiliary, normalize)
     if _learning(source, auxiliary, target) and _choose(impl, source) in FUSED:
         _check_pair(source, auxiliary)
-        return _mean_loss(source, auxiliary, target, target_xy, lattice_xy, power, impl)
+        return _mean_loss(source, auxiliary, target, target_xy, grid_xy, power, impl)
     rebuilt = reconstruct(source, auxiliary, impl=impl)
-    return expected_distance(rebuilt, target, target_xy, lattice_xy, power=power, impl=impl).mean()
+    return expected_distance(rebuilt, target, target_xy, grid_xy, power=power, impl=impl).mean()
 
 
 def dense_correlation_loss(
     source: Tensor,
     target: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     *,
     normalize: bool,
     power: float = 0.5,
@@ -96,8 +96,8 @@ def dense_correlation_loss(
     """
     source, target = _vectors("source", source, normalize), _vectors("target", target, normalize)
     if _learning(source, target) and _choose(impl, source) in FUSED:
-        return _mean_loss(source, None, target, target_xy, lattice_xy, power, impl)
-    return expected_distance(source, target, target_xy, lattice_xy, power=power, impl=impl).mean()
+        return _mean_loss(source, None, target, target_xy, grid_xy, power, impl)
+    return expected_distance(source, target, target_xy, grid_xy, power=power, impl=impl).mean()
 
 
 def _learning(*tensors: Tensor) -> bool:
@@ -109,18 +109,18 @@ def _mean_loss(
     auxiliary: Tensor | None,
     target: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     power: float,
     impl: str,
 ) -> Tensor:
     """The loss by the op that forms its gradients on the way."""
-    target_xy, lattice_xy = _places(source, target, target_xy, lattice_xy, power)
+    target_xy, grid_xy = _places(source, target, target_xy, grid_xy, power)
     return registered.mean_loss(
         source.contiguous(),
         None if auxiliary is None else auxiliary.contiguous(),
         target.contiguous(),
         target_xy,
-        lattice_xy,
+        grid_xy,
         float(power),
         _choose(impl, source),
     )[0]
@@ -152,7 +152,7 @@ def expected_distance(
     queries: Tensor,
     targets: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     *,
     power: float = 0.5,
     impl: str = "auto",
@@ -165,7 +165,7 @@ def expected_distance(
         queries: ``[B, C, M]``.
         targets: ``[B, C, N]``.
         target_xy: ``[B, M, 2]`` true places g(u), pixels. No gradient.
-        lattice_xy: ``[N, 2]`` places v of the targets, pixels. No gradient.
+        grid_xy: ``[N, 2]`` places v of the targets, pixels. No gradient.
         power: Exponent of the Euclidean distance, > 0.
         impl: As in :func:`exchange_loss`.
 
@@ -176,30 +176,30 @@ def expected_distance(
         DataError: If shapes, precision or device do not fit, a set is empty, or ``power`` is not positive.
         UsageError: If ``impl`` is unknown or cannot run on this device.
     """
-    target_xy, lattice_xy = _places(queries, targets, target_xy, lattice_xy, power)
+    target_xy, grid_xy = _places(queries, targets, target_xy, grid_xy, power)
     chosen = _choose(impl, queries)
     if chosen == "reference":
-        return reference.expected_distance(queries, targets, target_xy, lattice_xy, power)
+        return reference.expected_distance(queries, targets, target_xy, grid_xy, power)
     return registered.expected_distance(
-        queries.contiguous(), targets.contiguous(), target_xy, lattice_xy, float(power), chosen
+        queries.contiguous(), targets.contiguous(), target_xy, grid_xy, float(power), chosen
     )[0]
 
 
 def _places(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
+    queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float
 ) -> tuple[Tensor, Tensor]:
     """Check the arguments of :func:`expected_distance`; returns the positions as the ops take them."""
     _check_pair(queries, targets)
     batch, _, rows = queries.shape
-    if target_xy.shape != (batch, rows, 2) or lattice_xy.shape != (targets.shape[2], 2):
+    if target_xy.shape != (batch, rows, 2) or grid_xy.shape != (targets.shape[2], 2):
         raise DataError(
             f"{batch} x {rows} queries and {targets.shape[2]} targets need target_xy [{batch}, {rows}, 2] and "
-            f"lattice_xy [{targets.shape[2]}, 2]; got {list(target_xy.shape)} and {list(lattice_xy.shape)}."
+            f"grid_xy [{targets.shape[2]}, 2]; got {list(target_xy.shape)} and {list(grid_xy.shape)}."
         )
     if not power > 0:
         raise DataError(f"the distance exponent must be positive, not {power}: the published value is 0.5.")
-    target_xy, lattice_xy = (xy.detach().to(queries).contiguous() for xy in (target_xy, lattice_xy))
-    return target_xy, lattice_xy
+    target_xy, grid_xy = (xy.detach().to(queries).contiguous() for xy in (target_xy, grid_xy))
+    return target_xy, grid_xy
 
 
 def _vectors(name: str, features: Tensor, normalize: bool) -> Tensor:

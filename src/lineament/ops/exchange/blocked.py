@@ -31,7 +31,7 @@ class Passes:
 
     Attributes:
         softmax: ``(scores, peak, mass)``: scores become ``exp(score - peak)``; writes the row maximum and the row sum.
-        distances: ``(target_xy [m, 2], lattice_xy [N, 2], power, out [m, N])``.
+        distances: ``(target_xy [m, 2], grid_xy [N, 2], power, out [m, N])``.
         expect: ``(scores, distances, peak, mass, mean)``: writes maximum, sum and expected distance of each row;
             scores are destroyed.
         expect_gradient: ``(scores, distances, peak, scale, mean)``: scores become
@@ -40,7 +40,7 @@ class Passes:
             their weights ``w = scale exp(score - peak)``; the lower becomes w, the upper ``w (g - sum w g)``.
         weights_gradient: ``(both [2m, N], mass)``: the same where the upper half holds ``exp(score - peak)`` already
             and ``scale`` is ``1 / mass``.
-        expect_with_gradient: ``(scores, target_xy [m, 2], lattice_xy [N, 2], power, factor, mean)``: writes the
+        expect_with_gradient: ``(scores, target_xy [m, 2], grid_xy [N, 2], power, factor, mean)``: writes the
             expected distance of each row; scores become ``factor softmax(score) (distance - mean)``.
     """
 
@@ -118,7 +118,7 @@ def reconstruct_backward(
 
 
 def distance_forward(
-    passes: Passes, queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
+    passes: Passes, queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """``[B, C, M]``, ``[B, C, N]`` -> expected distance, row maxima and row sums, each ``[B, M]``."""
     batch, _, rows = queries.shape
@@ -130,7 +130,7 @@ def distance_forward(
             height = block.stop - block.start
             tile, away = scores[:height], distances[:height]
             torch.mm(queries[item, :, block].t(), targets[item], out=tile)
-            passes.distances(target_xy[item, block], lattice_xy, power, away)
+            passes.distances(target_xy[item, block], grid_xy, power, away)
             passes.expect(tile, away, peak[item, block], mass[item, block], mean[item, block])
     return mean, peak, mass
 
@@ -141,7 +141,7 @@ def distance_backward(
     queries: Tensor,
     targets: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     mean: Tensor,
     peak: Tensor,
     mass: Tensor,
@@ -158,7 +158,7 @@ def distance_backward(
             height = block.stop - block.start
             tile, away = scores[:height], distances[:height]
             torch.mm(queries[item, :, block].t(), targets[item], out=tile)
-            passes.distances(target_xy[item, block], lattice_xy, power, away)
+            passes.distances(target_xy[item, block], grid_xy, power, away)
             passes.expect_gradient(tile, away, peak[item, block], scale[item, block], mean[item, block])
             d_queries[item, :, block] = targets[item] @ tile.t()
             d_targets[item].addmm_(queries[item, :, block], tile)
@@ -177,11 +177,11 @@ def _weights(scores: Tensor, peak: Tensor) -> Tensor:
     return scores.exp_()
 
 
-def power_distances(target_xy: Tensor, lattice_xy: Tensor, power: float, out: Tensor) -> None:
-    """Fill ``out [m, N]`` with ``|target_xy - lattice_xy| ** power``."""
-    torch.sub(target_xy[:, 0, None], lattice_xy[None, :, 0], out=out)
+def power_distances(target_xy: Tensor, grid_xy: Tensor, power: float, out: Tensor) -> None:
+    """Fill ``out [m, N]`` with ``|target_xy - grid_xy| ** power``."""
+    torch.sub(target_xy[:, 0, None], grid_xy[None, :, 0], out=out)
     out.square_()
-    across = target_xy[:, 1, None] - lattice_xy[None, :, 1]
+    across = target_xy[:, 1, None] - grid_xy[None, :, 1]
     out.addcmul_(across, across)
     if power == 0.5:
         out.sqrt_().sqrt_()
@@ -224,11 +224,11 @@ def _product_rule(both: Tensor) -> None:
 
 
 def expect_with_gradient(
-    scores: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, factor: float, mean: Tensor
+    scores: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float, factor: float, mean: Tensor
 ) -> None:
     """The pass of that name in :class:`Passes`, by tensor operations."""
     distances = torch.empty_like(scores)
-    power_distances(target_xy, lattice_xy, power, distances)
+    power_distances(target_xy, grid_xy, power, distances)
     peak, mass = torch.empty_like(mean), torch.empty_like(mean)
     _softmax(scores, peak, mass)
     scores.div_(mass[:, None])

@@ -31,7 +31,7 @@ def mean_loss(
     auxiliary: Tensor | None,
     target: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     power: float,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Loss and its gradients with respect to source, auxiliary and target.
@@ -42,7 +42,7 @@ def mean_loss(
         auxiliary: ``[B, C, K]``, or None for the loss without exchange.
         target: ``[B, C, N]``.
         target_xy: ``[B, M, 2]``.
-        lattice_xy: ``[N, 2]``.
+        grid_xy: ``[N, 2]``.
         power: Exponent of the distance.
 
     Returns:
@@ -68,7 +68,7 @@ def mean_loss(
             if auxiliary is None:
                 torch.mm(query.t(), goal, out=scores)
                 passes.expect_with_gradient(
-                    scores, target_xy[item, block], lattice_xy, power, LIFT, mean[item, block]
+                    scores, target_xy[item, block], grid_xy, power, LIFT, mean[item, block]
                 )
                 torch.mm(goal, scores.t(), out=d_query)
                 d_target[item].addmm_(query, scores)
@@ -80,7 +80,7 @@ def mean_loss(
             rebuilt = (other @ weights.t()).div_(mass[:height])
             torch.mm(rebuilt.t(), goal, out=scores)
             passes.expect_with_gradient(
-                scores, target_xy[item, block], lattice_xy, power, LIFT, mean[item, block]
+                scores, target_xy[item, block], grid_xy, power, LIFT, mean[item, block]
             )
             d_target[item].addmm_(rebuilt, scores)
             # Queries beside the gradients of what was rebuilt from them: the halves' products become one.

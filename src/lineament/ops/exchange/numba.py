@@ -95,7 +95,7 @@ def _softmax(
 def _root_distances(
     out,  # [m, N], written
     target_xy,  # [m, 2]
-    lattice_xy,  # [2, N], x in one row and y in the other, so that vectors of either load at once
+    grid_xy,  # [2, N], x in one row and y in the other, so that vectors of either load at once
     roots,  # 2 for the exponent 0.5, 1 for 1
     first,
     end,
@@ -104,7 +104,7 @@ def _root_distances(
     for i in range(first, end):
         x, y = target_xy[i, 0], target_xy[i, 1]
         for j in range(keys):
-            across, down = x - lattice_xy[0, j], y - lattice_xy[1, j]
+            across, down = x - grid_xy[0, j], y - grid_xy[1, j]
             # Two square roots are one instruction each; a general power is a function call per entry.
             distance = np.sqrt(across * across + down * down)
             out[i, j] = np.sqrt(distance) if roots == 2 else distance
@@ -197,7 +197,7 @@ def _weights_gradient(
 def _expect_with_gradient(
     scores,  # [m, N], becomes factor * softmax * (distance - mean)
     target_xy,  # [m, 2]
-    lattice_xy,  # [2, N]
+    grid_xy,  # [2, N]
     roots,  # 2 for the exponent 0.5, 1 for 1
     factor,
     mean,  # [m], written
@@ -211,7 +211,7 @@ def _expect_with_gradient(
         x, y = target_xy[i, 0], target_xy[i, 1]
         total, weighted = ZERO, ZERO
         for j in range(keys):
-            across, down = x - lattice_xy[0, j], y - lattice_xy[1, j]
+            across, down = x - grid_xy[0, j], y - grid_xy[1, j]
             distance = np.sqrt(across * across + down * down)
             distance = np.sqrt(distance) if roots == 2 else distance
             weight = _exp(scores[i, j] - top)
@@ -240,11 +240,11 @@ def _softmax_pass(scores: Tensor, peak: Tensor, mass: Tensor) -> None:
     _by_rows(_softmax, scores, peak, mass)
 
 
-def _distances_pass(target_xy: Tensor, lattice_xy: Tensor, power: float, out: Tensor) -> None:
+def _distances_pass(target_xy: Tensor, grid_xy: Tensor, power: float, out: Tensor) -> None:
     if power not in (0.5, 1.0):
-        power_distances(target_xy, lattice_xy, power, out)
+        power_distances(target_xy, grid_xy, power, out)
         return
-    _by_rows(_root_distances, out, target_xy, lattice_xy.t().contiguous(), 2 if power == 0.5 else 1)
+    _by_rows(_root_distances, out, target_xy, grid_xy.t().contiguous(), 2 if power == 0.5 else 1)
 
 
 def _expect_pass(scores: Tensor, distances: Tensor, peak: Tensor, mass: Tensor, mean: Tensor) -> None:
@@ -268,12 +268,12 @@ def _weights_gradient_pass(both: Tensor, mass: Tensor) -> None:
 
 
 def _expect_with_gradient_pass(
-    scores: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, factor: float, mean: Tensor
+    scores: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float, factor: float, mean: Tensor
 ) -> None:
     if power not in (0.5, 1.0):
-        expect_with_gradient(scores, target_xy, lattice_xy, power, factor, mean)
+        expect_with_gradient(scores, target_xy, grid_xy, power, factor, mean)
         return
-    roots, planes = 2 if power == 0.5 else 1, lattice_xy.t().contiguous()
+    roots, planes = 2 if power == 0.5 else 1, grid_xy.t().contiguous()
     _by_rows(_expect_with_gradient, scores, target_xy, planes, roots, np.float32(factor), mean)
 
 

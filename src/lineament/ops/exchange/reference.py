@@ -16,10 +16,10 @@ def reconstruct(queries: Tensor, auxiliary: Tensor) -> Tensor:
 
 
 def expected_distance(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
+    queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float
 ) -> Tensor:
     """``l_u = sum_v softmax_v(q_u . t_v) |g(u) - v| ** power``: ``[B, C, M]``, ``[B, C, N]`` -> ``[B, M]``."""
     weights = torch.einsum("bcu,bcv->buv", queries, targets).softmax(dim=2)  # [B, M, N]
-    offsets = target_xy[:, :, None, :] - lattice_xy[None, None, :, :]  # [B, M, N, 2]
+    offsets = target_xy[:, :, None, :] - grid_xy[None, None, :, :]  # [B, M, N, 2]
     distances = offsets.square().sum(dim=3).pow(power / 2)  # not norm(): no gradient is asked of it
     return (weights * distances.to(weights.dtype)).sum(dim=2)

@@ -121,18 +121,18 @@ reconstruct = register_op(
 
 
 def _expected_distance(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
+    queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float, impl: str
 ) -> Three:
     if impl == "triton":
         from lineament.ops.exchange import triton
 
-        return triton.distance_forward(queries, targets, target_xy, lattice_xy, power)
+        return triton.distance_forward(queries, targets, target_xy, grid_xy, power)
     with _exact_products(queries.device.type):
-        return blocked.distance_forward(_passes(impl), queries, targets, target_xy, lattice_xy, power)
+        return blocked.distance_forward(_passes(impl), queries, targets, target_xy, grid_xy, power)
 
 
 def _expected_distance_fake(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float, impl: str
+    queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float, impl: str
 ) -> Three:
     rows = queries.new_empty(queries.shape[0], queries.shape[2])
     return rows, torch.empty_like(rows), torch.empty_like(rows)
@@ -143,7 +143,7 @@ def _expected_distance_backward(
     queries: Tensor,
     targets: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     mean: Tensor,
     peak: Tensor,
     mass: Tensor,
@@ -154,11 +154,11 @@ def _expected_distance_backward(
         from lineament.ops.exchange import triton
 
         return triton.distance_backward(
-            gradient, queries, targets, target_xy, lattice_xy, mean, peak, mass, power
+            gradient, queries, targets, target_xy, grid_xy, mean, peak, mass, power
         )
     with _exact_products(queries.device.type):
         return blocked.distance_backward(
-            _passes(impl), gradient, queries, targets, target_xy, lattice_xy, mean, peak, mass, power
+            _passes(impl), gradient, queries, targets, target_xy, grid_xy, mean, peak, mass, power
         )
 
 
@@ -167,7 +167,7 @@ def _expected_distance_backward_fake(
     queries: Tensor,
     targets: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     mean: Tensor,
     peak: Tensor,
     mass: Tensor,
@@ -178,8 +178,8 @@ def _expected_distance_backward_fake(
 
 
 def _save_expected_distance(ctx: Any, inputs: tuple[Any, ...], output: Three) -> None:
-    queries, targets, target_xy, lattice_xy, ctx.power, ctx.impl = inputs
-    ctx.save_for_backward(queries, targets, target_xy, lattice_xy, *output)
+    queries, targets, target_xy, grid_xy, ctx.power, ctx.impl = inputs
+    ctx.save_for_backward(queries, targets, target_xy, grid_xy, *output)
 
 
 def _differentiate_expected_distance(ctx: Any, gradient: Tensor, *_: Tensor) -> tuple[Any, ...]:
@@ -189,14 +189,14 @@ def _differentiate_expected_distance(ctx: Any, gradient: Tensor, *_: Tensor) -> 
 
 
 expected_distance_backward = register_op(
-    "expected_distance_backward(Tensor gradient, Tensor queries, Tensor targets, Tensor target_xy, Tensor lattice_xy, "
+    "expected_distance_backward(Tensor gradient, Tensor queries, Tensor targets, Tensor target_xy, Tensor grid_xy, "
     "Tensor mean, Tensor peak, Tensor mass, float power, str impl) -> (Tensor, Tensor)",
     _expected_distance_backward,
     _expected_distance_backward_fake,
 )
 # Returns expected distances, row maxima and row sums, each [B, M].
 expected_distance = register_op(
-    "expected_distance(Tensor queries, Tensor targets, Tensor target_xy, Tensor lattice_xy, float power, str impl) "
+    "expected_distance(Tensor queries, Tensor targets, Tensor target_xy, Tensor grid_xy, float power, str impl) "
     "-> (Tensor, Tensor, Tensor)",
     _expected_distance,
     _expected_distance_fake,
@@ -210,12 +210,12 @@ def _mean_loss(
     auxiliary: Tensor | None,
     target: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     power: float,
     impl: str,
 ) -> Four:
     with _exact_products(source.device.type):
-        return fused.mean_loss(_passes(impl), source, auxiliary, target, target_xy, lattice_xy, power)
+        return fused.mean_loss(_passes(impl), source, auxiliary, target, target_xy, grid_xy, power)
 
 
 def _mean_loss_fake(
@@ -223,7 +223,7 @@ def _mean_loss_fake(
     auxiliary: Tensor | None,
     target: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     power: float,
     impl: str,
 ) -> Four:
@@ -248,7 +248,7 @@ def _differentiate_mean_loss(ctx: Any, gradient: Tensor | None, *_: Tensor | Non
 # Returns the mean expected distance, with exchange where `auxiliary` is given, and its gradients in the scale of
 # `fused.mean_loss`; not for triton.
 mean_loss = register_op(
-    "mean_loss(Tensor source, Tensor? auxiliary, Tensor target, Tensor target_xy, Tensor lattice_xy, float power, "
+    "mean_loss(Tensor source, Tensor? auxiliary, Tensor target, Tensor target_xy, Tensor grid_xy, float power, "
     "str impl) -> (Tensor, Tensor, Tensor, Tensor)",
     _mean_loss,
     _mean_loss_fake,

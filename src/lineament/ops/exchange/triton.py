@@ -46,13 +46,13 @@ def _product(left, right):
 
 
 @triton.jit
-def _distances(target_xy, lattice_xy, rows, keys, row, key, POWER: tl.constexpr):
+def _distances(target_xy, grid_xy, rows, keys, row, key, POWER: tl.constexpr):
     """``[BLOCK, BLOCK]`` powers of the distances between points of ``[rows, 2]`` and ``[keys, 2]``."""
     inside_rows, inside_keys = row < rows, key < keys
     x = tl.load(target_xy + 2 * row, mask=inside_rows, other=0.0)
     y = tl.load(target_xy + 2 * row + 1, mask=inside_rows, other=0.0)
-    across = x[:, None] - tl.load(lattice_xy + 2 * key, mask=inside_keys, other=0.0)[None, :]
-    down = y[:, None] - tl.load(lattice_xy + 2 * key + 1, mask=inside_keys, other=0.0)[None, :]
+    across = x[:, None] - tl.load(grid_xy + 2 * key, mask=inside_keys, other=0.0)[None, :]
+    down = y[:, None] - tl.load(grid_xy + 2 * key + 1, mask=inside_keys, other=0.0)[None, :]
     squared = across * across + down * down
     if POWER == 0.5:
         result = tl.sqrt(tl.sqrt(squared))
@@ -103,7 +103,7 @@ def _expect_kernel(
     q,  # [B, C, M]
     t,  # [B, C, N]
     target_xy,  # [B, M, 2]
-    lattice_xy,  # [N, 2]
+    grid_xy,  # [N, 2]
     mean,  # [B, M], written
     peak,  # [B, M], written
     mass,  # [B, M], written
@@ -120,7 +120,7 @@ def _expect_kernel(
         key = first + tl.arange(0, BLOCK)
         vectors = _tile(t + item * channels * keys, channels, keys, first, CHANNELS, BLOCK)
         scores = tl.where((key < keys)[None, :], _product(queries, vectors), float("-inf"))
-        away = _distances(target_xy + item * rows * 2, lattice_xy, rows, keys, row, key, POWER)
+        away = _distances(target_xy + item * rows * 2, grid_xy, rows, keys, row, key, POWER)
         higher = tl.maximum(top, tl.max(scores, 1))
         shrink = tl.exp(top - higher)
         weights = tl.exp(scores - higher[:, None])
@@ -184,7 +184,7 @@ def _expect_backward_kernel(
     q,  # [B, C, M]
     t,  # [B, C, N]
     target_xy,  # [B, M, 2]
-    lattice_xy,  # [N, 2]
+    grid_xy,  # [N, 2]
     mean,  # [B, M]
     peak,  # [B, M]
     scale,  # [B, M] gradient of the result / mass
@@ -204,7 +204,7 @@ def _expect_backward_kernel(
         queries = _tile(q, channels, rows, first_row, CHANNELS, BLOCK)
         vectors = _tile(t, channels, keys, first_key, CHANNELS, BLOCK)
         weights = _weights(_product(tl.trans(queries), vectors), peak, scale, row, rows, key, keys)
-        away = _distances(target_xy, lattice_xy, rows, keys, row, key, POWER)
+        away = _distances(target_xy, grid_xy, rows, keys, row, key, POWER)
         d_scores = weights * (away - tl.load(mean + row, mask=row < rows, other=0.0)[:, None])
         if BY_KEYS:
             total += _product(queries, d_scores)
@@ -260,7 +260,7 @@ def reconstruct_backward(
 
 
 def distance_forward(
-    queries: Tensor, targets: Tensor, target_xy: Tensor, lattice_xy: Tensor, power: float
+    queries: Tensor, targets: Tensor, target_xy: Tensor, grid_xy: Tensor, power: float
 ) -> tuple[Tensor, Tensor, Tensor]:
     """As `blocked.distance_forward`."""
     queries, targets = queries.contiguous(), targets.contiguous()
@@ -269,7 +269,7 @@ def distance_forward(
     grid, sizes, device = _launch(rows, queries)
     with device:
         _expect_kernel[grid](
-            queries, targets, target_xy, lattice_xy, mean, peak, mass, channels, rows, targets.shape[2],
+            queries, targets, target_xy, grid_xy, mean, peak, mass, channels, rows, targets.shape[2],
             **sizes, POWER=power,
         )  # fmt: skip
     return mean, peak, mass
@@ -280,7 +280,7 @@ def distance_backward(
     queries: Tensor,
     targets: Tensor,
     target_xy: Tensor,
-    lattice_xy: Tensor,
+    grid_xy: Tensor,
     mean: Tensor,
     peak: Tensor,
     mass: Tensor,
@@ -296,7 +296,7 @@ def distance_backward(
         grid, sizes, device = _launch(points, queries)
         with device:
             _expect_backward_kernel[grid](
-                queries, targets, target_xy, lattice_xy, mean, peak, scale, out, channels, rows, keys,
+                queries, targets, target_xy, grid_xy, mean, peak, scale, out, channels, rows, keys,
                 **sizes, POWER=power, BY_KEYS=by_keys,
             )  # fmt: skip
     return d_queries, d_targets

@@ -12,7 +12,7 @@ from lineament.ops.numba_cpu.rasterize import owns, pixel_range
 
 @kernel
 def wrap(place: int, size: int, repeat: bool) -> int:
-    """Index of a pixel inside the picture for one that may lie outside."""
+    """Index of a pixel inside the image for one that may lie outside."""
     if repeat:
         place %= size
         return place + size if place < 0 else place
@@ -93,14 +93,14 @@ def mesh_warp_band(
                 lowest = min(e0, min(e1, e2))
                 if lowest > 0.0 or (lowest == 0.0 and owns(e0, e1, e2, x0, y0, x1, y1, x2, y2)):
                     ids[y, x] = face
-    picture = image[view if image.shape[0] > 1 else 0]
-    paint(picture, maps, ids, warped[view], repeat, first_row, end_row)
+    source_image = image[view if image.shape[0] > 1 else 0]
+    paint(source_image, maps, ids, warped[view], repeat, first_row, end_row)
     return bad
 
 
 @kernel
 def paint(
-    picture: np.ndarray,  # [C, Hs, Ws]
+    image: np.ndarray,  # [C, Hs, Ws]
     maps: np.ndarray,  # [F, 6]
     ids: np.ndarray,  # [H, W]
     warped: np.ndarray,  # [C, H, W], written
@@ -109,7 +109,7 @@ def paint(
     end_row: int,
 ) -> None:
     """Read the colour of every pixel that a triangle covers."""
-    channels, rows, columns = picture.shape
+    channels, rows, columns = image.shape
     warped[:, first_row:end_row] = 0.0
     for y in range(first_row, end_row):
         for x in range(ids.shape[1]):
@@ -122,7 +122,7 @@ def paint(
             fx, fy = px - left, py - top
             tx0, ty0 = int(left), int(top)
             tx1, ty1 = tx0 + 1, ty0 + 1
-            # Wrapping costs divisions, and inside the picture nothing wraps.
+            # Wrapping costs divisions, and inside the image nothing wraps.
             if tx0 < 0 or ty0 < 0 or tx1 >= columns or ty1 >= rows:
                 tx0, tx1 = wrap(tx0, columns, repeat), wrap(tx1, columns, repeat)
                 ty0, ty1 = wrap(ty0, rows, repeat), wrap(ty1, rows, repeat)
@@ -130,8 +130,8 @@ def paint(
             w10, w11 = (1.0 - fx) * fy, fx * fy
             for c in range(channels):
                 warped[c, y, x] = (
-                    w00 * picture[c, ty0, tx0]
-                    + w01 * picture[c, ty0, tx1]
-                    + w10 * picture[c, ty1, tx0]
-                    + w11 * picture[c, ty1, tx1]
+                    w00 * image[c, ty0, tx0]
+                    + w01 * image[c, ty0, tx1]
+                    + w10 * image[c, ty1, tx0]
+                    + w11 * image[c, ty1, tx1]
                 )

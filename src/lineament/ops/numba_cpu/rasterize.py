@@ -119,7 +119,7 @@ def merge_layer(
     other_depth: np.ndarray,  # [N, H, W] float32
     last: bool,
 ) -> None:
-    """Add a picture of faces with higher ids; after the last one the depth is 0 where nothing is drawn."""
+    """Add an image of faces with higher ids; after the last one the depth is 0 where nothing is drawn."""
     ids, nearest = index.ravel(), depth.ravel()
     other_ids, other_nearest = other_index.ravel(), other_depth.ravel()
     for pixel in range(ids.size):

@@ -58,13 +58,13 @@ def paint(
         index[view, y, x] = face
         left, top = math.floor(px), math.floor(py)
         fx, fy = px - left, py - top
-        picture = view if image.shape[0] > 1 else 0
+        item = view if image.shape[0] > 1 else 0
         rows, columns = image.shape[2], image.shape[3]
         tx0, tx1 = wrap(int(left), columns, repeat), wrap(int(left) + 1, columns, repeat)
         ty0, ty1 = wrap(int(top), rows, repeat), wrap(int(top) + 1, rows, repeat)
         for c in range(image.shape[1]):
-            above = (1.0 - fx) * image[picture, c, ty0, tx0] + fx * image[picture, c, ty0, tx1]
-            below = (1.0 - fx) * image[picture, c, ty1, tx0] + fx * image[picture, c, ty1, tx1]
+            above = (1.0 - fx) * image[item, c, ty0, tx0] + fx * image[item, c, ty0, tx1]
+            below = (1.0 - fx) * image[item, c, ty1, tx0] + fx * image[item, c, ty1, tx1]
             warped[view, c, y, x] = (1.0 - fy) * above + fy * below
         return
 

@@ -1,4 +1,4 @@
-"""Painting a triangle mesh in plain torch: triangle after triangle over the whole picture."""
+"""Painting a triangle mesh in plain torch: triangle after triangle over the whole image."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def mesh_warp_reference(
         place = (share[..., None] * source[view, corners]).sum(-2)  # [P, 2]
         first = place.floor()
         weight = (place - first).to(image.dtype)
-        picture = image[view % len(image)]
-        colour = picture.new_zeros(len(picture), len(place))
+        source_image = image[view % len(image)]
+        colour = source_image.new_zeros(len(source_image), len(place))
         for right in (0, 1):
             for below in (0, 1):
                 tx, ty = first[:, 0].long() + right, first[:, 1].long() + below
@@ -41,6 +41,6 @@ def mesh_warp_reference(
                 ty = ty % rows if repeat else ty.clamp(0, rows - 1)
                 wx = weight[:, 0] if right else 1 - weight[:, 0]
                 wy = weight[:, 1] if below else 1 - weight[:, 1]
-                colour += wx * wy * picture[:, ty, tx]
+                colour += wx * wy * source_image[:, ty, tx]
         warped[view][:, painted] = colour
     return warped, index

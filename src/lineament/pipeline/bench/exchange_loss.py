@@ -49,10 +49,10 @@ def maps(pairs: int, side: int, device: str = "cpu", seed: int = 0) -> tuple[Ten
     generator = torch.Generator().manual_seed(seed)
     features = 0.5 * torch.randn(2, pairs, CHANNELS, side, side, generator=generator)
     ys, xs = torch.meshgrid(torch.arange(side) * 2.0, torch.arange(side) * 2.0, indexing="ij")
-    lattice_xy = torch.stack([xs, ys], dim=-1).view(-1, 2)
-    target_xy = lattice_xy + 3 * torch.randn(pairs, side * side, 2, generator=generator)
+    grid_xy = torch.stack([xs, ys], dim=-1).view(-1, 2)
+    target_xy = grid_xy + 3 * torch.randn(pairs, side * side, 2, generator=generator)
     source, target = (part.clone().to(device).requires_grad_() for part in features)
-    return source, target, target_xy.to(device), lattice_xy.to(device)
+    return source, target, target_xy.to(device), grid_xy.to(device)
 
 
 def _status_megabytes(field: str) -> float:
@@ -90,7 +90,7 @@ class PeakMemory:
 
 def cost(pairs: int, side: int, *, device: str, repeats: int, normalize: bool, impl: str = "auto") -> Cost:
     """Measure one size; the first call is only looked at for its memory."""
-    source, target, target_xy, lattice_xy = maps(pairs, side, device)
+    source, target, target_xy, grid_xy = maps(pairs, side, device)
     on_gpu = device.startswith("cuda")
     clock = time.perf_counter if on_gpu else time.process_time
 
@@ -102,7 +102,7 @@ def cost(pairs: int, side: int, *, device: str, repeats: int, normalize: bool, i
     def call() -> tuple[float, float]:
         source.grad = target.grad = None
         start = now()
-        loss = exchange_loss(source, target, None, target_xy, lattice_xy, normalize=normalize, impl=impl)
+        loss = exchange_loss(source, target, None, target_xy, grid_xy, normalize=normalize, impl=impl)
         middle = now()
         loss.backward()
         return middle - start, now() - middle
