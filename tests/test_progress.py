@@ -63,9 +63,9 @@ def test_a_line_says_no_more_than_is_known(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ):
     monkeypatch.setattr(module, "SECONDS_BETWEEN_LINES", 0.0)
-    with progress("cropping", 10, "pictures") as advance:
+    with progress("cropping", 10, "images") as advance:
         for _ in range(7):
             advance()
     lines = capsys.readouterr().err.splitlines()
-    assert lines[:5] == [f"cropping: {i}/10 pictures" for i in range(1, 6)]
+    assert lines[:5] == [f"cropping: {i}/10 images" for i in range(1, 6)]
     assert "/s" in lines[5] and lines[5].endswith("left")

@@ -104,9 +104,9 @@ class DepthFit:
     """What a source and a target face give.
 
     Attributes:
-        depth: ``[B, K]`` depth of the source keypoints in half the sum of its picture's width and height, larger away
+        depth: ``[B, K]`` depth of the source keypoints in half the sum of its image's width and height, larger away
             from the camera.
-        affine: ``[B, 2, 4]`` map of (x, y, depth, 1) to the target keypoints, all over the size of their pictures.
+        affine: ``[B, 2, 4]`` map of (x, y, depth, 1) to the target keypoints, all over the size of their images.
     """
 
     depth: Tensor
@@ -136,11 +136,11 @@ class DepthPredictor(Protocol):
         ...
 
     def __call__(self, source: Tensor, target: Tensor) -> DepthFit:
-        """Depth and map of keypoints ``[B, K, 2]`` over the size of their pictures."""
+        """Depth and map of keypoints ``[B, K, 2]`` over the size of their images."""
         ...
 
     def depth(self, source: Tensor, target: Tensor) -> Tensor:
-        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
+        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the image's size, given target keypoints."""
         ...
 
     def own_depth(self, source: Tensor, targets: Tensor) -> Tensor:
@@ -157,19 +157,19 @@ class Reconstruction:
     """A face and what an autoencoder makes of it.
 
     Attributes:
-        picture: ``[3, s, s]`` what the networks see of the face.
+        image: ``[3, s, s]`` what the networks see of the face.
         made: ``[3, s, s]`` their reconstruction.
-        points: ``[K, 2]`` the sample's landmarks in pixels of ``picture``, NaN where unknown; None without any.
+        points: ``[K, 2]`` the sample's landmarks in pixels of ``image``, NaN where unknown; None without any.
     """
 
-    picture: Tensor
+    image: Tensor
     made: Tensor
     points: Tensor | None
 
 
 @runtime_checkable
 class Reconstructor(Protocol):
-    """Encodes faces and makes pictures of the codes."""
+    """Encodes faces and makes images of the codes."""
 
     @property
     def cut_words(self) -> str:
@@ -186,7 +186,7 @@ class FaceTiles(Protocol):
     """Shows what a model makes of a face."""
 
     def tiles(self, image: Tensor, box: Tensor) -> Tensor:
-        """A picture ``[3, h, w]`` of the steps from the face in ``box`` ``[4]`` to the answer, side by side."""
+        """An image ``[3, h, w]`` of the steps from the face in ``box`` ``[4]`` to the answer, side by side."""
         ...
 
 
@@ -205,7 +205,7 @@ class ViewGenerator(Protocol):
         Args:
             latents: ``[B, latent_size]``.
             world_to_camera: ``[B, 3, 4]``, the head at the origin, millimetres.
-            intrinsics: ``[B, 3, 3]`` in pixels of the picture that is drawn.
+            intrinsics: ``[B, 3, 3]`` in pixels of the image that is drawn.
 
         Returns:
             ``[B, 3, H, W]`` RGB in 0..1.
@@ -228,11 +228,11 @@ class Codes:
 
 @runtime_checkable
 class CodeEncoder(Protocol):
-    """Finds the expression code of an avatar in the pictures of a headset's cameras (Rosetta)."""
+    """Finds the expression code of an avatar in the images of a headset's cameras (Rosetta)."""
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras, in the order in which their pictures are given."""
+        """Names of the cameras, in the order in which their images are given."""
         ...
 
     def codes(self, images: Tensor) -> Codes:

@@ -23,7 +23,7 @@ class DataError(LineamentError):
 
 
 class NoFaceError(DataError):
-    """A photograph shows no face; among many that is counted, for a single one it is a failure."""
+    """An image shows no face; among many that is counted, for a single one it is a failure."""
 
 
 class CheckpointError(LineamentError):

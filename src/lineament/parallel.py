@@ -52,7 +52,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def single_threaded_children() -> Iterator[None]:
-    """Processes started inside inherit one thread each: the pictures are drawn side by side already."""
+    """Processes started inside inherit one thread each: the images are drawn side by side already."""
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
     before = {name: os.environ.get(name) for name in names}
     os.environ.update(dict.fromkeys(names, "1"))

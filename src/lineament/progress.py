@@ -1,4 +1,4 @@
-"""A progress bar with rate and time left for work on many pictures; plain lines where there is no terminal."""
+"""A progress bar with rate and time left for work on many images; plain lines where there is no terminal."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def progress(title: str, total: int | None, unit: str, done: int = 0) -> Iterato
     Args:
         title: What is being done, for example ``"cropping"``.
         total: Number of things to do in all, or about; None where that is not known.
-        unit: What they are, for example ``"pictures"``.
+        unit: What they are, for example ``"images"``.
         done: How many were done before.
 
     Yields:

@@ -70,9 +70,9 @@ def test_prepare_uses_the_boxes_of_a_pack(tmp_path: Path, capsys: pytest.Capture
     )
     arguments = ["data", "prepare", "portraits", str(pack), "--out", str(tmp_path / "out"), "--size", "24"]
     assert main(arguments) == 0
-    assert f"wrote 3 crops of 3 photographs to {tmp_path / 'out'}" in capsys.readouterr().out
+    assert f"wrote 3 crops of 3 photos to {tmp_path / 'out'}" in capsys.readouterr().out
     assert main(arguments) == 0
-    assert "3 photographs were done before" in capsys.readouterr().out
+    assert "3 photos were done before" in capsys.readouterr().out
     assert main([*arguments, "--crop", "dve-celeba"]) == 1
     assert "prepared with other settings" in capsys.readouterr().err
     assert main([*arguments, "--crop", "dve-celeba", "--overwrite"]) == 0
@@ -144,7 +144,7 @@ def test_what_the_verbs_drew_is_no_photograph(photos: Path, capsys: pytest.Captu
     assert not left_out.exists() or not any(name in left_out.read_text() for name in drawn)
     for name in ("0.png", "1.png", "2.png"):
         (photos / name).unlink()
-    with pytest.raises(DataError, match="only pictures that earlier runs drew"):
+    with pytest.raises(DataError, match="only images that earlier runs drew"):
         list_images(photos)
 
 

@@ -72,7 +72,7 @@ def test_report_shows_photo_curves_tables_and_commands(demo: Path):
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]{1000})', page)
     assert len(pictures) == len(set(pictures)) >= 6
     assert {
-        "A real photograph",
+        "A real photo",
         "Numbers",
         "Learning without labels",
         "What the descriptors see",
@@ -221,9 +221,9 @@ def test_a_model_that_fails_on_the_photograph_is_no_headline(
     page = report.path.read_text()
     lead = html.unescape(re.findall(r'<p class="lead">(.*?)</p>', page)[0])
     titles = titles_of(page)
-    assert titles.count("A real photograph") == 1
-    assert (titles[0] == "A real photograph") is wins
-    assert lead.startswith("The model fails on the real photograph.") is not wins
+    assert titles.count("A real photo") == 1
+    assert (titles[0] == "A real photo") is wins
+    assert lead.startswith("The model fails on the real photo.") is not wins
     assert report.photo.sentence in lead
     first = page.index("<img")
     assert ("The astronaut Eileen Collins" in page[first : page.index("</figure>", first)]) is wins
@@ -236,7 +236,7 @@ def test_the_command_says_how_the_photograph_went_and_ends_with_the_page(made: M
     score = PhotoScore(numbers["model"], numbers["mean_shape"])
     assert sentence == score.sentence
     titles = titles_of((made.out / "report.html").read_text())
-    assert (titles[0] == "A real photograph") is score.convincing
+    assert (titles[0] == "A real photo") is score.convincing
 
 
 def test_numbers_that_are_not_finite_are_no_success():

@@ -30,7 +30,7 @@ def folder(tmp_path: Path) -> Path:
     FACE.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(folder / "sub" / "a.png")
     FACE.resize((90, 90)).save(folder / "b.png")
     Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
-    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     return folder
 
 
@@ -79,7 +79,7 @@ def test_folder_goes_on_and_reports(folder: Path, capsys: pytest.CaptureFixture[
     said = captured.out
     assert "failed: " in captured.err and "broken.jpg" in captured.err and "1 unreadable" in said
     assert f"no face: {folder / 'empty.png'}" in said
-    assert "3 faces in 3 of 4 pictures" in said
+    assert "3 faces in 3 of 4 images" in said
     out = folder.with_name("photos-faces")
     assert str(out) in said
     assert everything(folder) == before
@@ -95,7 +95,7 @@ def test_folder_goes_on_and_reports(folder: Path, capsys: pytest.CaptureFixture[
 def test_repeating_skips_what_is_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = folder.with_name("found")
     (folder / "broken.jpg").unlink()
-    assert main(["detect", str(folder), "--out", str(out)]) == 0, "a picture without a face is no failure"
+    assert main(["detect", str(folder), "--out", str(out)]) == 0, "an image without a face is no failure"
     first = everything(out)
     (out / "b.png.faces.json").unlink()
     marker = out / "a.png.faces.png"
@@ -125,9 +125,9 @@ def test_repeating_skips_what_is_done(folder: Path, capsys: pytest.CaptureFixtur
 def test_overlays_are_not_photographs(photo: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["detect", str(photo)]) == 0
     assert main(["detect", str(photo.parent), "--out", str(photo.parent / "out")]) == 0
-    assert "1 faces in 1 of 1 pictures" in capsys.readouterr().out
+    assert "1 faces in 1 of 1 images" in capsys.readouterr().out
     assert main(["detect", str(photo.parent), "--out", str(photo.parent / "out")]) == 0
-    assert "1 of 1 pictures" in capsys.readouterr().out
+    assert "1 of 1 images" in capsys.readouterr().out
 
 
 def test_lbp_writes_boxes_without_points(photo: Path) -> None:
@@ -139,7 +139,7 @@ def test_lbp_writes_boxes_without_points(photo: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "at least one photograph"),
+        ([], 2, "at least one photo"),
         (["absent.jpg"], 1, "absent.jpg"),
         (["a\0.png"], 2, "null character"),
         (["a.png", "--out", "a\0"], 2, "null character"),
@@ -149,9 +149,9 @@ def test_lbp_writes_boxes_without_points(photo: Path) -> None:
         (["a.png", "--min-score", "2"], 2, "0..1"),
         (["a.png", "--min-face", "-3"], 2, "at least 1"),
         (["a.png", "--min-face", "inf"], 2, "at least 1"),
-        (["bad"], 1, "none of the 1 pictures"),
+        (["bad"], 1, "none of the 1 images"),
         (["a.png", "sub/a.png", "--out", "x"], 2, "would write the same files"),
-        (["nothing"], 1, "no picture"),
+        (["nothing"], 1, "no image"),
         (["clip.mp4"], 2, "`lineament landmarks clip.mp4 --model RUN` reads videos"),
     ],
 )

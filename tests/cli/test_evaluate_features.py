@@ -34,7 +34,7 @@ def colours(pictures: Tensor) -> Tensor:
     return F.avg_pool2d(pictures, 4) - 0.5
 
 
-def two_pictures(pictures: Tensor) -> Tensor:
+def two_images(pictures: Tensor) -> Tensor:
     return colours(pictures)[:2]
 
 
@@ -194,7 +194,7 @@ def test_a_mean_over_seeds_needs_one_configuration(
         ("no_such_module:f", [], 2, "cannot import the module 'no_such_module'"),
         ("test_evaluate_features:nothing", [], 2, "has no 'nothing'"),
         ("test_evaluate_features:DATA", [], 2, "not a function"),
-        ("test_evaluate_features:two_pictures", [], 1, "of 2 pictures for 3"),
+        ("test_evaluate_features:two_images", [], 1, "of 2 images for 3"),
         ("test_evaluate_features:not_finite", [], 1, "not finite"),
         ("test_evaluate_features:flat", [], 1, r"features [B, C, h, w] are expected"),
         ("EMPTY.npz", [], 1, "no features of 00000-source"),

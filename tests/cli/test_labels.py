@@ -31,7 +31,7 @@ def test_labels_of_one_tool_become_those_of_another(
 ) -> None:
     out = tmp_path / f"new/labels.{to}"
     assert main(["labels", "convert", str(labels), "--to", to, "--out", str(out)]) == 0
-    assert "2 faces in 2 pictures, 2 points (scheme own-2), 1 points missing." in capsys.readouterr().out
+    assert "2 faces in 2 images, 2 points (scheme own-2), 1 points missing." in capsys.readouterr().out
     read = read_keypoints(out, allow_missing=True)
     assert read.scheme is not None and read.scheme.names == ("mouth_left", "mouth_right")
     first, second = read.faces

@@ -89,12 +89,12 @@ def test_a_folder_is_done_whole_and_says_what_it_left_out(tmp_path: Path, landma
     FACE.save(folder / "a.png")
     FACE.save(folder / "sub" / "b.png")
     Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
-    (folder / "broken.jpg").write_bytes(b"not a picture")
+    (folder / "broken.jpg").write_bytes(b"not an image")
     assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 1
     captured = capsys.readouterr()
     said = captured.out
     assert "broken.jpg" in captured.err.splitlines()[-1]
-    assert "2 faces in 4 pictures, 1 without a face, 1 unreadable" in said
+    assert "2 faces in 4 images, 1 without a face, 1 unreadable" in said
     out = tmp_path / "photos-landmarks"
     table = read_keypoints(out / "landmarks.json")
     assert [face.image for face in table.faces] == ["a.png", "sub/b.png"]
@@ -105,10 +105,10 @@ def test_a_folder_is_done_whole_and_says_what_it_left_out(tmp_path: Path, landma
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["missing.jpg", "--model", "RUN"], 1, "no picture missing.jpg"),
+        (["missing.jpg", "--model", "RUN"], 1, "no image missing.jpg"),
         (["PHOTO", "--model", "nowhere"], 1, "no run directory nowhere"),
         (["PHOTO", "--model", "DESCRIPTORS"], 2, "train dve-landmarks --base"),
-        (["EMPTY", "--model", "RUN"], 1, "no picture in"),
+        (["EMPTY", "--model", "RUN"], 1, "no image in"),
         (["PHOTO", "--model", "RUN", "--format", "jsn"], 2, "did you mean 'json'"),
         (["PHOTO", "--model", "RUN", "--boxes", "missing.csv"], 1, "missing.csv"),
         (["GREY", "--model", "RUN"], 1, "no face was found"),
@@ -340,4 +340,4 @@ def test_a_folder_without_faces_is_no_failure(tmp_path: Path, landmark_run: Path
     folder.mkdir()
     Image.new("RGB", (64, 48), "grey").save(folder / "empty.png")
     assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 0
-    assert "0 faces in 1 pictures, 1 without a face" in capsys.readouterr().out
+    assert "0 faces in 1 images, 1 without a face" in capsys.readouterr().out

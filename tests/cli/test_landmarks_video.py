@@ -232,7 +232,7 @@ def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: 
     Image.new("RGB", (64, 64)).save(folder / "empty.png")
     assert main(["landmarks", str(folder), "--model", str(landmark_run)]) == 1
     said = capsys.readouterr()
-    assert "1 videos done, 1 failed" in said.out and "1 faces in 2 pictures" in said.out
+    assert "1 videos done, 1 failed" in said.out and "1 faces in 2 images" in said.out
     assert "failed: " in said.err and "broken.mkv" in said.err and "Traceback" not in said.err
     out = tmp_path / "mixed-landmarks"
     assert (out / "sub" / "b.mp4.landmarks.json").exists() and (out / "a.png.landmarks.pts").exists()
@@ -248,7 +248,7 @@ def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: 
         (["GREY"], 1, "no face was found in any of its 3 frames"),
         (["CLIP", "--smooth", "-1"], 2, "smoothing"),
         (["CLIP", "--detect-every", "0"], 2, "every 1 or more frames"),
-        (["CLIP", "--boxes", "boxes.json"], 2, "--boxes is for photographs"),
+        (["CLIP", "--boxes", "boxes.json"], 2, "--boxes is for photos"),
         (["CLIP", "--bf16"], 2, "leave --bf16 out"),
     ],
 )

@@ -20,7 +20,7 @@ WORDS = [
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    (tmp_path / "picture.txt").write_text("not a picture")
+    (tmp_path / "picture.txt").write_text("not an image")
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path

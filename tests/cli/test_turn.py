@@ -37,7 +37,7 @@ def test_a_strip_and_its_numbers(photo: Path, capsys: pytest.CaptureFixture[str]
     assert "depth: the builtin head fitted to the keypoints" in said
     strip = Image.open(photo.with_name("astronaut.png.turn.png"))
     assert strip.size == (3 * 96 + 2 * 4, 96)
-    assert "not a photograph" in strip.info["Comment"]
+    assert "not a photo" in strip.info["Comment"]
     (numbers,) = json.loads(photo.with_name("astronaut.png.turn.json").read_text())["faces"]
     assert [view["yaw"] for view in numbers["views"]] == [-30, 0, 30]
     assert len(numbers["landmarks"]) == len(numbers["depth"]) == 68
@@ -89,7 +89,7 @@ def test_a_folder_is_gone_through_and_done_once(photo: Path, tmp_path: Path, cap
     words = ["turn", str(folder), "--yaw", "20", *SMALL]
     assert main(words) == 0
     captured = capsys.readouterr()
-    assert "1 photographs done, 1 without a face." in captured.out and "nobody.png" in captured.err
+    assert "1 photos done, 1 without a face." in captured.out and "nobody.png" in captured.err
     assert (tmp_path / "photos-turn" / "a.png.turn.png").exists()
     assert not list((tmp_path / "photos-turn").glob("nobody*"))
     assert main(words) == 0
@@ -122,14 +122,14 @@ def test_depth_of_a_folder_says_what_was_chosen_and_what_failed(photo: Path, tmp
     photo.rename(folder / "sub" / "a.png")
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
     words = ["depth", str(folder)]
-    assert main(words) == 0, "a photograph without a face among others is no failure"
+    assert main(words) == 0, "a photo without a face among others is no failure"
     said = capsys.readouterr()
-    assert "keypoints: those of the builtin head" in said.out, "also when the first photograph has no face"
-    assert "1 photographs done, 1 without a face." in said.out and "nobody.png" in said.err
+    assert "keypoints: those of the builtin head" in said.out, "also when the first photo has no face"
+    assert "1 photos done, 1 without a face." in said.out and "nobody.png" in said.err
     (folder / "torn.png").write_bytes(b"torn")
     assert main(words) == 1, "an unreadable one is"
     said = capsys.readouterr()
-    assert "1 photographs done (1 before), 1 without a face, 1 failed." in said.out
+    assert "1 photos done (1 before), 1 without a face, 1 failed." in said.out
     assert said.err.splitlines()[-1].startswith("failed: ") and "torn.png" in said.err
     result = tmp_path / "photos-depth" / "sub" / "a.png.depth.json"
     before = result.read_bytes()
@@ -192,12 +192,12 @@ def test_ranges_that_begin_with_a_minus_are_no_options():
         (["A", "--format", "tiff"], 2, ".tiff"),
         (["A", "--warp", "mesh"], 2, "unknown warp"),
         (["A", "--head", "mine"], 2, "unknown"),
-        (["A", "--onto", "A", "--out", "a.mp4"], 2, "one picture"),
+        (["A", "--onto", "A", "--out", "a.mp4"], 2, "one image"),
         (["missing.png"], 1, "missing.png"),
         (["GREY"], 1, "no face was found"),
         (["A", "--keypoints", "missing.json"], 1, "missing.json"),
         (["A", "--keypoints", "FIVE"], 1, "68 points are needed"),
-        (["A", "--keypoints", "OUTSIDE"], 1, "outside the picture"),
+        (["A", "--keypoints", "OUTSIDE"], 1, "outside the image"),
         (["A", "--keypoints", "OTHER"], 1, "none of astronaut.png"),
         (["A", "--keypoints", "ONE"], 1, "holds the keypoints of ben.png, but none of astronaut.png"),
         (["A", "--model", "nowhere"], 1, "nowhere"),

@@ -125,7 +125,7 @@ def test_bad_labels_are_bad_samples(photos: Path) -> None:
     for index, expected in (
         (0, "no point of the face has a place"),
         (3, "outside the 40x30"),
-        (5, "no such picture"),
+        (5, "no such image"),
     ):
         with pytest.raises(DataError, match=expected):
             source[index]

@@ -164,7 +164,7 @@ def broken_files(folder: Path) -> dict[str, Path]:
         (folder / name).write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
         whole.unlink()
     (folder / "empty.png").write_bytes(b"")
-    (folder / "text.jpg").write_text("this is not a picture")
+    (folder / "text.jpg").write_text("this is not an image")
     (folder / "html.png").write_text("<html><body>404 Not Found</body></html>")
     (folder / "zeros.png").write_bytes(b"\0" * 1000)
     return {path.name: path for path in sorted(folder.iterdir())}
@@ -181,7 +181,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str) -> None:
 
 
 def test_missing_files_and_folders_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"there is no picture .*gone\.png"):
+    with pytest.raises(DataError, match=r"there is no image .*gone\.png"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(DataError, match="is a folder"):
         read_image(tmp_path)
@@ -283,7 +283,7 @@ def test_listing_order_and_what_is_left_out(tmp_path: Path) -> None:
         "img10.png",
         "img2.png",
     ]
-    with pytest.raises(DataError, match="no picture in"):
+    with pytest.raises(DataError, match="no image in"):
         (tmp_path / "void").mkdir()
         list_images(tmp_path / "void")
     with pytest.raises(DataError, match="there is no folder"):
@@ -307,7 +307,7 @@ def test_heic_photographs_need_their_extra(tmp_path: Path, monkeypatch: pytest.M
     assert list_images(tmp_path) == [path, heif_copy]
     # Without the library, the sentence says what to install.
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(DataError, match=r"IMG_0001\.HEIC is a HEIC photograph: .*lineament\[heic\]"):
+    with pytest.raises(DataError, match=r"IMG_0001\.HEIC is a HEIC photo: .*lineament\[heic\]"):
         read_image(path)
     with pytest.raises(DataError, match=r"lineament\[heic\]"):
         image_size(path)

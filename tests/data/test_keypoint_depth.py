@@ -76,12 +76,12 @@ def test_only_headers_of_pictures_are_read(tree: Path):
         (lambda t: (t / "list_valid_test.txt").write_text("t1,test,up\n"), "orientation"),
         (
             lambda t: (t / "list_valid_test.txt").write_text("v1,valid,left\n"),
-            "no picture of the split 'test'",
+            "no image of the split 'test'",
         ),
         (lambda t: (t / "valid_lm" / "t1_lm.csv").write_text("1,2,3\n" * 65), "65 points"),
         (lambda t: (t / "valid_lm" / "t1_lm.csv").write_text("1,2\n" * 66), "no depths"),
         (lambda t: (t / "valid_lm" / "t1_lm.csv").write_text("1,2,x\n" * 66), "not numbers"),
-        (lambda t: (t / "valid_img" / "t1.jpg").unlink(), "no picture"),
+        (lambda t: (t / "valid_img" / "t1.jpg").unlink(), "no image"),
     ],
 )
 def test_faults_are_named(tree: Path, change, words: str):

@@ -44,7 +44,7 @@ def augment(sample: FaceSample, generator: torch.Generator) -> dict[str, Any]:
 
 def refuse(sample: FaceSample, generator: torch.Generator) -> dict[str, Any]:
     if sample.id == "n5":
-        raise ValueError("odd picture")
+        raise ValueError("odd image")
     return augment(sample, generator)
 
 
@@ -123,7 +123,7 @@ def test_the_tolerance_can_be_raised() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_errors_name_the_sample(workers: int) -> None:
-    with pytest.raises(DataError, match=r"'n5' \(index 5 of numbers\).*ValueError: odd picture") as caught:
+    with pytest.raises(DataError, match=r"'n5' \(index 5 of numbers\).*ValueError: odd image") as caught:
         take(6, Numbers(20), refuse, default_collate, 5, 0, workers=workers)
     assert "Traceback" in str(caught.value.__cause__)
     assert "\n" not in str(caught.value)

@@ -79,9 +79,9 @@ def test_bad_rows_are_bad_samples(tmp_path: Path) -> None:
     source = open_source("portraits", tmp_path)
     for index, expected in (
         (1, "not four numbers"),
-        (2, "outside the 40x50 picture"),
+        (2, "outside the 40x50 image"),
         (3, "not finite"),
-        (4, "line 6, but there is no such picture"),
+        (4, "line 6, but there is no such image"),
     ):
         with pytest.raises(DataError, match=expected):
             source[index]
@@ -97,7 +97,7 @@ def test_unusable_indices_are_explained(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"expected a box in columns \*_x"):
         open_source("portraits", tmp_path)
     (tmp_path / "index.csv").write_text(whole.splitlines()[0] + "\n")
-    with pytest.raises(DataError, match="lists no pictures"):
+    with pytest.raises(DataError, match="lists no images"):
         open_source("portraits", tmp_path)
     (tmp_path / "index.csv").write_text(whole + "P001,3,4,20,24,1\n")
     with pytest.raises(DataError, match="'P001' twice"):
@@ -122,7 +122,7 @@ def test_ambiguous_names_are_refused(tmp_path: Path) -> None:
     Image.new("RGB", (4, 4)).save(tmp_path / "one.png")
     with zipfile.ZipFile(tmp_path / "pictures.zip", "a") as archive:
         archive.write(tmp_path / "one.png", "other/P001.png")
-    with pytest.raises(DataError, match="two pictures are called 'P001'"):
+    with pytest.raises(DataError, match="two images are called 'P001'"):
         open_source("portraits", tmp_path)
 
 

@@ -70,7 +70,7 @@ def left_out(out: Path) -> dict[str, str]:
 def test_faces_are_cut_and_the_rest_is_listed(photos: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     report = prepare(open_source("folder", photos), out, OPTIONS)
-    assert (report.photographs, report.crops, report.skipped) == (5, 3, 0)
+    assert (report.photos, report.crops, report.skipped) == (5, 3, 0)
     listed = left_out(out)
     assert listed["none.png"] == "no face found"
     assert listed["torn.jpg"].startswith("unreadable: ") and "torn.jpg" in listed["torn.jpg"]
@@ -107,7 +107,7 @@ def test_all_faces_and_small_faces(photos: Path, tmp_path: Path) -> None:
     crops = open_source("crops", tmp_path / "all")
     assert [sample.id for sample in crops] == ["one.png", "sub/one.png", "two.png", "two.png@2"]
     assert crops[2].meta["photo"] == crops[3].meta["photo"]
-    with pytest.raises(DataError, match=r"no face of .* could be cut out: 5 photographs"):
+    with pytest.raises(DataError, match=r"no face of .* could be cut out: 5 photos"):
         prepare(source, tmp_path / "small", PrepareOptions(detector="bright-spots", min_face=41))
     assert "face too small: 40 px" in left_out(tmp_path / "small")["one.png"]
 

@@ -124,7 +124,7 @@ def test_aflw_m_refuses_training_on_test_pictures(tmp_path: Path) -> None:
     trees.make_aflw_m(tmp_path)
     index = tmp_path / "aflw_cropped" / "facedata_cropped.csv"
     index.write_text(index.read_text().replace("image20001.jpg", "image30001.jpg"))
-    with pytest.raises(DataError, match=r"image30001\.jpg is a training and a test picture"):
+    with pytest.raises(DataError, match=r"image30001\.jpg is a training and a test image"):
         open_source("aflw-m", tmp_path, subset=True)
 
 

@@ -76,7 +76,7 @@ def test_the_command_scores_photographs_and_tells_what_it_left_out(
     words = ["evaluate", "depth", str(run), "--photos", str(folder), "--keypoints", str(KEYPOINTS)]
     assert main([*words, "--figures", str(tmp_path / "figures"), "--frontal", "30"]) == 0
     said = capsys.readouterr().out
-    assert "plausible depth" in said and "1 photographs left out" in said
+    assert "plausible depth" in said and "1 photos left out" in said
     assert (tmp_path / "figures" / "run-photos.png").exists()
     (cards,) = (run / "evaluations").glob("depth-photos-*.json")
     (card,) = json.loads(cards.read_text())

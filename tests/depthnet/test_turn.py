@@ -12,7 +12,7 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError
 from lineament.heads.fit import fit_head
 from lineament.pipeline.turn.depth import network_depth
-from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_pictures
+from lineament.pipeline.turn.frames import PreparedFace, TurnOptions, prepare_face, turned_images
 from lineament.pipeline.turn.onto import face_onto
 from lineament.pipeline.turn.points import place_mean_head
 from lineament.pipeline.turn.render import turn_matrix
@@ -27,7 +27,7 @@ def face() -> PreparedFace:
 
 def picture(face: PreparedFace, degrees: tuple[float, float, float], options: TurnOptions = KEEP) -> Tensor:
     pose = torch.deg2rad(torch.tensor([degrees], dtype=torch.float64))
-    return next(iter(turned_pictures(face, pose, options)))
+    return next(iter(turned_images(face, pose, options)))
 
 
 @pytest.mark.parametrize("pose", [(0.0, 0.0, 0.0), (25.0, -8.0, 5.0), (-30.0, 10.0, -12.0)])

@@ -81,7 +81,7 @@ def test_the_floor_counts_every_convolution_and_product():
     network, _, images, _ = bench.training_case("cpu")
     found = convolutions_of(network, images)
     assert len(found) == 6 and [each.first for each in found] == [True] + [False] * 5
-    # 8 views; 70 x 70 pixels for the first layer, 35 x 35 lattice points for the others.
+    # 8 views; 70 x 70 pixels for the first layer, 35 x 35 grid points for the others.
     first = 2 * 2 * (3 * 20 * 25) * 8 * 70**2
     others = (20 * 48 * 25, 48 * 64 * 25, 64 * 80 * 9, 80 * 256 * 9, 256 * 64)
     assert sum(each.operations for each in found) == first + sum(3 * 2 * each * 8 * 35**2 for each in others)

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from lineament.errors import DataError
-from lineament.geometry.tps_warp import lattice
-from lineament.methods.dve.loss import descriptor_loss, lattice_targets
+from lineament.geometry.tps_warp import regular_grid
+from lineament.methods.dve.loss import descriptor_loss, grid_targets
 
 
 def identity_grid(batch: int, height: int, width: int) -> torch.Tensor:
-    return lattice(height, width).expand(batch, -1, -1, -1)
+    return regular_grid(height, width).expand(batch, -1, -1, -1)
 
 
 def test_equal_descriptors_expect_the_mean_distance():
-    # Nothing tells the 2x2 lattice points apart (stride 2 px), so every match is equally likely: distances 0, 2, 2 and
+    # Nothing tells the 2x2 grid points apart (stride 2 px), so every match is equally likely: distances 0, 2, 2 and
     # sqrt(8), to the power 0.5.
     features = torch.ones(2, 3, 2, 2)
     expected = (0 + 2 * math.sqrt(2) + 8**0.25) / 4
@@ -27,12 +27,12 @@ def test_equal_descriptors_expect_the_mean_distance():
 
 
 def test_a_two_point_match_is_a_logistic_function():
-    # Two lattice points 2 px apart with scores q . t = s or 0: the chance of the wrong one is 1 / (1 + e^s).
+    # Two grid points 2 px apart with scores q . t = s or 0: the chance of the wrong one is 1 / (1 + e^s).
     score = 1.3
     features = torch.zeros(2, 2, 1, 2)
     features[0, :, 0] = torch.eye(2) * score
     features[1, :, 0] = torch.eye(2)
-    grid = lattice(1, 3).nan_to_num()[None]
+    grid = regular_grid(1, 3).nan_to_num()[None]
     loss = descriptor_loss(features, grid, exchanged=False, power=1.0)
     assert float(loss) == pytest.approx(2 / (1 + math.exp(score)), rel=1e-5)
 
@@ -46,7 +46,7 @@ def test_unmistakable_descriptors_cost_nothing():
 
 
 def test_exchange_forgets_what_the_other_face_lacks():
-    # Every lattice point has a code of its own, but no code is shared by the two faces: each matches its own warp
+    # Every grid point has a code of its own, but no code is shared by the two faces: each matches its own warp
     # perfectly, and nothing of it survives the way through the other face.
     codes = 20 * torch.eye(18).view(2, 9, 18).transpose(1, 2).reshape(2, 18, 3, 3)
     pairs = codes.repeat_interleave(2, dim=0)
@@ -79,6 +79,6 @@ def test_gradients_are_those_of_finite_differences(exchanged: bool, normalize: b
     assert torch.autograd.gradcheck(loss, features.requires_grad_(), atol=1e-6, rtol=1e-4)
 
 
-def test_a_lattice_that_does_not_fit_is_refused():
+def test_a_grid_that_does_not_fit_is_refused():
     with pytest.raises(DataError, match="give the stride"):
-        lattice_targets(identity_grid(1, 8, 8), 2, 8, 8)
+        grid_targets(identity_grid(1, 8, 8), 2, 8, 8)

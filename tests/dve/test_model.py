@@ -31,14 +31,14 @@ def test_hourglass_has_the_published_number_of_parameters():
     assert len(network.state_dict()) == 1259
 
 
-def test_descriptors_lie_on_a_lattice_of_stride_two():
+def test_descriptors_lie_on_a_grid_of_stride_two():
     images = torch.rand(2, 3, 70, 70)
     assert describe(SmallNet(16), images).shape == (2, 16, 35, 35)
     assert describe(SmallNet(3, max_pool=False), images[:, :, :20]).shape == (2, 3, 20, 70)
 
 
 @pytest.mark.parametrize("side", [32, 44, 64, 70])
-def test_the_unet_lies_on_the_same_lattice_as_smallnet(side: int):
+def test_the_unet_lies_on_the_same_grid_as_smallnet(side: int):
     images = torch.rand(2, 3, side, side)
     assert (
         describe(UNet(16), images).shape
@@ -54,7 +54,7 @@ def test_every_parameter_of_the_unet_gets_a_gradient():
 
 
 def test_the_unet_follows_a_shift_of_the_picture():
-    # A shift by sixteen pixels, the coarsest step of the network, moves descriptors by eight lattice points.
+    # A shift by sixteen pixels, the coarsest step of the network, moves descriptors by eight grid points.
     network = UNet(8).eval()
     wide = torch.rand(1, 3, 160, 160)
     with torch.no_grad():

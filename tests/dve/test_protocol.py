@@ -87,7 +87,7 @@ def test_refuses_unlabelled_and_boxless_samples():
     with pytest.raises(DataError, match="no face box"):
         published.w300_face(bare, 100)
     bare.box = torch.tensor([5.0, 5.0, 5.001, 5.001])
-    with pytest.raises(DataError, match=r"photograph would be|empty"):
+    with pytest.raises(DataError, match=r"photo would be|empty"):
         published.w300_face(bare, 100)
     bare.landmarks = None
     with pytest.raises(DataError, match="no landmarks"):
@@ -184,8 +184,8 @@ def test_single_view_and_look_depend_on_the_generator_alone():
     assert float((looks[0] - image).abs().mean()) > 0.01
 
 
-def test_queries_are_read_where_the_published_lattice_holds_them():
-    # 35 is 34.999996 on the float32 lattice of 100 pixels cut by 15: step 17 of two pixels each, not the even 18.
+def test_queries_are_read_where_the_published_grid_holds_them():
+    # 35 is 34.999996 on the float32 grid of 100 pixels cut by 15: step 17 of two pixels each, not the even 18.
     held = published_positions(torch.tensor([[35.0, 36.0], [33.0, 47.0]]), 100, 100, 15)
     assert (held - torch.tensor([[35.0, 36.0], [33.0, 47.0]])).abs().max() < 1e-5
     assert (held / 2).round().tolist() == [[17, 18], [16, 23]]

@@ -18,7 +18,7 @@ def test_pixels_and_units_are_aligned_at_the_middles_of_the_outermost_pixels():
 
 
 def test_a_virtual_point_lies_where_its_descriptor_is_and_the_map_adds_them_up():
-    """Two landmarks of two virtual points; one lattice point holds each descriptor, as no other does."""
+    """Two landmarks of two virtual points; one grid point holds each descriptor, as no other does."""
     regressor = LandmarkRegressor(4, landmarks=2, intermediate=2)
     assert regressor.sharpness == 100.0
     maps = torch.zeros(1, 4, 5, 9)

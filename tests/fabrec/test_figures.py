@@ -23,7 +23,7 @@ from lineament.methods.fabrec.figures import (
     error_sheet,
     heatmap_overlay,
     reconstruction_sheet,
-    tile_pictures,
+    tile_images,
     with_landmarks,
     with_text,
 )
@@ -37,7 +37,7 @@ def pictures(size: int, seed: int = 0) -> torch.Tensor:
 
 
 def test_tiles_have_two_white_pixels_after_each():
-    sheet = tile_pictures([[torch.zeros(3, 4, 5)] * 3, [torch.zeros(3, 4, 5)] * 3])
+    sheet = tile_images([[torch.zeros(3, 4, 5)] * 3, [torch.zeros(3, 4, 5)] * 3])
     assert sheet.shape == (3, 12, 21)
     assert float(sheet.sum()) == 3 * (12 * 21 - 6 * 20)
     assert bool((sheet[:, 4:6] == 1).all()) and bool((sheet[:, :, 5:7] == 1).all())

@@ -87,7 +87,7 @@ def test_a_leaning_face_is_seen_upright(style: str, between_eyes: float):
     sample = FaceSample("leaning", image.clamp(0, 1), None, points, "98")
     view = View(64, "landmarks", style=style, align=True)
     region = view.region(sample)
-    picture, placed = view.picture(sample.image, region), view.points(points, scheme("98"), region)
+    picture, placed = view.image(sample.image, region), view.points(points, scheme("98"), region)
     assert float(placed[57, 0] - placed[16, 0]) == pytest.approx(0, abs=1e-3)
     for name in (57, 16):
         x, y = placed[name].tolist()
@@ -163,7 +163,7 @@ def test_a_turned_face_at_the_border_is_cut_in_the_published_order(
     outside = (seen < 0).any() or bool((seen[:, 0] > 120).any()) or bool((seen[:, 1] > 130).any())
     assert outside
     if border == "black":
-        inner = 255 * view.picture(image, region).double()
+        inner = 255 * view.image(image, region).double()
         offset = (side - 64) // 2
         cut = 255 * expected[:, offset : offset + 64, offset : offset + 64]
         assert (inner - cut).abs().max() <= 1.001

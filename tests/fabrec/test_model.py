@@ -136,7 +136,7 @@ def test_points_move_with_the_picture(style: str):
     region = view.region_of_box(torch.tensor([20.0, 20.0, 70.0, 75.0]), (90, 90))
     for seed in range(6):
         move = sample_affine(LEVELS[6], region_side(64), torch.Generator().manual_seed(seed))
-        seen = view.picture(image, region, move)[0]
+        seen = view.image(image, region, move)[0]
         placed = view.points(point, scheme("5"), region, move)[0]
         rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(64.0), indexing="ij")
         found = torch.stack([(columns * seen).sum(), (rows * seen).sum()]) / seen.sum()

@@ -34,7 +34,7 @@ def test_the_decoder_draws_its_linear_map_at_first():
     torch.nn.init.constant_(decoder.linear.bias, 1.5)
     # Flat, and not bounded by a hyperbolic tangent.
     torch.testing.assert_close(decoder(torch.randn(2, 6)).image, torch.full((2, 3, 128, 128), 1.5))
-    assert decoder(torch.randn(2, 6), picture=False).image is None
+    assert decoder(torch.randn(2, 6), with_image=False).image is None
 
 
 @pytest.mark.parametrize("size", [64, 128, 256])

@@ -52,7 +52,7 @@ def test_crops_show_what_the_photographs_show(
 ) -> None:
     view, layout = View(64), scheme("5")
     for crop, photo in zip(crops(photos, tmp_path / "out", around=around), open_data(photos), strict=True):
-        seen = [view.picture(s.image, view.region(s), move) for s in (crop, photo)]
+        seen = [view.image(s.image, view.region(s), move) for s in (crop, photo)]
         assert float((seen[0] - seen[1]).abs().mean()) < 0.004
         assert seen[0].amin() > 0.2, "a black corner"
         marks = [view.points(s.landmarks.double(), layout, view.region(s), move) for s in (crop, photo)]
@@ -63,7 +63,7 @@ def test_the_published_region_is_the_crop_itself(photos: Path, tmp_path: Path) -
     view = View(64, style="paper")
     for crop in crops(photos, tmp_path / "out", format="png"):
         assert crop.image.shape[-1] == region_side(64)
-        assert torch.equal(view.picture(crop.image, view.region(crop)), crop.image[:, 13:77, 13:77])
+        assert torch.equal(view.image(crop.image, view.region(crop)), crop.image[:, 13:77, 13:77])
 
 
 @pytest.mark.parametrize("rule", ["fabrec", "box"])
@@ -72,7 +72,7 @@ def test_other_margins_and_the_default_rule_serve(photos: Path, tmp_path: Path, 
     source = crops(photos, tmp_path / "out", crop=rule, size=200 if rule == "box" else 128)
     for crop, photo in zip(source, open_data(photos), strict=True):
         for move in (None, TURNED, MIRRORED):
-            seen = [view.picture(s.image, view.region(s), move) for s in (crop, photo)]
+            seen = [view.image(s.image, view.region(s), move) for s in (crop, photo)]
             # Both cut the edges of the box to whole pixels: of the crop here, of the photograph there.
             assert float((seen[0] - seen[1]).abs().mean()) < 0.02
 

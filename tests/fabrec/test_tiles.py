@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.figures import five_tiles_of, tile_pictures
+from lineament.methods.fabrec.figures import five_tiles_of, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
 from lineament.methods.fabrec.predictor import Look
 
@@ -54,4 +54,4 @@ def test_every_tile_shows_its_thing_in_the_same_pixels(size: int):
             assert green > 0.9 > red and blue < 0.5, "a green dot lies on the landmark"
     assert float(glow[:8, :8].abs().max()) < 0.02
     assert torch.equal(on_shown[:, :8, :8], torch.round(shown[:, :8, :8] * 255) / 255)
-    assert tile_pictures([tiles]).shape == (3, 130, 650)
+    assert tile_images([tiles]).shape == (3, 130, 650)

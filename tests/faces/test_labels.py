@@ -116,7 +116,7 @@ FIVE = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]
         ({"scheme": "5", "faces": [{"image": "x.jpg", "landmarks": FIVE[:4]}]}, r"\(x.jpg\) has 4 landmarks"),
         ({"scheme": "5", "faces": [{"landmarks": [*FIVE[:4], [1, "q"]]}]}, "'right_mouth' of face 0 is 'q'"),
         ({"scheme": "5", "faces": [{"landmarks": [*FIVE[:4], [1]]}]}, "not \\[x, y\\]"),
-        ({"scheme": "5", "faces": [{"landmarks": [*FIVE[:4], [1, 1e300]]}]}, "outside any picture"),
+        ({"scheme": "5", "faces": [{"landmarks": [*FIVE[:4], [1, 1e300]]}]}, "outside any image"),
         ({"scheme": "5", "faces": [{"landmarks": [*FIVE[:4], [1, True]]}]}, "not a number"),
         ({"faces": [{"box": [1, 2, 3]}]}, "x0, y0, x1, y1"),
         ({"faces": [{"box": [1, 2, 1, 4]}]}, "no area"),
@@ -128,7 +128,7 @@ FIVE = [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10]]
         ),
         (
             '{"scheme": "5", "faces": [{"landmarks": [[1,2],[3,4],[Infinity,6],[7,8],[9,10]]}]}',
-            "outside any picture",
+            "outside any image",
         ),
         ("[" * 100000, "not a JSON file"),
     ],

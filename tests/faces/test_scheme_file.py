@@ -170,7 +170,7 @@ def test_names_tell_how_points_mirror(names: tuple[str, ...], mirror: tuple[int,
         return
     with pytest.raises(UsageError, match="--mirror 0"):
         mirror_points(torch.zeros(len(names), 2), made, 9)
-    with pytest.raises(UsageError, match="mirrored picture"):
+    with pytest.raises(UsageError, match="mirrored image"):
         mirror_values(torch.zeros(len(names)), made)
 
 

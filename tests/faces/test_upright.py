@@ -201,7 +201,7 @@ def face(score: float, turn: int, x: float = 0.0, points: torch.Tensor | None = 
 def test_the_best_look_wins() -> None:
     weak, strong = face(0.9, 0), face(0.999, 90)
     assert choose_looks([weak, strong]) == [strong]
-    assert choose_looks([face(0.999, 0), strong])[0].turn == 0, "the picture as it is has a head start"
+    assert choose_looks([face(0.999, 0), strong])[0].turn == 0, "the image as it is has a head start"
     lying = face(0.9999, 180, points=Affine2D.quarter_turn(90, (1, 1)).apply(UPRIGHT))
     assert choose_looks([lying, face(0.95, 90)])[0].turn == 90
     # Too long a face: a detector puts such points on a face that stands on its head.

@@ -19,7 +19,7 @@ def answer(number: int) -> tuple[int, int, int]:
 
 
 def fail() -> None:
-    raise DataError("the picture is torn: take another.")
+    raise DataError("the image is torn: take another.")
 
 
 def die() -> None:

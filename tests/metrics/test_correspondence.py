@@ -9,7 +9,7 @@ from lineament.metrics import correspondence
 
 
 def coded_map(height: int, width: int, seed: int = 0) -> torch.Tensor:
-    """Features that tell every lattice point apart."""
+    """Features that tell every grid point apart."""
     generator = torch.Generator().manual_seed(seed)
     return F.normalize(torch.randn(24, height, width, generator=generator), dim=0)
 
@@ -37,7 +37,7 @@ def test_queries_are_rounded_half_to_even_and_clamped():
     assert correspondence.match_points(features, features, points, 2.0).tolist() == [[0, 4], [0, 8]]
 
 
-def test_soft_matches_find_positions_between_lattice_points():
+def test_soft_matches_find_positions_between_grid_points():
     ys, xs = torch.meshgrid(torch.arange(9.0), torch.arange(9.0), indexing="ij")
     centre = (4.4, 3.7)
 

@@ -219,12 +219,12 @@ def margin_of(
     lowered or raised by one level at random, a few times.
     """
     this = list(matching_pairs(faces, frame, eight_bit=True))[pair]
-    exact = list(matching_pairs(faces, frame))[pair].pictures * 255
+    exact = list(matching_pairs(faces, frame))[pair].images * 255
     open_pixels = (exact - exact.round()).abs() < GREY_ROUNDING
     generator = torch.Generator().manual_seed(0)
     differences = []
     for attempt in range(9):
-        pictures = this.pictures
+        pictures = this.images
         if attempt:
             either = torch.where(torch.rand(exact.shape, generator=generator) < 0.5, 0, -1)
             pictures = torch.where(open_pixels, (exact.round() + either).clamp(min=0) / 255, pictures)

@@ -144,7 +144,7 @@ def test_centre_crop(goldens: Path):
         view, image = View(size, "box", (0.20, 0.12), "paper"), as_image(golden["img"])
         region = view.region_of_box(golden["bb0"].double() - 0.5, (image.shape[1], image.shape[2]))
         points = golden["bb0_lms_in"]
-        same_pixels(view.picture(image, region), golden["cc_img"])
+        same_pixels(view.image(image, region), golden["cc_img"])
         same(view.points(points.double(), scheme(str(len(points))), region), golden["cc_lms"], 1e-4)
 
 

@@ -71,7 +71,7 @@ def test_labelled_samples(goldens: Path):
             region = view.region(sample)
             expected = golden[f"{key}_image"]
             every = view.size // expected.shape[-1]
-            picture = normalise_images(view.picture(sample.image, region))[:, ::every, ::every]
+            picture = normalise_images(view.image(sample.image, region))[:, ::every, ::every]
             same(picture, expected, tolerance_of(key) / 255)
             points = view.points(sample.landmarks.double(), scheme(sample.scheme), region)
             same(points, golden[f"{key}_landmarks"], 1e-3)
@@ -105,7 +105,7 @@ def test_unlabelled_samples(goldens: Path):
             errors = []
             for name in pictures:
                 sample = sample_of(golden[name], golden[f"{key}_bb"], None)
-                picture = view.picture(sample.image, view.region(sample))
+                picture = view.image(sample.image, view.region(sample))
                 errors.append(float((normalise_images(picture) - expected).abs().max()))
             # JPEG: within three steps of 8 bits; which of the pictures was kept is not told.
             assert min(errors) <= 3.01 / 255, key

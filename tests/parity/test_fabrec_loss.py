@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lineament.faces.schemes import convert_points, scheme
 from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
-from lineament.methods.fabrec.figures import heatmap_overlay, tile_pictures
+from lineament.methods.fabrec.figures import heatmap_overlay, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.loss import (
     contrast_structure,
@@ -22,7 +22,7 @@ from lineament.methods.fabrec.loss import (
     value_ranges,
     window_means,
 )
-from lineament.methods.fabrec.model import to_pictures
+from lineament.methods.fabrec.model import to_images
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
     eight_bits,
@@ -76,9 +76,7 @@ def test_structural_term(goldens: Path):
         each = torch.stack([pixel_loss(a, b) for a, b in zip(x, y.detach(), strict=True)])
         torch.testing.assert_close(each, golden["loss_recon_none"], rtol=1e-5, atol=0)
         pairs = zip(x, y.detach(), strict=True)
-        ssim = torch.tensor(
-            [similarity(to_pictures(a), to_pictures(b)) for a, b in pairs], dtype=torch.float64
-        )
+        ssim = torch.tensor([similarity(to_images(a), to_images(b)) for a, b in pairs], dtype=torch.float64)
         same(ssim, golden["skimage_ssim_u8"], 1e-5)
 
 
@@ -148,7 +146,7 @@ def test_errors_curves_and_parts(goldens: Path):
 
 def test_displayed_pictures(goldens: Path):
     for _, golden in recorded(goldens, "metrics*"):
-        shown = torch.stack([torch.from_numpy(eight_bits(to_pictures(x))) for x in as_input(golden["im_a"])])
+        shown = torch.stack([torch.from_numpy(eight_bits(to_images(x))) for x in as_input(golden["im_a"])])
         assert (shown.int() - golden["disp"].int()).abs().max() <= 1
         # The grid holds the displayed pictures in rows of two; places without one are white.
         pictures, grid = [as_image(picture) for picture in golden["disp"]], as_image(golden["grid"])
@@ -159,7 +157,7 @@ def test_displayed_pictures(goldens: Path):
             windows = [grid[:, top : top + side - 2, x : x + side - 2] for x in range(0, grid.shape[2], side)]
             rows.append([next(p for p in [*pictures, white] if torch.equal(p, window)) for window in windows])
         assert torch.equal(rows[0][0], pictures[0])
-        assert torch.equal(tile_pictures(rows), grid)
+        assert torch.equal(tile_images(rows), grid)
 
 
 def test_98_points_as_68(goldens: Path):
@@ -170,7 +168,7 @@ def test_98_points_as_68(goldens: Path):
 def test_pictures_at_landmarks(goldens: Path):
     for _, golden in recorded(goldens, "metrics*"):
         # Networks see and return pictures without their means.
-        shown = [to_pictures(as_input(golden[key])) for key in ("im_a", "im_b")]
+        shown = [to_images(as_input(golden[key])) for key in ("im_a", "im_b")]
         for i, (picture, made) in enumerate(zip(*shown, strict=True)):
             points = golden["im_lms"][i]
             found = quality_at_landmarks(picture, made, points)
@@ -186,7 +184,7 @@ def test_heatmaps_over_a_picture(goldens: Path):
         side = golden["overlay"].shape[0]
         # The first landmark, in a heatmap of half the size of the first picture.
         heatmaps = draw_heatmaps(golden["hm_lms"][:1], side, side // 2, style="paper")
-        shown = torch.from_numpy(eight_bits(to_pictures(as_input(golden["im_a"][0]))))
+        shown = torch.from_numpy(eight_bits(to_images(as_input(golden["im_a"][0]))))
         found = torch.from_numpy(eight_bits(heatmap_overlay(as_image(shown), heatmaps)))
         assert (found.int() - golden["overlay"].int()).abs().max() <= 1
 

@@ -17,7 +17,7 @@ def test_pictures_lie_in_rows() -> None:
     sheet = contact_sheet(pictures)
     assert sheet.shape == (3, 16, 24)
     assert float(sheet[0, 4, 20]) == pytest.approx(0.2) and float(sheet[0, 12, 4]) == pytest.approx(0.3)
-    assert float(sheet[0, 12, 20]) == 0.5, "no picture, grey"
+    assert float(sheet[0, 12, 20]) == 0.5, "no image, grey"
 
 
 def test_other_sizes_are_fitted_and_landmarks_dotted() -> None:

@@ -51,9 +51,9 @@ def page(tmp_path: Path) -> Path:
     grid = draw_grid(
         tmp_path / "grid.png", [image] * 3, titles=["a", "b", "c"], predicted=[points], true=[points]
     )
-    report.picture(grid, "Three faces", command="lineament landmarks 'a b.jpg' > out && echo <ok>")
+    report.image(grid, "Three faces", command="lineament landmarks 'a b.jpg' > out && echo <ok>")
     report.section("Curves & tables")
-    report.picture(
+    report.image(
         plot_curves(tmp_path / "c.png", {"loss": ([1, 2], [0.5, 0.1])}, x_label="step", y_label="px"), "x"
     )
     table = Table("Errors", ("method", "error", "faces"), ("", "% of inter-ocular", ""), best=1)
@@ -111,7 +111,7 @@ def test_equal_figures_are_equal_files(tmp_path: Path):
     for name in ("one", "two"):
         draw_grid(tmp_path / f"{name}.png", images, numbers={"nme": 0.1})
     assert (tmp_path / "one.png").read_bytes() == (tmp_path / "two.png").read_bytes()
-    with pytest.raises(ValueError, match="no pictures"):
+    with pytest.raises(ValueError, match="no images"):
         draw_grid(tmp_path / "none.png", [])
 
 

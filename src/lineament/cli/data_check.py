@@ -12,7 +12,7 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Read every picture and label of a data set once; list what cannot be used, with the reason.
+    """Read every image and label of a data set once; list what cannot be used, with the reason.
 
     The list is written as reject.json into the folder of the data, where every reader honours it. Of prepared crops all
     bytes are compared with their checksums first: `lineament data prepare` repairs what is damaged. Examples:
@@ -31,7 +31,7 @@ class Command:
     out: Path | None = None
     # Replace an existing list that says something else.
     overwrite: bool = False
-    # Pictures read at once.
+    # Images read at once.
     workers: int = 2
 
 

@@ -1,4 +1,4 @@
-"""`lineament data prepare`: from photographs to face crops."""
+"""`lineament data prepare`: from photos to face crops."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from lineament.progress import progress
 
 @dataclass
 class Command:
-    """Find the face in every photograph, cut it out by a named rule, list what was left out and why.
+    """Find the face in every photo, cut it out by a named rule, list what was left out and why.
 
     `3dfaw` is not cut out: its keypoints and depths become train.npz, valid.npz and test.npz, as DepthNets read them.
 
-    Writes shards/ (plain tar files of pictures), index.parquet (with the transform from each crop back to its
-    photograph), cache.json and left_out.csv. Running it again goes on where it stopped, does what is new or has
+    Writes shards/ (plain tar files of images), index.parquet (with the transform from each crop back to its
+    photo), cache.json and left_out.csv. Running it again goes on where it stopped, does what is new or has
     changed, and repairs damaged shards. Examples: `lineament data prepare folder photos/ --out crops/`, `lineament
     data prepare celeba /data/celeba --split train --crop dve-celeba --out celeba70/`.
     """
 
-    # A data set (see `lineament data list`); `folder` for a folder of photographs.
+    # A data set (see `lineament data list`); `folder` for a folder of photos.
     name: Positional[str]
-    # Folder of the photographs or data set.
+    # Folder of the photos or data set.
     root: Positional[Path]
     # Folder to write.
     out: Path
@@ -52,7 +52,7 @@ def main(arguments: list[str]) -> int:
     command.cutting.check()
     if command.root.is_dir() and command.out.resolve().is_relative_to(command.root.resolve()):
         raise UsageError(
-            f"{command.out} lies inside {command.root}: the crops would be read as photographs next time, name "
+            f"{command.out} lies inside {command.root}: the crops would be read as photos next time, name "
             "a folder outside."
         )
     if command.name == "3dfaw":

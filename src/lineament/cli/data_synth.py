@@ -14,20 +14,20 @@ from lineament.synthetic.dataset import World, write_faces
 class Command:
     """Draw synthetic faces with exact landmarks, pose, camera and, on request, depth, normals, mask and uv.
 
-    Picture i of a seed is always the same picture. An interrupted command is simply repeated; a larger --count adds to
+    Image i of a seed is always the same image. An interrupted command is simply repeated; a larger --count adds to
     the folder. Examples: `lineament data synth --count 1000 --out faces/`,
     `lineament data synth --count 5000 --size 256 --head ict --packs ../packs --out faces/`.
     """
 
-    # Folder for the pictures (PNG), settings.json and index.parquet.
+    # Folder for the images (PNG), settings.json and index.parquet.
     out: Path
-    # Number of pictures.
+    # Number of images.
     count: int = 1000
     # Where the ICT head lies: a folder of packs, the pack itself, or a clone of ICT-FaceKit.
     packs: Path | None = None
     # What is drawn; the maps of --truth may also be separated by commas.
     world: World = field(default_factory=World)
-    # Also write a contact sheet of the first 64 pictures (contact_sheet.jpg).
+    # Also write a contact sheet of the first 64 images (contact_sheet.jpg).
     sheet: bool = False
     # Processes that draw at once.
     workers: int = 2

@@ -1,4 +1,4 @@
-"""`lineament demo`: everything on built-in faces and one real photograph."""
+"""`lineament demo`: everything on built-in faces and one real photo."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Train, evaluate and draw everything on built-in faces and one real photograph; writes OUT/report.html."""
+    """Train, evaluate and draw everything on built-in faces and one real photo; writes OUT/report.html."""
 
     # Folder for runs, figures and report.
     out: Path = Path("runs/demo")

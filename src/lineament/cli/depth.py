@@ -17,16 +17,16 @@ from lineament.pipeline.turn.run import FaceOptions
 
 @dataclass
 class Command:
-    """Find the depth of the main face of photographs.
+    """Find the depth of the main face of photos.
 
     Writes NAME.depth.npz (numbers), .png (coloured map), .ply (mesh with colours) and .json: beside a single
-    photograph, and for a folder in FOLDER-depth beside it. Keypoints come from --keypoints, else from
+    photo, and for a folder in FOLDER-depth beside it. Keypoints come from --keypoints, else from
     --landmarks-model, else a mean head is put on the detector's five points. Depth comes from the depthnet run --model,
     else from a head fitted to the keypoints. What was used is printed. What is done is skipped.
     Example: `lineament depth photo.jpg`.
     """
 
-    # Photographs and folders of photographs.
+    # Photos and folders of photos.
     photos: Positional[tuple[Path, ...]]
     # Folder for the results.
     out: Path | None = None
@@ -40,7 +40,7 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "depth", arguments)
     if not command.photos:
-        raise UsageError("give at least one photograph or folder: lineament depth PHOTO|FOLDER...")
+        raise UsageError("give at least one photo or folder: lineament depth PHOTO|FOLDER...")
     photos = plan(command.photos, command.out, ".depth")
     single = len(photos) == 1 and not command.photos[0].is_dir()
     request = command.face.open()

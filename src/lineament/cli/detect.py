@@ -17,14 +17,14 @@ from lineament.progress import progress
 
 @dataclass
 class Command:
-    """Find the faces of photographs: box, five points and score, in pixels of the photograph.
+    """Find the faces of photos: box, five points and score, in pixels of the photo.
 
-    Writes NAME.faces.json, NAME.faces.csv and an overlay NAME.faces.png: beside a single photograph, and for a folder
-    in FOLDER-faces beside it, with faces.json and faces.csv over all its pictures. What is done is skipped. Example:
+    Writes NAME.faces.json, NAME.faces.csv and an overlay NAME.faces.png: beside a single photo, and for a folder
+    in FOLDER-faces beside it, with faces.json and faces.csv over all its images. What is done is skipped. Example:
     `lineament detect photo.jpg holiday/ --out found`.
     """
 
-    # Photographs and folders of photographs.
+    # Photos and folders of photos.
     photos: Positional[tuple[Path, ...]]
     # Folder for the results.
     out: Path | None = None
@@ -36,8 +36,8 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "detect", arguments)
     if not command.photos:
-        raise UsageError("give at least one photograph or folder: lineament detect PHOTO|FOLDER...")
-    command.detection.check()  # an unknown name is said before any picture is read
+        raise UsageError("give at least one photo or folder: lineament detect PHOTO|FOLDER...")
+    command.detection.check()  # an unknown name is said before any image is read
     photos = plan(command.photos, command.out)
     single = len(command.photos) == 1 and not command.photos[0].is_dir()
     return _one(photos[0], command.detection) if single else _many(photos, command.detection)
@@ -65,20 +65,20 @@ def _one(photo: Photo, options: DetectOptions) -> int:
 
 
 def _many(photos: list[Photo], options: DetectOptions) -> int:
-    with progress("detecting", len(photos), "pictures") as advance:
+    with progress("detecting", len(photos), "images") as advance:
         report = detect_photos(photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")
     print(report.summary())
     if not report.found:
         tell_failures(report.unreadable)
-        raise DataError(f"none of the {len(photos)} pictures could be read: nothing was written.")
+        raise DataError(f"none of the {len(photos)} images could be read: nothing was written.")
     for folder in sorted({photo.folder for photo in photos}):
         own = [photo for photo in photos if photo.folder == folder]
         written = write_tables(own, report, folder, options)
         drawn = any(report.found.get(str(photo.path)) for photo in own)
         print(
-            f"wrote {folder}: a .json and a .csv per picture{', a .png where a face is' if drawn else ''}, "
+            f"wrote {folder}: a .json and a .csv per image{', a .png where a face is' if drawn else ''}, "
             f"{' and '.join(path.name for path in written)}"
         )
     return tell_failures(report.unreadable)

@@ -44,11 +44,11 @@ class Command:
     normaliser: str | None = None
     # Move and scale each face box by up to this share of its side (landmarks protocol, faces cut by the box).
     box_jitter: float = 0.0
-    # Features from elsewhere: side in pixels of the pictures before the crop; 100 when not given.
+    # Features from elsewhere: side in pixels of the images before the crop; 100 when not given.
     image_size: int | None = None
     # Features from elsewhere: pixels cut off each side; 15 when not given.
     crop: int | None = None
-    # Write the pictures of the matching evaluation into this folder, for a program that will describe them.
+    # Write the images of the matching evaluation into this folder, for a program that will describe them.
     pictures_out: Path | None = None
     # Write the features of the matching evaluation: .npz, .safetensors, or a folder.
     features_out: Path | None = None
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> int:
         default_card_path,
         evaluate,
         evaluate_seeds,
-        write_matching_pictures,
+        write_matching_images,
     )
 
     if command.count < 0 or not 0 <= command.box_jitter < 1:
@@ -102,7 +102,7 @@ def main(arguments: list[str]) -> int:
     named = command.data if command.annotations is None else with_labels(command.data, command.annotations)
     source = open_data(named)
     if not command.subject:
-        print(f"wrote the pictures into {write_matching_pictures(source, options)}")
+        print(f"wrote the images into {write_matching_images(source, options)}")
         return 0
     if len(command.subject) > 1:
         cards = evaluate_seeds([Path(each) for each in command.subject], source, options)

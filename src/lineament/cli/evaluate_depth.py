@@ -1,4 +1,4 @@
-"""`lineament evaluate depth`: scores depths of keypoints over all pairs of faces, or on photographs without labels."""
+"""`lineament evaluate depth`: scores depths of keypoints over all pairs of faces, or on photos without labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Score runs of DepthNets and AIGN, or depths from a file (MOFA), on faces with known depths or on photographs.
+    """Score runs of DepthNets and AIGN, or depths from a file (MOFA), on faces with known depths or on photos.
 
     With --data prints DepthCorr and keypoint error as metric cards, and the mean over seeds where runs differ in
     nothing else. With --photos needs no depths: the share of frontal faces whose nose lies in front of the eye corners
@@ -25,7 +25,7 @@ class Command:
     subject: Positional[tuple[Path, ...]]
     # Faces: 3dfaw-keypoints:FOLDER?split=test, synthetic-keypoints?split=test&head=ict, ...
     data: str = ""
-    # Photographs and folders of photographs of faces, instead of --data.
+    # Photos and folders of photos of faces, instead of --data.
     photos: tuple[Path, ...] = ()
     # With --photos: label file (json, csv) with 68 keypoints of each, or such as can be turned into them.
     keypoints: Path | None = None
@@ -41,7 +41,7 @@ class Command:
     count: int = 0
     # Write the predicted depths of all pairs to this .npz (one run only; N x N x 66 numbers).
     dump: Path | None = None
-    # Draw the figures of the paper, or the sheet of the photographs, into this folder.
+    # Draw the figures of the paper, or the sheet of the photos, into this folder.
     figures: Path | None = None
     # File for the cards (one subject only).
     out: Path | None = None
@@ -121,7 +121,7 @@ def _on_photos(command: Command) -> int:
     if not 0 < command.frontal <= 90:
         raise UsageError(f"--frontal is an angle above 0 and at most 90 degrees, not {command.frontal:g}.")
     for subject in command.subject:
-        load_depth_run(str(subject))  # a wrong run is said before thousands of pictures are read
+        load_depth_run(str(subject))  # a wrong run is said before thousands of images are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
     request = FaceOptions(

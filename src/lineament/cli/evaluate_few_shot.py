@@ -19,7 +19,7 @@ class Command:
 
     # Labelled faces that the labels are drawn from: a folder, NAME:FOLDER, NAME?option=value.
     data: str
-    # Labelled faces to measure on; people of the data above should not be among them.
+    # Test set of labelled faces; people of the data above should not be among them.
     test: str
     # Folder for table, plot, cards.
     out: Path

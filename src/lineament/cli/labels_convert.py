@@ -17,7 +17,7 @@ class Command:
 
     Read are: our json and csv, pts, COCO keypoints, CVAT for images 1.1 (xml), labelme (json), dlib (xml), LaPa and
     JD-landmark (txt), WFLW's list (txt); of a folder all label files together. The format is found by what is in the
-    file, and the pictures need not be there. Example:
+    file, and the images need not be there. Example:
     `lineament labels convert annotations.xml --to json --out labels.json`.
     """
 
@@ -54,6 +54,6 @@ def main(arguments: list[str]) -> int:
     )
     missing = sum(int((~face.placed).sum()) for face in labels.faces)
     lost = f", {missing} points missing" if missing else ""
-    print(f"{len(labels.faces)} faces in {images} pictures, {points}{lost}.")
+    print(f"{len(labels.faces)} faces in {images} images, {points}{lost}.")
     print(command.out if command.to == "pts" else written[0])
     return 0

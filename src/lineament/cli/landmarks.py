@@ -1,4 +1,4 @@
-"""`lineament landmarks`: puts landmarks on photographs and videos with a trained model."""
+"""`lineament landmarks`: puts landmarks on photos and videos with a trained model."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from lineament.progress import progress
 
 @dataclass
 class Command:
-    """Put landmarks on photographs and videos, in pixels of the photograph or of the frame.
+    """Put landmarks on photos and videos, in pixels of the photo or of the frame.
 
     Writes NAME.landmarks.json, .csv, .pts and an overlay .png (of a video .mp4): beside a single file, and for a folder
-    in FOLDER-landmarks beside it, with landmarks.json and landmarks.csv over all its photographs. What is done is
+    in FOLDER-landmarks beside it, with landmarks.json and landmarks.csv over all its photos. What is done is
     skipped. Examples: `lineament landmarks photo.jpg --model runs/marks`,
     `lineament landmarks clip.mp4 --model runs/marks --smooth 2`.
     """
 
-    # Photographs, videos, and folders of both.
+    # Photos, videos, and folders of both.
     photos: Positional[tuple[Path, ...]]
     # Run directory of a landmark model.
     model: Path
     # Folder for the results.
     out: Path | None = None
-    # Take animated GIFs for videos; without it their first frame is a photograph.
+    # Take animated GIFs for videos; without it their first frame is a photo.
     video: bool = False
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
@@ -56,7 +56,7 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "landmarks", arguments)
     if not command.photos:
         raise UsageError(
-            "give at least one photograph, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER... --model RUN"
+            "give at least one photo, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER... --model RUN"
         )
     options = command.marking
     # Wrong words and numbers are said before anything is read.
@@ -65,7 +65,7 @@ def main(arguments: list[str]) -> int:
     videos = [file for file in files if file.is_video]
     photos = [file for file in files if not file.is_video]
     if videos and options.boxes:
-        raise UsageError(f"--boxes is for photographs: the faces of {videos[0].path} are detected.")
+        raise UsageError(f"--boxes is for photos: the faces of {videos[0].path} are detected.")
     model = load(command.model, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32)
     for wanted in (LandmarkPredictor, *([FaceTiles] if options.tiles else [])):
         model.capability(wanted)
@@ -85,7 +85,7 @@ def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
     if report.without_face:
         how = "listed for it in the file of boxes" if options.boxes is not None else "found in it"
         raise NoFaceError(
-            f"{photo.path}: no face was {how}: give its box with --boxes FILE, or another picture."
+            f"{photo.path}: no face was {how}: give its box with --boxes FILE, or another image."
         )
     done = "done before, see" if report.skipped else "wrote"
     print(f"{report.faces} face(s); {done} {', '.join(str(path) for path in report.written)}")
@@ -93,14 +93,14 @@ def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
 
 
 def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
-    with progress("landmarks", len(photos), "pictures") as advance:
+    with progress("landmarks", len(photos), "images") as advance:
         report = predict_landmarks(model, photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")
     print(report.summary())
     for folder in sorted({photo.folder for photo in photos}):
         written = write_tables(photos, report, model, folder, options)
-        print(f"wrote {folder}: results per picture{''.join(f', {path.name}' for path in written)}")
+        print(f"wrote {folder}: results per image{''.join(f', {path.name}' for path in written)}")
     return tell_failures(report.unreadable)
 
 

@@ -16,14 +16,14 @@ from lineament.errors import Interrupted, LineamentError, Terminated, UsageError
 
 # Verb -> (module that holds its `Command` dataclass and `run`, one line of help).
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "train, evaluate and draw everything on built-in faces and one real photograph"),
+    "demo": ("demo", "train, evaluate and draw everything on built-in faces and one real photo"),
     "detect": ("detect", "find faces: box, five points, score"),
-    "landmarks": ("landmarks", "put landmarks on photographs with a trained model"),
+    "landmarks": ("landmarks", "put landmarks on photos with a trained model"),
     "match": ("match", "match points between two faces"),
-    "depth": ("depth", "find the depth of a face: map, picture, mesh"),
-    "turn": ("turn", "turn the face of a photograph, or put it on to another"),
+    "depth": ("depth", "find the depth of a face: map, image, mesh"),
+    "turn": ("turn", "turn the face of a photo, or put it on to another"),
     "data list": ("data_list", "name the data sets that can be read"),
-    "data check": ("data_check", "find unreadable pictures and labels before training"),
+    "data check": ("data_check", "find unreadable images and labels before training"),
     "data prepare": ("data_prepare", "find and crop the faces of a folder or data set"),
     "data synth": ("data_synth", "draw synthetic faces with exact ground truth"),
     "labels convert": ("labels_convert", "turn the labels of one tool into those of another"),

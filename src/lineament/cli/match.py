@@ -14,7 +14,7 @@ from lineament.cli.parse import parse
 class Command:
     """Match points of one face on to another, or on to all faces of a folder, through dense descriptors.
 
-    Writes A-B.match.json (points in pixels of both photographs) and a picture: lines between matched points, the
+    Writes A-B.match.json (points in pixels of both photos) and an image: lines between matched points, the
     descriptors as colours, and A in the geometry of B. For a folder also A-FOLDER.matches.json and .csv with all points
     and a contact sheet .png: under every face its descriptors as colours and A in its geometry. Points come from
     --points, else they are the model's landmarks, else a grid. Examples:
@@ -22,9 +22,9 @@ class Command:
     `lineament match anna.jpg photos/ --points "212,180 268,181" --model runs/faces`.
     """
 
-    # Photograph that holds the points.
+    # Photo that holds the points.
     a: Positional[Path]
-    # Photograph, or folder of photographs, to find them in.
+    # Photo, or folder of photos, to find them in.
     b: Positional[Path]
     # Run directory of descriptors or landmarks.
     model: Path

@@ -1,4 +1,4 @@
-"""`lineament turn`: turns the face of a photograph."""
+"""`lineament turn`: turns the face of a photo."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANGLES = ("--yaw", "--pitch", "--roll")
 
 @dataclass
 class Command:
-    """Turn the face of a photograph: a strip of pictures (.png), a video (.mp4) or an animation (.gif).
+    """Turn the face of a photo: a strip of images (.png), a video (.mp4) or an animation (.gif).
 
     Keypoints come from --keypoints, else from --landmarks-model, else a mean head is put on the detector's five points.
     Depth comes from the depthnet run --model, else from a head fitted to the keypoints. What was used is printed and
@@ -31,7 +31,7 @@ class Command:
     `lineament turn photo.jpg --yaw -40..40 --keep-background --out turn.mp4`.
     """
 
-    # Photograph, or folder of photographs.
+    # Photo, or folder of photos.
     photo: Positional[Path]
     # Turn to the side, degrees.
     yaw: str = "-40..40"
@@ -39,9 +39,9 @@ class Command:
     pitch: str = "0"
     # Tilt, degrees.
     roll: str = "0"
-    # Put the face on to the face of this photograph, instead of turning it.
+    # Put the face on to the face of this photo, instead of turning it.
     onto: Path | None = None
-    # File (.png, .mp4, .gif) or folder for the result; beside the photograph when not given.
+    # File (.png, .mp4, .gif) or folder for the result; beside the photo when not given.
     out: Path | None = None
     # Kind of result where --out names none: png, mp4 or gif.
     format: str = "png"
@@ -53,7 +53,7 @@ class Command:
     look: TurnOptions = field(default_factory=TurnOptions)
     # With --onto: leave the colours as they are.
     keep_colours: bool = False
-    # Number of pictures: 7 in a strip, 72 in a video.
+    # Number of images: 7 in a strip, 72 in a video.
     frames: int | None = None
     # Replace results that exist.
     overwrite: bool = False
@@ -74,7 +74,7 @@ def main(arguments: list[str]) -> int:
     single = not command.photo.is_dir()
     if not single and (file or command.face.keypoints):
         raise UsageError(
-            f"{command.photo} is a folder: --out must be one, too, and --keypoints is for one photograph."
+            f"{command.photo} is a folder: --out must be one, too, and --keypoints is for one photo."
         )
     outs = {photo: file or photo.stem.with_name(photo.stem.name + ending) for photo in photos}
     if single and outs[photos[0]].exists() and not command.overwrite:
@@ -100,9 +100,7 @@ def main(arguments: list[str]) -> int:
             three = (angles[0], angles[1], angles[2])
             written = turn_photo(photo, request, three, command.look, out, command.frames, settings)
         print(f"keypoints: {written.points}\ndepth: {written.depth}")
-        print(
-            f"{written.count} picture(s): wrote {written.path} and {written.path.with_suffix('.json').name}"
-        )
+        print(f"{written.count} image(s): wrote {written.path} and {written.path.with_suffix('.json').name}")
         return False
 
     tally = go_through(photos, work, single)
@@ -110,7 +108,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _settings(command: Command) -> dict[str, Any]:
-    """All that decides a turned picture besides the photograph."""
+    """All that decides a turned image besides the photo."""
     return {
         **command.face.recorded(),
         **asdict(command.look),

@@ -24,17 +24,17 @@ WITHOUT_MAPS = ("box", "landmarks", "visibility", "pose", "camera")
 class CachedSource:
     """A source that remembers its samples up to a bound of memory; what does not fit is read each time.
 
-    A picture is kept as 8 bits where this loses nothing, else as it is; a sample from the cache equals the read one bit
+    An image is kept as 8 bits where this loses nothing, else as it is; a sample from the cache equals the read one bit
     for bit. Every call returns fresh tensors, so that a caller may change them. Worker processes that are forked share
     what was cached before (see :meth:`warm`); workers started otherwise begin empty.
 
     With ``fields``, only these are given out and kept: the maps of a synthetic face take eight times the memory of its
-    picture, and most training never looks at them.
+    image, and most training never looks at them.
 
     Args:
         source: The samples.
         max_bytes: Memory to use at most.
-        fields: Names of the tensors of :class:`FaceSample` to keep besides the picture, for example
+        fields: Names of the tensors of :class:`FaceSample` to keep besides the image, for example
             :data:`WITHOUT_MAPS`; the others become None (``meta`` stays). None keeps everything.
 
     Raises:
@@ -108,7 +108,7 @@ def _tensors(sample: FaceSample) -> dict[str, Tensor]:
 
 
 def _packed(sample: FaceSample) -> FaceSample:
-    """Copy the tensors, the picture in 8 bits where that is exact."""
+    """Copy the tensors, the image in 8 bits where that is exact."""
     copies = {name: value.clone() for name, value in _tensors(sample).items()}
     eight = to_uint8(copies["image"])
     if torch.equal(to_float(eight), copies["image"]):

@@ -1,8 +1,8 @@
 """The files of a cache of face crops (docs/data.md): manifest, index, and one table beside each shard.
 
 ``cache.json`` says how the crops were made and, when they are complete, what the index's digest is; ``index.parquet``
-has one row per crop; ``shards/shard-00000.tar`` holds pictures and ``shards/shard-00000.parquet`` what became of every
-photograph of that shard: its crops, or why there is none.
+has one row per crop; ``shards/shard-00000.tar`` holds images and ``shards/shard-00000.parquet`` what became of every
+photo of that shard: its crops, or why there is none.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ _CROP = [
     ("crop_to_photo", _NUMBERS),
 ]
 INDEX_SCHEMA = pa.schema(_CROP)
-# Photographs without a crop have a reason and nothing else but their name and digest.
+# Images without a crop have a reason and nothing else but their name and digest.
 PART_SCHEMA = pa.schema([*_CROP, ("reason", pa.string())])
-# What a change of would make other crops of the same photograph; the name of the file does not count.
+# What a change of would make other crops of the same image; the name of the file does not count.
 _CONTENT = ("id", "crc", "length", "identity", "subsets", "meta", "box", "scheme", "landmarks", "visibility")
 
 
@@ -112,7 +112,7 @@ def file_sha256(path: Path) -> str:
 
 
 def content_digest(table: pa.Table) -> str:
-    """Digest of the rows of an index: pictures and labels, not where they lie or what the photographs' paths are."""
+    """Digest of the rows of an index: images and labels, not where they lie or what the photos' paths are."""
     state = hashlib.sha256()
     for start in range(0, table.num_rows, 4096):
         columns = table.select(_CONTENT).slice(start, 4096).to_pydict()

@@ -33,15 +33,15 @@ HELD_OUT = 0.1
 
 
 class CropCache:
-    """The crops of a cache, in the order of the photographs they were cut from.
+    """The crops of a cache, in the order of the images they were cut from.
 
     Box and labelled landmarks come in pixels of the crop. ``meta`` holds what the data set's own reader knew (plain
     values such as ``subsets``) and
 
-    - ``crop_to_photo``: 2x3 row by row, crop pixels to photograph pixels; ``photo``: its path; ``photo_size``: width,
+    - ``crop_to_photo``: 2x3 row by row, crop pixels to image pixels; ``photo``: its path; ``photo_size``: width,
       height;
     - ``detected_points``: five points xy in pixels of the crop, a detector's guess, where a detector was used;
-    - ``turn``: degrees by which the photograph was turned counter-clockwise to make the face upright; None where the
+    - ``turn``: degrees by which the image was turned counter-clockwise to make the face upright; None where the
       cache is older than that;
     - ``crop_rule``: how it was cut, with ``cut_by`` (box or landmarks) and ``region`` (x0, y0, x1, y1 in pixels of the
       crop), the square that the rule gives; what lies around it was kept for random moves.
@@ -50,7 +50,7 @@ class CropCache:
 
     Args:
         root: Folder of the cache.
-        split: ``all``; or ``train`` and ``val``, nine tenths and one tenth of the people (of the photographs where no
+        split: ``all``; or ``train`` and ``val``, nine tenths and one tenth of the people (of the images where no
             identity is known).
         rejects: Ids to leave out, with reasons.
 
@@ -119,7 +119,7 @@ class CropCache:
         return str(self._table["id"][int(self._rows[index])].as_py())
 
     def digest_of(self, index: int) -> str:
-        """Digest of the picture and labels of one sample."""
+        """Digest of the image and labels of one sample."""
         row = self._table.slice(int(self._rows[index]), 1).drop_columns(["shard", "offset", "photo"])
         return digest(*row.to_pylist())
 

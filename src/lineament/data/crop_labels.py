@@ -25,13 +25,13 @@ log = logging.getLogger(__name__)
 class LabelledCrops(CropCache):
     """The crops of a cache with the landmarks of a label file in place of its own.
 
-    Labels are in pixels of the photographs, as if the crops did not exist; a label names its photograph by the path it
-    had when the crops were cut, or the crop by its id (``a.jpg@2``). Of several faces in one photograph each label goes
+    Labels are in pixels of the images, as if the crops did not exist; a label names its image by the path it
+    had when the crops were cut, or the crop by its id (``a.jpg@2``). Of several faces in one image each label goes
     to the crop whose face box lies nearest.
 
     Args:
         root: Folder of the cache.
-        path: The label file; names of photographs may count from its folder.
+        path: The label file; names of images may count from its folder.
         labels: Its content.
         split: As for :class:`~lineament.data.crop_cache.CropCache`.
         rejects: As there.
@@ -71,7 +71,7 @@ class LabelledCrops(CropCache):
         return digest("labelled crops", super().fingerprint, *map(self._label_digest, range(len(self))))
 
     def digest_of(self, index: int) -> str:
-        """Digest of the picture and the label of one sample."""
+        """Digest of the image and the label of one sample."""
         return digest(super().digest_of(index), self._label_digest(index))
 
     def __getitem__(self, index: int) -> FaceSample:
@@ -125,7 +125,7 @@ class _Place:
 
 
 def _assigned(places: list[_Place], labels: LabelFile, home: Path) -> tuple[dict[str, FaceLabel], list[str]]:
-    """Label by id of the crop; and names of pictures whose labels belong to none."""
+    """Label by id of the crop; and names of images whose labels belong to none."""
     by_id = {place.id: place for place in places}
     by_photo: dict[str, list[_Place]] = {}
     by_path: dict[str, list[_Place]] = {}

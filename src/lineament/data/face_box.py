@@ -10,7 +10,7 @@ from lineament.faces import boxes
 
 
 def sample_box(sample: FaceSample) -> Tensor:
-    """Face box ``[4]`` of a sample: its own, else the one around its landmarks, else the whole picture.
+    """Face box ``[4]`` of a sample: its own, else the one around its landmarks, else the whole image.
 
     Raises:
         DataError: If there is no box, and the landmarks that are known are fewer than two or span no area.

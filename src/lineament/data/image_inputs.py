@@ -1,4 +1,4 @@
-"""What a Python caller may hand over as a picture."""
+"""What a Python caller may hand over as an image."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from lineament.errors import DataError
 ImageLike = str | Path | bytes | Image.Image | Tensor | np.ndarray
 # How far floats may lie outside of 0..1, as resampling leaves them; they are clamped.
 OVERSHOOT = 0.1
-WANTED = "give one picture: a path, bytes, a PIL image, a tensor [3, H, W] or an array [H, W, 3]"
+WANTED = "give one image: a path, bytes, a PIL image, a tensor [3, H, W] or an array [H, W, 3]"
 
 
 def as_image(image: ImageLike) -> Tensor:
-    """Read or convert one picture to ``[3, H, W]`` float32 RGB in 0..1.
+    """Read or convert one image to ``[3, H, W]`` float32 RGB in 0..1.
 
     Args:
         image: One of
 
-            - a path (``str`` or ``Path``), or the bytes of a picture file;
+            - a path (``str`` or ``Path``), or the bytes of an image file;
             - a PIL image of any mode;
             - an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]``, as numpy, scikit-image and OpenCV have
               them (RGB, not BGR);
@@ -42,7 +42,7 @@ def as_image(image: ImageLike) -> Tensor:
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, bytes | bytearray):
-        return decode_image(bytes(image), f"the picture of {len(image)} bytes")
+        return decode_image(bytes(image), f"the image of {len(image)} bytes")
     if isinstance(image, Image.Image):
         return from_pillow(image, f"the PIL image of mode {image.mode}")
     if isinstance(image, np.ndarray):
@@ -50,23 +50,21 @@ def as_image(image: ImageLike) -> Tensor:
     if isinstance(image, Tensor):
         return _from_tensor(image)
     if image is None:
-        raise DataError(f"no picture is given (None): {WANTED}.")
+        raise DataError(f"no image is given (None): {WANTED}.")
     kind = type(image).__name__
     if hasattr(image, "__iter__"):
-        raise DataError(f"several pictures at once ({kind}) are not taken: call for each, {WANTED}.")
-    raise DataError(f"a {kind} is no picture: {WANTED}.")
+        raise DataError(f"several images at once ({kind}) are not taken: call for each, {WANTED}.")
+    raise DataError(f"a {kind} is no image: {WANTED}.")
 
 
 def _from_array(values: np.ndarray) -> Tensor:
     shape = list(values.shape)
     if values.dtype.kind not in "buif":
-        raise DataError(f"an array of {values.dtype} is no picture: {WANTED}.")
+        raise DataError(f"an array of {values.dtype} is no image: {WANTED}.")
     if values.ndim == 2:
         values = values[..., None]
     if values.ndim == 4:
-        raise DataError(
-            f"several pictures at once (an array {shape}) are not taken: call for each, {WANTED}."
-        )
+        raise DataError(f"several images at once (an array {shape}) are not taken: call for each, {WANTED}.")
     if values.ndim != 3 or values.shape[2] not in (1, 3, 4):
         raise DataError(f"an array is [H, W], [H, W, 1], [H, W, 3] or [H, W, 4], not {shape}.")
     return _scaled(np.ascontiguousarray(values.transpose(2, 0, 1)), shape)
@@ -78,9 +76,7 @@ def _from_tensor(values: Tensor) -> Tensor:
     if values.ndim == 2:
         values = values[None]
     if values.ndim == 4:
-        raise DataError(
-            f"several pictures at once (a tensor {shape}) are not taken: call for each, {WANTED}."
-        )
+        raise DataError(f"several images at once (a tensor {shape}) are not taken: call for each, {WANTED}.")
     if values.is_complex() or values.ndim != 3 or values.shape[0] not in (1, 3, 4):
         raise DataError(
             f"a tensor is [H, W], [1, H, W], [3, H, W] or [4, H, W], not {shape} of {values.dtype}."
@@ -93,14 +89,14 @@ def _from_tensor(values: Tensor) -> Tensor:
 def _scaled(values: np.ndarray, shape: list[int]) -> Tensor:
     """``[C, H, W]`` of any type -> ``[3, H, W]`` in 0..1."""
     if not values.size:
-        raise DataError(f"a picture of shape {shape} holds no pixel.")
+        raise DataError(f"an image of shape {shape} holds no pixel.")
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f":
         if not (np.isfinite(low) and np.isfinite(high)):
-            raise DataError("the picture holds values that are not finite.")
+            raise DataError("the image holds values that are not finite.")
         if low < -OVERSHOOT or high > 1 + OVERSHOOT:
             raise DataError(
-                f"the picture holds floating-point values from {low:g} to {high:g}: they must lie in 0..1, divide by "
+                f"the image holds floating-point values from {low:g} to {high:g}: they must lie in 0..1, divide by "
                 "255 where white is 255."
             )
         top = 1.0
@@ -110,7 +106,7 @@ def _scaled(values: np.ndarray, shape: list[int]) -> Tensor:
         top = 65535.0 if values.dtype == np.uint16 else 255.0
         if low < 0 or high > top:
             raise DataError(
-                f"the picture holds integers from {low:g} to {high:g}: only 8 and 16 bits are read."
+                f"the image holds integers from {low:g} to {high:g}: only 8 and 16 bits are read."
             )
     image: Any = torch.from_numpy((values.astype(np.float64) / top).clip(0, 1).astype(np.float32))
     if image.shape[0] == 4:

@@ -1,10 +1,10 @@
-"""Reads any picture file into RGB, or says by name why it cannot; writes pictures whole or not at all.
+"""Reads any image file into RGB, or says by name why it cannot; writes images whole or not at all.
 
 What a file holds becomes RGB as follows. The EXIF orientation is applied. Grey is repeated three times; 16-bit grey is
 scaled by 65535, other 16-bit files as their decoder reduces them to 8 bits. CMYK is converted without a colour profile.
 Transparent pixels (RGBA, LA, palettes with transparency) are composited over white. Of an animation the first frame is
-taken, which is said once for each file; of the several pictures in one JPEG or HEIC of a phone the main one is the
-photograph. Floating-point files must lie in 0..1. HEIC needs the extra ``heic``.
+taken, which is said once for each file; of the several images in one JPEG or HEIC of a phone the main one is the
+photo. Floating-point files must lie in 0..1. HEIC needs the extra ``heic``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError
 from lineament.files import write_bytes
 
-# Files with these endings (in any case) are taken for pictures.
+# Files with these endings (in any case) are taken for images.
 IMAGE_SUFFIXES = frozenset(
     {
         *(".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff"),
         ".webp",
     }
 )
-# Larger pictures are refused before they are decoded: a small file can unpack to any amount of memory.
+# Larger images are refused before they are decoded: a small file can unpack to any amount of memory.
 MAX_PIXELS = 100_000_000
-# Formats in which several pictures are an animation; in others they are pages, or views for other devices.
+# Formats in which several images are an animation; in others they are pages, or views for other devices.
 ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
-# Brands of the containers that phones write; the one that AV1 pictures have is not among them.
+# Brands of the containers that phones write; the one that AV1 images have is not among them.
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 
-# What the verbs write beside photographs: overlays, sheets, turned faces.
+# What the verbs write beside images: overlays, sheets, turned faces.
 _RESULT = re.compile(
     r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth)\.(png|gif|mp4)$",
     re.IGNORECASE,
@@ -52,28 +52,28 @@ _said: set[str] = set()
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read a picture.
+    """Read an image.
 
     Args:
         path: The file.
-        max_pixels: Refuse pictures with more pixels.
+        max_pixels: Refuse images with more pixels.
 
     Returns:
         ``[3, H, W]`` float32 RGB in 0..1.
 
     Raises:
-        DataError: If the file is missing, damaged, not a picture or too large; the message names it.
+        DataError: If the file is missing, damaged, not an image or too large; the message names it.
     """
     return _to_float(_read(Path(path), None, str(path), max_pixels))
 
 
 def read_image_uint8(path: str | Path, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Read a picture as ``[3, H, W]`` uint8 RGB; 16-bit grey is rounded. Raises as :func:`read_image`."""
+    """Read an image as ``[3, H, W]`` uint8 RGB; 16-bit grey is rounded. Raises as :func:`read_image`."""
     return _to_uint8(_read(Path(path), None, str(path), max_pixels))
 
 
 def decode_image(data: bytes, name: str, *, max_pixels: int = MAX_PIXELS) -> Tensor:
-    """Decode the bytes of a picture file, for pictures in archives; ``name`` stands for the path in messages.
+    """Decode the bytes of an image file, for images in archives; ``name`` stands for the path in messages.
 
     Returns:
         ``[3, H, W]`` float32 RGB in 0..1. Raises as :func:`read_image`.
@@ -85,20 +85,20 @@ def from_pillow(image: Image.Image, name: str) -> Tensor:
     """A PIL image as ``[3, H, W]`` float32 RGB in 0..1; ``name`` stands for it in messages.
 
     Raises:
-        DataError: If it cannot be decoded, or holds numbers that are not those of a picture.
+        DataError: If it cannot be decoded, or holds numbers that are not those of an image.
     """
     return _to_float(_decoded(image, name))
 
 
 def image_size(path: str | Path) -> tuple[int, int]:
-    """Read (width, height) in pixels, orientation applied, without decoding the picture where possible.
+    """Read (width, height) in pixels, orientation applied, without decoding the image where possible.
 
     Raises:
-        DataError: If the file is missing or not a picture.
+        DataError: If the file is missing or not an image.
     """
     with _opened(Path(path), None, str(path)) as image:
         width, height = image.size
-        # For TIFF alone Pillow turns the picture by itself, and its releases differ on when the size follows.
+        # For TIFF alone Pillow turns the image by itself, and its releases differ on when the size follows.
         if image.format == "TIFF":
             height, width = read_image_uint8(path).shape[-2:]
             return width, height
@@ -109,13 +109,13 @@ def image_size(path: str | Path) -> tuple[int, int]:
 def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Image:
     if path is not None:
         if path.is_dir():
-            raise DataError(f"{name} is a folder, not a picture.")
+            raise DataError(f"{name} is a folder, not an image.")
         if not path.exists():
-            raise DataError(f"there is no picture {name}.")
+            raise DataError(f"there is no image {name}.")
         if not path.is_file():
-            raise DataError(f"{name} is not a regular file: it cannot be read as a picture.")
+            raise DataError(f"{name} is not a regular file: it cannot be read as an image.")
         if path.stat().st_size == 0:
-            raise DataError(f"{name} is empty (0 bytes): copy the picture again.")
+            raise DataError(f"{name} is empty (0 bytes): copy the image again.")
     _prepare_heif(path, stream, name)
     try:
         with warnings.catch_warnings():
@@ -125,10 +125,10 @@ def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Imag
     except Image.DecompressionBombError as error:
         raise DataError(f"{name} is too large: {error}") from error
     except Image.UnidentifiedImageError as error:
-        raise DataError(f"{name} is not a picture in a known format: remove or convert it.") from error
+        raise DataError(f"{name} is not an image in a known format: remove or convert it.") from error
     # Decoders of some thirty formats raise what they like on hostile bytes; all of it means: not readable.
     except Exception as error:
-        raise DataError(f"{name} cannot be opened as a picture: {_reason(error)}.") from error
+        raise DataError(f"{name} cannot be opened as an image: {_reason(error)}.") from error
 
 
 def _prepare_heif(path: Path | None, stream: BinaryIO | None, name: str) -> None:
@@ -143,7 +143,7 @@ def _prepare_heif(path: Path | None, stream: BinaryIO | None, name: str) -> None
             with path.open("rb") as file:
                 head = file.read(12)
         except OSError as error:
-            raise DataError(f"{name} cannot be opened as a picture: {error.strerror}.") from error
+            raise DataError(f"{name} cannot be opened as an image: {error.strerror}.") from error
     else:
         head = stream.read(12)
         stream.seek(0)
@@ -153,7 +153,7 @@ def _prepare_heif(path: Path | None, stream: BinaryIO | None, name: str) -> None
         import pillow_heif
     except ImportError as error:
         raise DataError(
-            f"{name} is a HEIC photograph: install what reads them with `pip install 'lineament[heic]'`, or convert it."
+            f"{name} is a HEIC photo: install what reads them with `pip install 'lineament[heic]'`, or convert it."
         ) from error
     pillow_heif.register_heif_opener()
 
@@ -164,7 +164,7 @@ def _say_animation(image: Image.Image, name: str) -> None:
     try:
         animated = bool(getattr(image, "is_animated", False))
     except Exception:
-        # What follows the first picture cannot be read, and nobody asked for it.
+        # What follows the first image cannot be read, and nobody asked for it.
         animated = True
     if animated:
         _said.add(name)
@@ -179,7 +179,7 @@ def is_animation(path: Path) -> bool:
     try:
         with _opened(path, None, str(path)) as image:
             return image.format == "GIF" and bool(getattr(image, "is_animated", False))
-    # As below: a decoder raises what it likes, and reading the picture says so by name.
+    # As below: a decoder raises what it likes, and reading the image says so by name.
     except Exception:
         return False
 
@@ -209,7 +209,7 @@ def _decoded(image: Image.Image, name: str) -> np.ndarray:
     # As above: whatever a decoder raises means that the pixels cannot be had.
     except Exception as error:
         raise DataError(
-            f"{name} is damaged or cut short ({_reason(error)}): copy the picture again."
+            f"{name} is damaged or cut short ({_reason(error)}): copy the image again."
         ) from error
 
 
@@ -259,7 +259,7 @@ def _to_uint8(values: np.ndarray) -> Tensor:
 
 
 def write_image(path: str | Path, image: Tensor, *, quality: int = 95) -> Path:
-    """Write a picture atomically.
+    """Write an image atomically.
 
     Args:
         path: Ends in ``.png``, ``.jpg`` or ``.jpeg``.
@@ -282,10 +282,10 @@ def write_image(path: str | Path, image: Tensor, *, quality: int = 95) -> Path:
 
 
 def encode_image(image: Tensor, kind: str, name: str, *, quality: int = 95) -> bytes:
-    """Encode a picture as the bytes of a file; arguments as :func:`write_image`.
+    """Encode an image as the bytes of a file; arguments as :func:`write_image`.
 
     Args:
-        image: The picture.
+        image: The image.
         kind: ``png`` or ``webp`` (both without loss), ``jpg`` or ``jpeg``.
         name: Name for messages.
         quality: JPEG quality 1..100.
@@ -300,32 +300,32 @@ def encode_image(image: Tensor, kind: str, name: str, *, quality: int = 95) -> b
         values = values.float()
         if torch.isnan(values).any():
             raise DataError(f"cannot write {name}: the image holds values that are not a number.")
-    picture = to_pil(values)
+    pil_image = to_pil(values)
     options: dict[str, Any] = {
         "png": {"format": "PNG", "compress_level": 4},
         # Smaller than PNG, six times as fast to write (512 px: 9 ms against 55) and faster to read.
         "webp": {"format": "WEBP", "lossless": True, "quality": 20, "method": 0},
     }.get(kind, {"format": "JPEG", "quality": quality, "subsampling": 0})
     buffer = BytesIO()
-    picture.save(buffer, **options)
+    pil_image.save(buffer, **options)
     return buffer.getvalue()
 
 
 def is_result(path: Path) -> bool:
-    """Whether a file is a picture or video that this program wrote, by its name: ``photo.jpg.depth.png``."""
+    """Whether a file is an image or video that this program wrote, by its name: ``photo.jpg.depth.png``."""
     return _RESULT.search(path.name) is not None
 
 
 def list_images(folder: str | Path, *, recursive: bool = True) -> list[Path]:
-    """List the picture files of a folder, or the one file given.
+    """List the image files of a folder, or the one file given.
 
     The order is that of the paths relative to the folder, with ``/`` between the parts, compared by Unicode code point:
     the same on every system, capitals before small letters, ``img10`` before ``img2``. Files and folders whose names
-    begin with a dot, the ``__MACOSX`` shadows of some archives, and pictures that this program wrote beside its
-    photographs (:func:`is_result`) are left out. Links to files are followed, links to folders are not.
+    begin with a dot, the ``__MACOSX`` shadows of some archives, and images that this program wrote beside its
+    photos (:func:`is_result`) are left out. Links to files are followed, links to folders are not.
 
     Raises:
-        DataError: If there is no such file or folder, or no picture in it.
+        DataError: If there is no such file or folder, or no image in it.
     """
     folder = Path(folder)
     if folder.is_file():
@@ -334,10 +334,10 @@ def list_images(folder: str | Path, *, recursive: bool = True) -> list[Path]:
         raise DataError(f"there is no folder {folder}.")
     found = sorted(_walk(folder, recursive), key=lambda path: path.relative_to(folder).as_posix())
     if found and all(map(is_result, found)):
-        raise DataError(f"there is no photograph in {folder}, only pictures that earlier runs drew.")
+        raise DataError(f"there is no photo in {folder}, only images that earlier runs drew.")
     found = [path for path in found if not is_result(path)]
     if not found:
-        raise DataError(f"there is no picture in {folder}: expected {', '.join(sorted(IMAGE_SUFFIXES))}.")
+        raise DataError(f"there is no image in {folder}: expected {', '.join(sorted(IMAGE_SUFFIXES))}.")
     return found
 
 

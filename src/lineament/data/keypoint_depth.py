@@ -1,6 +1,6 @@
 """Keypoints with depth in the form that DepthNets take: the same record from 3DFAW and from the synthetic world.
 
-Keypoints are divided by width and height of their picture, depths by half the sum of both; nothing is centred.
+Keypoints are divided by width and height of their image, depths by half the sum of both; nothing is centred.
 Depths grow away from the camera; where their zero lies is left to the data set.
 """
 
@@ -30,10 +30,10 @@ class KeypointSet:
 
     Attributes:
         ids: ``N`` names.
-        keypoints: ``[N, K, 2]`` float32 xy over the picture's size.
+        keypoints: ``[N, K, 2]`` float32 xy over the image's size.
         depth: ``[N, K]`` float32 over half the sum of width and height, or None.
         orientations: ``N`` words of :data:`ORIENTATIONS`, or None.
-        sizes: ``[N, 2]`` int64 width and height of the pictures in pixels.
+        sizes: ``[N, 2]`` int64 width and height of the images in pixels.
     """
 
     ids: tuple[str, ...]
@@ -75,7 +75,7 @@ class KeypointSet:
 
 
 class KeypointFaces:
-    """Faces without pictures as a source of samples; each picture is black and takes no memory.
+    """Faces without images as a source of samples; each image is black and takes no memory.
 
     Args:
         name: Data set and split.
@@ -162,7 +162,7 @@ def depth_in_pixels(depth: Tensor, focal: float) -> Tensor:
 
 
 def collect(source: FaceSource, count: int | None = None) -> KeypointSet:
-    """Read the keypoints of a source, without its pictures where it can do without.
+    """Read the keypoints of a source, without its images where it can do without.
 
     Args:
         source: Any source with landmarks of scheme "68" or "66".
@@ -222,7 +222,7 @@ def read_arrays(path: Path) -> KeypointSet:
     depth = arrays.get("z_keypts")
     words = arrays.get("orientations")
     ids = arrays.get("ids", np.array([f"{number:06d}" for number in range(count)]))
-    # The published files do not tell the size of the pictures; 1000 stands for it.
+    # The published files do not tell the size of the images; 1000 stands for it.
     sizes = arrays.get("sizes", np.full((count, 2), 1000))
     return KeypointSet(
         tuple(_word(value) for value in ids),

@@ -1,4 +1,4 @@
-"""A source made from a list of annotated picture files: what every reader of files builds."""
+"""A source made from a list of annotated image files: what every reader of files builds."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from lineament.data.subset import digest
 from lineament.errors import DataError
 
 Points = Sequence[Sequence[float]]
-# Bytes at either end of a picture that enter the fingerprint of its source: the header and the end of the coded pixels,
-# which in compressed pictures hardly ever stay the same when a pixel changes.
+# Bytes at either end of an image that enter the fingerprint of its source: the header and the end of the coded pixels,
+# which in compressed images hardly ever stay the same when a pixel changes.
 ENDS = 4096
 
 
 @dataclass(frozen=True)
 class Record:
-    """One picture and its labels as they were read from the files of a data set, in pixels of the whole picture.
+    """One image and its labels as they were read from the files of a data set, in pixels of the whole image.
 
     Attributes:
         id: Stable name of the sample in its data set.
-        path: The picture, or the zip archive that holds it.
-        member: Name of the picture inside the archive; None for a plain file.
+        path: The image, or the zip archive that holds it.
+        member: Name of the image inside the archive; None for a plain file.
         box: ``x0, y0, x1, y1`` px edges.
         landmarks: K points xy px.
         visibility: K truth values.
         identity: Label of the person.
         meta: Anything else.
-        fault: Why the sample cannot be used although its picture may be fine; "" when nothing is wrong.
+        fault: Why the sample cannot be used although its image may be fine; "" when nothing is wrong.
     """
 
     id: str
@@ -53,16 +53,16 @@ class Record:
 
     @property
     def place(self) -> str:
-        """The picture as messages name it."""
+        """The image as messages name it."""
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
 
 
 class RecordSource:
     """The samples of a list of records, without those on the reject list.
 
-    The fingerprint covers the id and the labels of every picture, its size in bytes, and a checksum of its first and
-    last 4096 bytes (in an archive of all of it). It does not depend on where and when the files were copied. A picture
-    that is changed in its middle alone, at the same size, goes unnoticed: reading all bytes of 200,000 pictures would
+    The fingerprint covers the id and the labels of every image, its size in bytes, and a checksum of its first and
+    last 4096 bytes (in an archive of all of it). It does not depend on where and when the files were copied. An image
+    that is changed in its middle alone, at the same size, goes unnoticed: reading all bytes of 200,000 images would
     take longer than many trainings.
 
     Args:
@@ -71,7 +71,7 @@ class RecordSource:
         scheme: Landmark scheme the points follow.
         points: Number of landmarks every sample must have; None accepts any.
         rejects: Ids to leave out, with reasons.
-        max_pixels: Larger pictures are refused.
+        max_pixels: Larger images are refused.
 
     Raises:
         DataError: If two records share an id, or none is left.
@@ -106,7 +106,7 @@ class RecordSource:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest over ids, labels, picture sizes and checksums."""
+        """Hex digest over ids, labels, image sizes and checksums."""
         return digest(self.scheme, self.points, *map(self.digest_of, range(len(self))))
 
     def digest_of(self, index: int) -> str:

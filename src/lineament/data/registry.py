@@ -21,7 +21,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 
 Opener = TypeVar("Opener", bound=Callable[..., Source[Any]])
 
-# A note in a folder whose index is still to come; without it the folder would pass for one of plain pictures.
+# A note in a folder whose index is still to come; without it the folder would pass for one of plain images.
 UNFINISHED = "unfinished.txt"
 
 
@@ -168,7 +168,7 @@ def parse_data(text: str | Path, *, split: str | None = None, **options: Any) ->
     """Understand what a user types after ``--data``: ``NAME:FOLDER``, ``NAME``, or a folder, with ``?option=value``.
 
     A bare folder is recognised by its index: one that ``lineament data synth`` wrote, one that ``lineament data
-    prepare`` wrote, a portrait pack; anything else is read as a folder of pictures. Options follow a question mark:
+    prepare`` wrote, a portrait pack; anything else is read as a folder of images. Options follow a question mark:
     ``celeba:/data/celeba?split=val``, ``synthetic?count=500&size=64``.
 
     Raises:
@@ -217,7 +217,7 @@ def with_labels(text: str | Path, labels: Path) -> str:
     asked = parse_data(text)
     if "labels" not in asked.reader.options:
         raise UsageError(
-            f"the data set {asked.reader.name!r} has labels of its own: a label file goes with a folder of pictures or "
+            f"the data set {asked.reader.name!r} has labels of its own: a label file goes with a folder of images or "
             "prepared crops."
         )
     return f"{text}{'&' if '?' in str(text) else '?'}labels={path}&labelled=true"

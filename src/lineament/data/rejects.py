@@ -1,4 +1,4 @@
-"""What happens to pictures and labels that cannot be used: named, left out the same way on every run, and counted.
+"""What happens to images and labels that cannot be used: named, left out the same way on every run, and counted.
 
 A *reject list* is a file that ``lineament data check`` writes and every reader honours: samples whose id stands in it
 do not exist. Text form: one id per line, ``#`` starts a comment after a tab; JSON form: ``{"rejects": {id: reason}}``.
@@ -91,8 +91,8 @@ def label_faults(sample: FaceSample, points: int | None = None) -> list[str]:
 
     Returns:
         One sentence part per fault: infinite landmarks, a wrong number of them, no landmark that is known (single ones
-        may be missing, that is NaN), landmarks of which none lies in the picture, an empty or not finite box, a box
-        entirely outside the picture.
+        may be missing, that is NaN), landmarks of which none lies in the image, an empty or not finite box, a box
+        entirely outside the image.
     """
     faults = []
     height, width = sample.image.shape[-2:]
@@ -112,14 +112,14 @@ def label_faults(sample: FaceSample, points: int | None = None) -> list[str]:
             elif len(marks):
                 x, y = known.unbind(-1)
                 if not ((x >= -0.5) & (x <= width - 0.5) & (y >= -0.5) & (y <= height - 0.5)).any():
-                    faults.append(f"all landmarks lie outside the {width}x{height} picture")
+                    faults.append(f"all landmarks lie outside the {width}x{height} image")
     if sample.box is not None:
         faults += box_faults(sample.box, width, height)
     return faults
 
 
 def box_faults(box: torch.Tensor, width: int, height: int) -> list[str]:
-    """Say what is wrong with a box ``x0, y0, x1, y1`` px in a picture of ``width`` x ``height`` pixels."""
+    """Say what is wrong with a box ``x0, y0, x1, y1`` px in an image of ``width`` x ``height`` pixels."""
     shown = ", ".join(f"{value:g}" for value in box.tolist())
     if box.shape != (4,):
         return [f"box has the shape {tuple(box.shape)} instead of [4]"]
@@ -129,7 +129,7 @@ def box_faults(box: torch.Tensor, width: int, height: int) -> list[str]:
     if x1 <= x0 or y1 <= y0:
         return [f"box ({shown}) is empty"]
     if x1 <= -0.5 or y1 <= -0.5 or x0 >= width - 0.5 or y0 >= height - 0.5:
-        return [f"box ({shown}) lies outside the {width}x{height} picture"]
+        return [f"box ({shown}) lies outside the {width}x{height} image"]
     return []
 
 

@@ -13,7 +13,7 @@ from lineament.geometry.camera import Camera
 
 @dataclass
 class FaceSample:
-    """One picture of one face with whatever is known about it; what is unknown is ``None``.
+    """One image of one face with whatever is known about it; what is unknown is ``None``.
 
     Pixel centres are at integers, x right, y down (docs/conventions.md).
 
@@ -25,9 +25,9 @@ class FaceSample:
         scheme: The landmark scheme the K points follow, as :func:`lineament.faces.schemes.scheme_word` writes it.
         visibility: ``[K]`` bool, True where the point is seen, False where it is hidden or missing; None where nobody
             says what is hidden.
-        identity: Label of the person, equal for two pictures of one person.
+        identity: Label of the person, equal for two images of one person.
         pose: ``[3]`` yaw, pitch, roll of the head in radians.
-        camera: The camera that took the picture.
+        camera: The camera that took the image.
         depth: ``[H, W]`` camera depth in millimetres, 0 where empty.
         normals: ``[3, H, W]`` unit surface normals in the camera frame, 0 where empty.
         mask: ``[H, W]`` bool, True on the head.
@@ -35,7 +35,7 @@ class FaceSample:
             NaN where empty.
         identity_coefficients: ``[I]`` shape coefficients of the head model.
         expression_coefficients: ``[E]`` expression activations in 0..1.
-        path: The file the picture was read from.
+        path: The file the image was read from.
         meta: Anything else a source wants to keep, by name.
     """
 

@@ -1,7 +1,7 @@
-"""Shards: pictures in plain tar files, found by their offset, every byte covered by a checksum.
+"""Shards: images in plain tar files, found by their offset, every byte covered by a checksum.
 
 A shard can be unpacked by any archive tool and streamed by tools that read tar shards. Readers do neither: they know
-from an index where the bytes of a picture lie, so that a shard of any size is read at random.
+from an index where the bytes of an image lie, so that a shard of any size is read at random.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _OPEN = 64
 
 @dataclass(frozen=True)
 class Slot:
-    """Where the bytes of one picture lie in its shard: offset and length in bytes, CRC-32 of them."""
+    """Where the bytes of one image lie in its shard: offset and length in bytes, CRC-32 of them."""
 
     offset: int
     length: int
@@ -35,7 +35,7 @@ class Slot:
 
 
 class ShardWriter:
-    """Adds pictures to a shard; :attr:`size` and :attr:`crc` are those of the whole file so far."""
+    """Adds images to a shard; :attr:`size` and :attr:`crc` are those of the whole file so far."""
 
     def __init__(self, file: BinaryIO) -> None:
         self.size = 0
@@ -45,7 +45,7 @@ class ShardWriter:
     def add(self, name: str, data: bytes) -> Slot:
         """Append a file called ``name``.
 
-        Everything in its header but the name and the length is fixed, so that equal pictures make equal shards.
+        Everything in its header but the name and the length is fixed, so that equal images make equal shards.
         """
         info = tarfile.TarInfo(name)
         info.size = len(data)
@@ -105,12 +105,12 @@ class ShardFiles:
         self._lock = threading.Lock()
 
     def read(self, number: int, slot: Slot, name: str) -> bytes:
-        """Read the bytes of one picture.
+        """Read the bytes of one image.
 
         Args:
             number: Number of the shard.
             slot: Where they lie.
-            name: The picture, for messages.
+            name: The image, for messages.
 
         Raises:
             DataError: If the shard is missing, cut short, or holds other bytes than were written.

@@ -123,7 +123,7 @@ class VideoReader:
         stamp = self._pending
         while stamp is not None:
             if (stamp.width, stamp.height) != (self.facts.width, self.facts.height):
-                self.problem = f"the size of the pictures changes after {self._read} frames"
+                self.problem = f"the size of the images changes after {self._read} frames"
                 return
             content = self._pixels.read(size)
             if len(content) < size:
@@ -282,7 +282,7 @@ class _Log:
         streams = [line for line in self.head if "Stream #0" in line]
         shown = [line for line in streams if ": Video:" in line and "attached pic" not in line]
         if streams and not shown:
-            return "there are no pictures in it, only sound or text"
+            return "there are no images in it, only sound or text"
         return f"it cannot be read as a video ({self.last_error()})"
 
     def last_error(self) -> str:

@@ -98,7 +98,7 @@ def given_depths(depth: Tensor, keypoints: Tensor) -> PairFits:
 
     Args:
         depth: One depth per face and keypoint.
-        keypoints: ``[N, K, 2]`` of the faces over the size of their pictures.
+        keypoints: ``[N, K, 2]`` of the faces over the size of their images.
     """
 
     def fits(source: int, targets: slice) -> DepthFit:

@@ -14,9 +14,7 @@ from lineament.evaluation.depth_single import single_depth_corr
 from lineament.metrics.card import MetricCard
 
 PAIRS = "all ordered pairs of different faces, the first as source"
-ERROR = (
-    "mean over pairs of the mean squared difference of the target's coordinates and the source's carried over"
-)
+ERROR = "mean over pairs of the mean squared difference of the target's coordinates and the source's transformed ones"
 CORRELATION = "sum over keypoints of |Pearson correlation| between predicted and true depth over the rows"
 
 
@@ -61,11 +59,11 @@ def error_card(scores: PairScores, source: FaceSource, words: str = "") -> Metri
     return MetricCard(
         name=f"keypoint error{words}",
         value=mean,
-        unit="squared picture sides",
+        unit="squared image sides",
         definition=ERROR,
         protocol=PAIRS,
         count=len(scores.pair_errors()),
-        normaliser="x by the width of the picture, y by its height",
+        normaliser="x by the width of the image, y by its height",
         data=source.name,
         fingerprint=source.fingerprint,
         std=std,

@@ -28,7 +28,7 @@ def scatter_rows(path: Path, rows: Sequence[str], columns: Mapping[str, Tensor],
         path: The PNG to write.
         rows: ``F`` names of the faces.
         columns: Name -> depth ``[F, K]``; each is drawn over its own range.
-        keypoints: ``[F, K, 2]`` over the picture's size.
+        keypoints: ``[F, K, 2]`` over the image's size.
     """
     figure = Figure(figsize=(2.1 * len(columns), 2.0 * len(rows)), layout="constrained")
     for row, name in enumerate(rows):
@@ -70,7 +70,7 @@ def depth_hexbin(path: Path, true: Tensor, predicted: Mapping[str, Tensor]) -> P
         )
         correlation = float(torch.corrcoef(torch.stack([x, y]))[0, 1])
         axes.set_title(f"{name} (r = {correlation:.2f})", fontsize=9)
-        axes.set_xlabel("true depth / mean picture side")
+        axes.set_xlabel("true depth / mean image side")
         axes.set_ylabel("predicted depth")
         numbers[name] = {"correlation_over_all_keypoints": correlation, "keypoints": len(x)}
     return save_figure(figure, path, numbers)
@@ -106,7 +106,7 @@ def error_curves(path: Path, errors: Mapping[str, Tensor]) -> Path:
 
     Args:
         path: The PNG to write.
-        errors: Model -> errors of pairs, one row each (mean squared, in squared picture sides).
+        errors: Model -> errors of pairs, one row each (mean squared, in squared image sides).
     """
     roots = {name: values.double().sqrt() for name, values in errors.items()}
     limit = max(
@@ -119,7 +119,7 @@ def error_curves(path: Path, errors: Mapping[str, Tensor]) -> Path:
     return plot_curves(
         path,
         curves,
-        x_label="root mean squared keypoint error, % of the picture's side",
+        x_label="root mean squared keypoint error, % of the image's side",
         y_label="pairs at or below, %",
     )
 

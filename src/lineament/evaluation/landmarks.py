@@ -186,13 +186,13 @@ class PublishedLandmarks(Protocol):
         """Score on published crops.
 
         Args:
-            source: Whole pictures with landmarks.
+            source: Whole images with landmarks.
             crops: Name of the crops.
             indices: Which samples; all when None.
             which: Scheme to compare in; the labels' own when None.
 
         Raises:
-            DataError: If a picture or its labels are not what the crops need.
+            DataError: If an image or its labels are not what the crops need.
         """
         ...
 
@@ -213,11 +213,11 @@ def common_scheme(predicted: LandmarkScheme, labelled: LandmarkScheme) -> Landma
 
 @dataclass(frozen=True)
 class TablePredictions:
-    """Predictions of any tool, by the name of the picture, in place of a model.
+    """Predictions of any tool, by the name of the image, in place of a model.
 
     Attributes:
         scheme: Scheme of the predictions.
-        points: ``[K, 2]`` pixels by sample id, or by path or end of the path of the picture (``ibug/image_1.jpg``,
+        points: ``[K, 2]`` pixels by sample id, or by path or end of the path of the image (``ibug/image_1.jpg``,
             ``image_1.jpg``); ``[F, K, 2]`` where it shows F faces.
         origin: Where they come from, for messages.
     """
@@ -227,7 +227,7 @@ class TablePredictions:
     origin: str
 
     def of(self, sample: FaceSample) -> Tensor:
-        """Points of a sample; of several faces in its picture those whose middle is nearest to that of its box.
+        """Points of a sample; of several faces in its image those whose middle is nearest to that of its box.
 
         Raises:
             DataError: If there are none.
@@ -248,7 +248,7 @@ def _nearest(points: Tensor, sample: FaceSample) -> Tensor:
 
 
 def read_predictions(path: Path) -> TablePredictions:
-    """Read predicted landmarks by picture from a label file.
+    """Read predicted landmarks by image from a label file.
 
     Raises:
         DataError: If the file cannot be read or holds no landmarks.
@@ -336,5 +336,5 @@ def score_landmarks(
         return None
     moved = f"{BOX_CUT}, moved and scaled by up to {100 * box_jitter:g} % of its side"
     if isinstance(predictor, TablePredictions):
-        moved = "predictions from a file, in pixels of the pictures"
+        moved = "predictions from a file, in pixels of the images"
     return gathered(faces, layout, normalise_by, cut=moved, left_out=left_out)

@@ -25,18 +25,18 @@ from lineament.geometry.tps_warp import (
 from lineament.metrics.card import MetricCard
 from lineament.metrics.correspondence import correct_share, match_points, pixel_errors
 
-# Pictures [B, 3, H, W] in 0..1 -> features [B, C, h, w].
+# Images [B, 3, H, W] in 0..1 -> features [B, C, h, w].
 Describe = Callable[[Tensor], Tensor]
-# The three pictures of a pair, in the order in which they are described.
+# The three images of a pair, in the order in which they are described.
 VIEWS = ("source", "same", "other")
 
 
 class PairFeatures(ABC):
-    """Features that were made elsewhere, by pair instead of by picture."""
+    """Features that were made elsewhere, by pair instead of by image."""
 
     @abstractmethod
     def of(self, pair: MatchingPair) -> tuple[Tensor, Tensor, Tensor]:
-        """Features ``[C, h, w]`` of the three pictures of a pair."""
+        """Features ``[C, h, w]`` of the three images of a pair."""
 
 
 def prepare_faces(
@@ -52,8 +52,8 @@ def prepare_faces(
             continue
         transform = frame.whole(sample_box(sample))
         points = torch.zeros(0, 2) if sample.landmarks is None else transform.apply(sample.landmarks).float()
-        picture = cut(sample.image, transform, frame.size)
-        faces.append(PreparedFace(sample.id, picture, points, sample.identity))
+        image = cut(sample.image, transform, frame.size)
+        faces.append(PreparedFace(sample.id, image, points, sample.identity))
     return faces
 
 
@@ -82,7 +82,7 @@ class MatchingPair:
 
     Attributes:
         number: Number of the pair, from 0.
-        pictures: ``[3, 3, h, w]`` in 0..1: the source, the target of the same face, the target of the other face.
+        images: ``[3, 3, h, w]`` in 0..1: the source, the target of the same face, the target of the other face.
         queries: ``[K, 2]`` landmarks in the source, whole pixels as the published code held them (see
             :func:`~lineament.geometry.tps_warp.published_positions`); NaN where there is no label.
         truth: ``[2, K, 2]`` where they are in both targets; NaN where there is no label.
@@ -90,14 +90,14 @@ class MatchingPair:
     """
 
     number: int
-    pictures: Tensor
+    images: Tensor
     queries: Tensor
     truth: Tensor
     identified: bool = False
 
     @property
     def names(self) -> tuple[str, str, str]:
-        """Names of the pictures, for files of pictures and features."""
+        """Names of the images, for files of images and features."""
         first, second, third = (f"{self.number:05d}-{view}" for view in VIEWS)
         return first, second, third
 
@@ -131,7 +131,7 @@ def matching_pairs(
     seed: int = 0,
     eight_bit: bool = False,
 ) -> Iterator[MatchingPair]:
-    """The pictures and points of the matching evaluation, pair by pair; see :func:`matching_errors`."""
+    """The images and points of the matching evaluation, pair by pair; see :func:`matching_errors`."""
     generator = torch.Generator().manual_seed(seed)
     torch.empty((), dtype=torch.int64).random_(generator=generator)
     for pair_number, couple in enumerate(couples(faces)):
@@ -143,9 +143,9 @@ def matching_pairs(
         views = warp_pair(images * scale, weights[:, 0], weights[:, 1], frame.crop, points)
         assert views.first_points is not None
         assert views.second_points is not None
-        pictures = torch.cat([views.first[:1], views.second])
+        all_views = torch.cat([views.first[:1], views.second])
         if eight_bit:
-            pictures = pictures.floor() / 255
+            all_views = all_views.floor() / 255
         # Snapping to whole pixels loses that a point has no label.
         labelled = torch.isfinite(points).all(-1)[..., None]
         height, width = images.shape[-2:]
@@ -153,7 +153,7 @@ def matching_pairs(
         queries = torch.where(labelled[0], held, torch.nan)
         truth = torch.where(labelled, views.second_points, torch.nan)
         identified = all(face.identity is not None for face in couple)
-        yield MatchingPair(pair_number, pictures, queries, truth, identified)
+        yield MatchingPair(pair_number, all_views, queries, truth, identified)
 
 
 @torch.no_grad()
@@ -175,13 +175,13 @@ def matching_errors(
     published one: one 64-bit draw, then two warps per face.
 
     Args:
-        describe: Makes features of pictures, or knows those of every pair; the stride is the picture's width over
+        describe: Makes features of images, or knows those of every pair; the stride is the image's width over
             theirs.
-        faces: Pictures of ``frame.size`` with landmarks.
-        frame: Frame of the pictures.
-        spread: Deviations of both warps.
+        faces: Images of ``frame.size`` with landmarks.
+        frame: Frame of the images.
+        spread: Standard deviations of both warps.
         seed: Seed of the warps.
-        eight_bit: Truncate warped pictures to 8 bits, as the published loader did.
+        eight_bit: Truncate warped images to 8 bits, as the published loader did.
 
     Raises:
         DataError: If no two faces can be paired.
@@ -189,7 +189,7 @@ def matching_errors(
     truths, predictions, errors = [], [], []
     identified = 0
     for pair in matching_pairs(faces, frame, spread=spread, seed=seed, eight_bit=eight_bit):
-        features = describe.of(pair) if isinstance(describe, PairFeatures) else describe(pair.pictures)
+        features = describe.of(pair) if isinstance(describe, PairFeatures) else describe(pair.images)
         source, same, other = features
         stride = frame.seen / source.shape[-1]
         labelled = torch.isfinite(pair.queries).all(-1)
@@ -212,7 +212,7 @@ def matching_errors(
 
 
 def cut_words(frame: Frame, eight_bit: bool = False) -> str:
-    """How pictures were cut, for cards."""
+    """How images were cut, for cards."""
     how = f"published preprocessing {frame.protocol}" if frame.protocol else "cut around the face box"
     return f"{how}, {frame.size} px{', 8 bits' if eight_bit else ''}"
 
@@ -250,9 +250,9 @@ def matching_cards(
                 name=f"matching error, {kind}",
                 value=float(known.mean()),
                 unit="px at 70 px",
-                definition="mean Euclidean distance between the lattice point of the largest raw dot product and the "
-                "warped landmark, times 70 / width of the cropped picture",
-                protocol=f"{cut_words(frame, eight_bit)}, pairs of consecutive pictures, random warps, {frame.crop} px "
+                definition="mean Euclidean distance between the grid point of the largest raw dot product and the "
+                "warped landmark, times 70 / width of the cropped image",
+                protocol=f"{cut_words(frame, eight_bit)}, pairs of consecutive images, random warps, {frame.crop} px "
                 f"cut off each side; {pairs} pairs of {errors.shape[1]} points{unlabelled}; {people}",
                 count=pairs,
                 seed=seed,

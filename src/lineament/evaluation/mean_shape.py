@@ -38,7 +38,7 @@ class MeanShape:
         self.shape = torch.stack(shapes).nanmean(0)
 
     def landmarks(self, image: Tensor, boxes: Tensor) -> Landmarks:
-        """Place the mean shape in ``boxes`` ``[N, 4]``; the picture is not looked at."""
+        """Place the mean shape in ``boxes`` ``[N, 4]``; the image is not looked at."""
         squares = [box_tools.square(box_tools.check_box(box)) for box in boxes]
         points = [square[:2] + self.shape * box_tools.size(square) for square in squares]
         placed = torch.stack(points) if points else self.shape.new_zeros(0, *self.shape.shape)

@@ -1,9 +1,9 @@
 """The published preprocessings of data sets, by which published numbers are compared.
 
-Data readers give whole pictures with their annotations; here each is brought to the square of ``size`` pixels on which
+Data readers give whole images with their annotations; here each is brought to the square of ``size`` pixels on which
 the warps of Descriptor Vector Exchange act (100 for SmallNet, 136 for the hourglass), with the labels in the published
-convention: they are scaled about the corner of the first pixel, without the half pixel (docs/conventions.md). Pictures
-keep 8 bits throughout, as the published loaders did: resizing goes through an 8-bit picture.
+convention: they are scaled about the corner of the first pixel, without the half pixel (docs/conventions.md). Images
+keep 8 bits throughout, as the published loaders did: resizing goes through an 8-bit image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from lineament.faces.frame import PreparedFace
 from lineament.faces.schemes import scheme
 from lineament.geometry.tps_warp import crop_images
 
-# CelebA's aligned pictures, height and width, and the first row of the square that is kept.
+# CelebA's aligned images, height and width, and the first row of the square that is kept.
 CELEBA_SIZE = (218, 178)
 CELEBA_TOP = 30
 # Side of the AFLW_M crops that the labels refer to.
@@ -56,16 +56,16 @@ class Protocol:
 
 
 def celeba_face(sample: FaceSample, size: int) -> PreparedFace:
-    """CelebA and MAFL: rows 30 to 207 of the aligned picture, all columns, resized.
+    """CelebA and MAFL: rows 30 to 207 of the aligned image, all columns, resized.
 
     Raises:
-        DataError: If the picture is not an aligned one of 178x218 pixels, or has no landmarks.
+        DataError: If the image is not an aligned one of 178x218 pixels, or has no landmarks.
     """
     height, width = CELEBA_SIZE
     if tuple(sample.image.shape[1:]) != CELEBA_SIZE:
         found = "x".join(str(n) for n in reversed(sample.image.shape[1:]))
         raise DataError(
-            f"{sample.id} is {found}: the CelebA protocol needs the aligned pictures of {width}x{height} pixels."
+            f"{sample.id} is {found}: the CelebA protocol needs the aligned images of {width}x{height} pixels."
         )
     square = to_pil(sample.image[:, CELEBA_TOP : CELEBA_TOP + width])
     points = (_landmarks(sample, 5) - torch.tensor([0.0, CELEBA_TOP])) * (size / width)
@@ -73,9 +73,9 @@ def celeba_face(sample: FaceSample, size: int) -> PreparedFace:
 
 
 def aflw_r_face(sample: FaceSample, size: int) -> PreparedFace:
-    """AFLW_R: the whole picture squeezed into a square, whatever its aspect."""
+    """AFLW_R: the whole image squeezed into a square, whatever its aspect."""
     height, width = sample.image.shape[1:]
-    # The labels come with the size of the picture they were made on.
+    # The labels come with the size of the image they were made on.
     width, height = sample.meta.get("published_size", (width, height))
     points = _landmarks(sample, 5) * (size / torch.tensor([width, height], dtype=torch.float64))
     return PreparedFace(sample.id, _resized(to_pil(sample.image), size), points.float(), sample.identity)
@@ -152,21 +152,21 @@ def published_faces(
     """Prepare samples of a source in the published way, one at a time as they are asked for.
 
     Args:
-        source: Whole pictures with landmarks.
+        source: Whole images with landmarks.
         protocol: One of :data:`PROTOCOLS`.
         size: Side in pixels.
         indices: Which samples; all when None.
 
     Raises:
         UsageError: If the protocol is unknown.
-        DataError: While reading, if a sample lacks landmarks or its picture is not of the form the protocol needs.
+        DataError: While reading, if a sample lacks landmarks or its image is not of the form the protocol needs.
     """
     get_protocol(protocol)
     return PublishedFaces(source, protocol, size, range(len(source)) if indices is None else list(indices))
 
 
 def plain_view(face: PreparedFace, crop: int) -> tuple[Tensor, Tensor]:
-    """The evaluation view without a warp: picture ``[3, h, w]`` in 0..1 and points ``[K, 2]`` in its pixels."""
+    """The evaluation view without a warp: image ``[3, h, w]`` in 0..1 and points ``[K, 2]`` in its pixels."""
     return crop_images(face.image, crop), face.points - crop
 
 
@@ -180,5 +180,5 @@ def _landmarks(sample: FaceSample, count: int) -> Tensor:
     return sample.landmarks.double()
 
 
-def _resized(picture: Image.Image, size: int) -> Tensor:
-    return from_pil(picture.resize((size, size), Image.Resampling.BILINEAR))
+def _resized(image: Image.Image, size: int) -> Tensor:
+    return from_pil(image.resize((size, size), Image.Resampling.BILINEAR))

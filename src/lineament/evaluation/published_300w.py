@@ -1,6 +1,6 @@
 """The published 300-W window: the labelled box becomes 52 pixels wide in a square of 100, two pixels above its centre.
 
-The whole photograph is resized first, its sides and the centre cut to whole pixels, and a window is taken out of it
+The whole photo is resized first, its sides and the centre cut to whole pixels, and a window is taken out of it
 with black outside. The resize used the default filter of the image library: "nearest" when the published numbers were
 made, "bicubic" since.
 """
@@ -47,19 +47,19 @@ def published_box(sample: FaceSample) -> tuple[float, float, float, float]:
 
 
 def face_window(sample: FaceSample, landmarks: Tensor, resize: str = "nearest") -> tuple[Image.Image, Tensor]:
-    """Cut the window out of a photograph.
+    """Cut the window out of a photo.
 
     Args:
-        sample: Photograph and labelled box.
-        landmarks: ``[K, 2]`` float64 xy in pixels of the photograph, counted from 0.
+        sample: Photo and labelled box.
+        landmarks: ``[K, 2]`` float64 xy in pixels of the photo, counted from 0.
         resize: Filter of the first resize, ``nearest`` or ``bicubic``.
 
     Returns:
-        The 100x100 picture and the labels ``[K, 2]`` in its pixels.
+        The 100x100 image and the labels ``[K, 2]`` in its pixels.
 
     Raises:
         UsageError: On another filter.
-        DataError: If the box is missing, or so large or small that the photograph could not be resized.
+        DataError: If the box is missing, or so large or small that the photo could not be resized.
     """
     if resize not in FILTERS:
         raise unknown_name("resize filter", resize, FILTERS)
@@ -69,14 +69,14 @@ def face_window(sample: FaceSample, landmarks: Tensor, resize: str = "nearest") 
     target = (int(width * factor), int(height * factor))
     if min(target) < 1 or target[0] * target[1] > MAX_PIXELS:
         raise DataError(
-            f"{sample.id} has a face box {x1 - x0 + 1:g} px wide: resized to 52 px the photograph would be "
+            f"{sample.id} has a face box {x1 - x0 + 1:g} px wide: resized to 52 px the photo would be "
             f"{target[0]}x{target[1]}."
         )
     resized = to_pil(sample.image).resize(target, FILTERS[resize])
     across = math.floor(factor * (x0 + (x1 - x0 + 2) / 2))
     down = math.floor(factor * (y0 + (y1 - y0 + 2) / 2))
     left, top = across - LEFT, down - ABOVE
-    # Cropping beyond the picture fills with black.
+    # Cropping beyond the image fills with black.
     window = resized.crop((left, top, left + WINDOW, top + WINDOW))
     points = (landmarks + 1) * factor - torch.tensor([left, top], dtype=torch.float64) - 1
     return window, points

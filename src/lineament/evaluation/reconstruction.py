@@ -22,7 +22,7 @@ from lineament.metrics.reconstruction import (
     similarity,
 )
 
-# Pictures decoded at a time.
+# Images decoded at a time.
 BATCH = 16
 
 
@@ -38,7 +38,7 @@ def reconstruction_cards(
         note: What the first line of each card must say.
 
     Returns:
-        Pixel error and 1 - SSIM of whole pictures; for labelled faces also similarity, correlation and error at their
+        Pixel error and 1 - SSIM of whole images; for labelled faces also similarity, correlation and error at their
         landmarks, with one number for every landmark in the details.
 
     Raises:
@@ -53,7 +53,7 @@ def reconstruction_cards(
     for start in range(0, len(indices), BATCH):
         samples = [source[index] for index in indices[start : start + BATCH]]
         for sample, found in zip(samples, predictor.reconstruct(samples), strict=True):
-            true, ours = found.picture, found.made
+            true, ours = found.image, found.made
             whole.append((pixel_error(true, ours), 1 - similarity(true, ours)))
             if found.points is None or sample.scheme is None:
                 continue
@@ -75,7 +75,7 @@ def reconstruction_cards(
     if layout is None:
         return cards
     common["protocol"] += f"; landmarks of scheme {layout.name}, mean over landmarks, then over faces"
-    window = "in a window of a sixteenth of the picture around each landmark"
+    window = "in a window of a sixteenth of the image around each landmark"
     kinds = {
         "similarity at landmarks": ("similarity", "of 1", f"SSIM {window}"),
         "correlation at landmarks": ("correlation", "of 1", f"normalised cross-correlation {window}"),
@@ -86,7 +86,7 @@ def reconstruction_cards(
         card = _mean_card(name, values.nanmean(1), unit, definition, common)
         per_point = dict(zip(layout.names, values.nanmean(0).tolist(), strict=True))
         cards.append(replace(card, details={"per_point": per_point}))
-    near = "mean absolute difference within a twentieth of the picture of any landmark"
+    near = "mean absolute difference within a twentieth of the image of any landmark"
     cards.append(_mean_card("pixel error around landmarks", torch.tensor(around), "of 255", near, common))
     return cards
 

@@ -9,7 +9,7 @@ from lineament.errors import DataError
 from lineament.faces.schemes import convert_points
 from lineament.geometry.umeyama import fit_similarity
 
-# Mean five points of CelebA's aligned 178x218 pictures, to the pixel.
+# Mean five points of CelebA's aligned 178x218 images, to the pixel.
 FIVE_POINTS = ((69.0, 111.0), (108.0, 111.0), (88.0, 135.0), (72.0, 152.0), (105.0, 152.0))
 
 # What YuNet's boxes vary about ``box_like_yunet``: standard deviation of the centre in x and y as a share of the box's

@@ -24,7 +24,7 @@ class CropRequest:
         box: ``[4]`` float64 face box, or None.
         landmarks: ``[K, 2]`` float64 xy in pixels, or None.
         scheme: Scheme of the landmarks.
-        image_size: Height and width of the photograph, or None.
+        image_size: Height and width of the photo, or None.
         options: Further arguments of the rule, by name.
     """
 
@@ -72,7 +72,7 @@ class CropEntry:
         options: Names of its options.
         region: Side of what the protocol moves at random before it keeps the crop, in sides of the crop; such a rule
             has the option ``trim``.
-        border: What the protocol puts outside the photograph: a value 0..1, or ``"edge"`` for its border repeated.
+        border: What the protocol puts outside the image: a value 0..1, or ``"edge"`` for its border repeated.
         around: What a preparation keeps around the region on every side, in sides of it, where nothing else is asked.
     """
 

@@ -1,7 +1,7 @@
 """Named crops: from a box or landmarks to the plane transform of a published (or our own) crop.
 
-Each rule gives a :class:`~lineament.geometry.affine2d.Affine2D` from the pixels of the photograph to the pixels of
-the crop; its exact inverse brings every result back. The rules move picture content exactly (an edge to an edge); where
+Each rule gives a :class:`~lineament.geometry.affine2d.Affine2D` from the pixels of the photo to the pixels of
+the crop; its exact inverse brings every result back. The rules move image content exactly (an edge to an edge); where
 a published protocol scales its *labels* about the corner of the first pixel instead, :func:`published_points` gives the
 labels as that protocol has them. Formulas: docs/faces.md.
 """
@@ -45,7 +45,7 @@ def named_crop(
     size: int | None = None,
     **options: Any,
 ) -> Affine2D:
-    """Return the transform from the photograph to the crop ``name``.
+    """Return the transform from the photo to the crop ``name``.
 
     Where both are given, landmarks win over the box.
 
@@ -54,7 +54,7 @@ def named_crop(
         box: ``[4]`` face box x0 y0 x1 y1 in pixels (edges).
         landmarks: ``[K, 2]`` xy in pixels.
         scheme: Scheme of the landmarks; where None, the built-in one with as many points.
-        image_size: Height and width of the photograph (needed by rules that look at the whole picture).
+        image_size: Height and width of the photo (needed by rules that look at the whole image).
         size: Side of the crop in pixels; where None the published one, see :func:`crop_size`.
         options: Arguments of single rules, see docs/faces.md: ``factor`` (box), ``trim`` (dve-celeba, dve-hourglass,
             fabrec), ``margins`` (fabrec).
@@ -108,11 +108,11 @@ def region_side(name: str, size: int) -> int:
 def published_points(points: Tensor, crop: Affine2D) -> Tensor:
     """Labels of protocols that scale coordinates without the half pixel: ``q = (p - corner) * s``.
 
-    CelebA/MAFL in Descriptor Vector Exchange, 3FabRec and DepthNets do. The picture itself moves as
+    CelebA/MAFL in Descriptor Vector Exchange, 3FabRec and DepthNets do. The image itself moves as
     ``q = (p - corner + 0.5) * s - 0.5``, so such labels sit ``(1 - s) / 2`` crop pixels beside the feature they name.
 
     Args:
-        points: ``[..., 2]`` xy in pixels of the photograph.
+        points: ``[..., 2]`` xy in pixels of the photo.
         crop: An axis-aligned crop.
 
     Returns:
@@ -145,13 +145,13 @@ def box_crop(request: CropRequest) -> Affine2D:
     return Affine2D.window(window, (request.size, request.size))
 
 
-# Where a detector's box lies in such a picture: measured on 655 portraits as 2.16 eye distances wide and 2.84 high, its
+# Where a detector's box lies in such an image: measured on 655 portraits as 2.16 eye distances wide and 2.84 high, its
 # centre 0.30 below the middle of the eyes.
 _CELEBA_BOX_HEIGHT, _CELEBA_BOX_CENTRE = 2.84 * 39.0, (88.5, 111.0 + 0.30 * 39.0)
 
 
 def _dve(request: CropRequest, resized: int, cut: int) -> Affine2D:
-    """Rows 30..207 of the aligned picture, resized to ``resized``, ``cut`` pixels taken off every side."""
+    """Rows 30..207 of the aligned image, resized to ``resized``, ``cut`` pixels taken off every side."""
     if request.landmarks is not None:
         aligned = fit_similarity(request.points("5"), torch.tensor(boxes.FIVE_POINTS, dtype=torch.float64))
     elif request.box is not None:
@@ -163,7 +163,7 @@ def _dve(request: CropRequest, resized: int, cut: int) -> Affine2D:
         aligned = Affine2D.identity()
     else:
         raise DataError(
-            f"this crop needs a box, landmarks, or one of CelebA's aligned 178x218 pictures (got {request.image_size})."
+            f"this crop needs a box, landmarks, or one of CelebA's aligned 178x218 images (got {request.image_size})."
         )
     inner = resized - 2 * cut if request.options.get("trim", True) else resized
     edge = (resized - inner) / 2 / resized * 178.0
@@ -187,8 +187,8 @@ def dve_hourglass(request: CropRequest) -> Affine2D:
 def dve_300w(request: CropRequest) -> Affine2D:
     """300-W in Descriptor Vector Exchange: the box becomes 52 px wide in a 100 px window, 2 px above its centre.
 
-    The published preprocessing rounds the resized picture and the window to whole pixels, so this needs the size of the
-    photograph; without it the same window is cut without rounding.
+    The published preprocessing rounds the resized image and the window to whole pixels, so this needs the size of the
+    photo; without it the same window is cut without rounding.
     """
     box = request.face_box("dve-300w")
     width = float(box[2] - box[0])
@@ -252,7 +252,7 @@ def _fabrec_landmark_region(request: CropRequest) -> tuple[int, int, int, int]:
     assert request.landmarks is not None
     ys = request.landmarks[request.landmarks[:, 0] > 0][:, 1]
     if not len(ys):
-        raise DataError("crop 'fabrec' needs landmarks inside the picture: all lie left of it.")
+        raise DataError("crop 'fabrec' needs landmarks inside the image: all lie left of it.")
     highest, lowest = float(ys.min()), float(ys.max())
     height = lowest - highest
     top, bottom = int(highest - 0.25 * height), int(lowest + 0.15 * height)
@@ -302,11 +302,11 @@ _DEEP3D_POINTS = (
 def gmpi(request: CropRequest) -> Affine2D:
     """The crop from which GMPI's poses were estimated (Deep3DFaceRecon): five points against a mean 3-D face.
 
-    A weak-perspective fit gives the scale s and the position t of the mean face; the picture is resized by ``102 / s``
+    A weak-perspective fit gives the scale s and the position t of the mean face; the image is resized by ``102 / s``
     (both sides cut to whole pixels) and a window of 224 px is cut about t.
     """
     if request.landmarks is None or request.image_size is None:
-        raise DataError("crop 'gmpi' needs landmarks and the size of the picture.")
+        raise DataError("crop 'gmpi' needs landmarks and the size of the image.")
     height, width = request.image_size
     points = request.points("5")
     upright = torch.stack([points[:, 0], height - 1 - points[:, 1]], dim=-1)
@@ -321,7 +321,7 @@ def gmpi(request: CropRequest) -> Affine2D:
     scale = 102.0 / face_scale
     target = (int(width * scale), int(height * scale))
     if min(target) < 1:
-        raise DataError(f"crop 'gmpi' would shrink the picture to {target}: check the five points.")
+        raise DataError(f"crop 'gmpi' would shrink the image to {target}: check the five points.")
     left = int(target[0] / 2 - 112 + (tx - width / 2) * scale)
     up = int(target[1] / 2 - 112 + (height / 2 - ty) * scale)
     window = (left - 0.5, up - 0.5, left + 223.5, up + 223.5)
@@ -332,7 +332,7 @@ def gmpi(request: CropRequest) -> Affine2D:
 
 @register_crop("depthnet-80", size=80)
 def depthnet_80(request: CropRequest) -> Affine2D:
-    """DepthNets' 80 px pictures: the tight box of the keypoints in whole pixels, squashed to a square.
+    """DepthNets' 80 px images: the tight box of the keypoints in whole pixels, squashed to a square.
 
     From a box or five points: the square of the box's width below its upper edge.
     """

@@ -1,4 +1,4 @@
-"""Which square of a photograph a network sees, and how points get there and back."""
+"""Which square of an image a network sees, and how points get there and back."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class Frame:
     """The view of a network.
 
     Attributes:
-        size: Side in pixels of the picture that is warped in training.
+        size: Side in pixels of the image that is warped in training.
         crop: Pixels cut off each side after the warp; a network sees ``size - 2 * crop``.
         view: Side of what the network sees, in sides of the squared face box.
         shift: How far below the middle of the box its centre lies, in sides of the box.
         protocol: Published preprocessing by which labelled data sets are cut instead
-            (``evaluation.published.PROTOCOLS``); "" for none. Photographs from elsewhere are always cut by their box.
+            (``evaluation.published.PROTOCOLS``); "" for none. Photos from elsewhere are always cut by their box.
     """
 
     size: int
@@ -37,12 +37,12 @@ class Frame:
         return self.size - 2 * self.crop
 
     def whole(self, box: Tensor) -> Affine2D:
-        """Photo pixels -> pixels of the ``size`` picture around a face box ``[4]``."""
+        """Photo pixels -> pixels of the ``size`` image around a face box ``[4]``."""
         window = boxes.expand(self._square(box), self.view * self.size / self.seen)
         return Affine2D.window(window, (self.size, self.size))
 
     def view_of(self, box: Tensor) -> Affine2D:
-        """Photo pixels -> pixels of the picture that the network sees."""
+        """Photo pixels -> pixels of the image that the network sees."""
         return Affine2D.window(boxes.expand(self._square(box), self.view), (self.seen, self.seen))
 
     def _square(self, box: Tensor) -> Tensor:
@@ -69,5 +69,5 @@ class PreparedFace:
 
 
 def cut(image: Tensor, transform: Affine2D, side: int) -> Tensor:
-    """Resample a photo ``[3, H, W]`` into a square picture ``[3, side, side]``."""
+    """Resample a photo ``[3, H, W]`` into a square image ``[3, side, side]``."""
     return crop_image(image, transform, side)

@@ -36,7 +36,7 @@ class LandmarkScheme:
     Attributes:
         name: Word by which the scheme is asked for.
         names: ``K`` names, all different.
-        mirror: ``mirror[i]`` is the point that takes place ``i`` when the picture is flipped left to right.
+        mirror: ``mirror[i]`` is the point that takes place ``i`` when the image is flipped left to right.
         parts: Groups of points by name (outline, brows, eyes ...), for per-part errors.
         contours: Lines for drawing.
         eyes: Points whose mean is the left and the right eye centre, or None.
@@ -96,10 +96,10 @@ class LandmarkScheme:
         return list(self.inter_ocular)
 
     def require_mirror(self) -> None:
-        """Raise ``UsageError`` where it is not known which points swap when a picture is flipped."""
+        """Raise ``UsageError`` where it is not known which points swap when an image is flipped."""
         if not self.mirror_known:
             raise UsageError(
-                f"scheme {self.name} does not say which of its {len(self)} points swap in a mirrored picture: give a "
+                f"scheme {self.name} does not say which of its {len(self)} points swap in a mirrored image: give a "
                 "scheme file with 'mirror' (an empty list where none do) by --scheme, or train with --mirror 0."
             )
 

@@ -1,6 +1,6 @@
 """What landmark errors are divided by: inter-ocular, inter-pupil, box, its longer side and its diagonal.
 
-All take landmarks ``[..., K, 2]`` in pixels and give ``[...]`` pixels; they move with the scale of the picture and not
+All take landmarks ``[..., K, 2]`` in pixels and give ``[...]`` pixels; they move with the scale of the image and not
 with its rotation (but for those of the box, which stands upright).
 """
 

@@ -1,7 +1,7 @@
 """Random changes of appearance, drawn per image on the host and applied to a whole batch on its device.
 
 The published runs change brightness, contrast, saturation and add noise along the principal colour axes, independently
-for both images of a pair. Real and drawn faces differ by more than that, so grey pictures, gamma, side light, blur and
+for both images of a pair. Real and drawn faces differ by more than that, so grey images, gamma, side light, blur and
 sensor noise are there too, off by default.
 """
 
@@ -17,9 +17,9 @@ from lineament.ops.tails import exp_without_tail
 
 # Luma weights of ITU-R BT.601, as image libraries use for greyscale.
 LUMA = (0.299, 0.587, 0.114)
-# Principal axes (columns) and deviations of RGB over ImageNet, scaled to 0..1 (Krizhevsky et al. 2012).
+# Principal axes (columns) and standard deviations of RGB over ImageNet, scaled to 0..1 (Krizhevsky et al. 2012).
 COLOUR_AXES = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
-COLOUR_DEVIATIONS = (0.2175, 0.0188, 0.0045)
+COLOUR_STDS = (0.2175, 0.0188, 0.0045)
 BLUR_RADIUS = 3
 
 # Columns of a drawn look.
@@ -30,18 +30,18 @@ COLUMNS = 12
 
 @dataclass(frozen=True)
 class PhotometricRanges:
-    """How much the appearance of a picture may change; all zero leaves it alone.
+    """How much the appearance of an image may change; all zero leaves it alone.
 
     Attributes:
         brightness: Factor uniform in 1 +- this.
         contrast: Factor on the distance from the mean grey, uniform in 1 +- this.
         saturation: Factor on the distance from the pixel's grey, uniform in 1 +- this.
-        colour: Deviation of the three coefficients of colour noise along the principal axes.
-        grey: Probability of a greyscale picture.
+        colour: Standard deviation of the three coefficients of colour noise along the principal axes.
+        grey: Probability of a greyscale image.
         gamma: Exponent is 2 ** u with u uniform in +- this.
-        light: Deviation of the slope of side light: the picture is multiplied by 1 + slope at its border.
-        blur: Probability of a blur with a deviation uniform in 0.3..1.5 pixels.
-        noise: Deviation of pixel noise is uniform in 0..this.
+        light: Standard deviation of the slope of side light: the image is multiplied by 1 + slope at its border.
+        blur: Probability of a blur with a standard deviation uniform in 0.3..1.5 pixels.
+        noise: Standard deviation of pixel noise is uniform in 0..this.
     """
 
     brightness: float = 0.4
@@ -56,7 +56,7 @@ class PhotometricRanges:
 
 
 def sample_photometric(spread: PhotometricRanges, generator: torch.Generator) -> Tensor:
-    """Draw the look of one picture: ``[12]`` columns as named in this module."""
+    """Draw the look of one image: ``[12]`` columns as named in this module."""
     uniform = torch.rand(9, generator=generator)
     normal = torch.randn(5, generator=generator)
     signed = 2 * uniform - 1
@@ -76,7 +76,7 @@ def sample_photometric(spread: PhotometricRanges, generator: torch.Generator) ->
 def colour_noise(coefficients: Tensor) -> Tensor:
     """RGB offsets ``[B, 3]`` from coefficients ``[B, 3]`` along the principal colour axes."""
     axes = coefficients.new_tensor(COLOUR_AXES)
-    return (coefficients * coefficients.new_tensor(COLOUR_DEVIATIONS)) @ axes.t()
+    return (coefficients * coefficients.new_tensor(COLOUR_STDS)) @ axes.t()
 
 
 def to_grey(images: Tensor) -> Tensor:
@@ -84,16 +84,16 @@ def to_grey(images: Tensor) -> Tensor:
     return (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
 
 
-def blur(images: Tensor, deviations: Tensor) -> Tensor:
-    """Gaussian blur of each image by its own deviation in pixels; 0 leaves it alone.
+def blur(images: Tensor, stds: Tensor) -> Tensor:
+    """Gaussian blur of each image by its own standard deviation in pixels; 0 leaves it alone.
 
     Args:
         images: ``[B, C, H, W]``.
-        deviations: ``[B]``.
+        stds: ``[B]``.
     """
     batch, channels = images.shape[:2]
     offsets = torch.arange(-BLUR_RADIUS, BLUR_RADIUS + 1, device=images.device, dtype=images.dtype)
-    kernel = exp_without_tail(-0.5 * (offsets / deviations[:, None].clamp(min=1e-3)).square())
+    kernel = exp_without_tail(-0.5 * (offsets / stds[:, None].clamp(min=1e-3)).square())
     kernel = (kernel / kernel.sum(1, keepdim=True)).repeat_interleave(channels, 0)
     x = F.pad(images, (BLUR_RADIUS,) * 4, mode="replicate").view(1, batch * channels, -1, images.shape[3] + 6)
     x = F.conv2d(x, kernel[:, None, None], groups=batch * channels)

@@ -1,4 +1,4 @@
-"""Cuts a crop out of a photograph, without aliasing where the photograph is shrunk."""
+"""Cuts a crop out of an image, without aliasing where the image is shrunk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lineament.geometry.affine2d import Affine2D
 def crop_image(image: Tensor, crop: Affine2D, size: int | tuple[int, int], fill: float | str = 0.0) -> Tensor:
     """Resample ``image`` into the frame of ``crop``.
 
-    Axis-aligned crops are resampled in one separable step with a triangle as wide as a crop pixel where the picture
+    Axis-aligned crops are resampled in one separable step with a triangle as wide as a crop pixel where the image
     shrinks and as a source pixel where it grows (the anti-aliased "bilinear" of image libraries). Rotated crops are
     shrunk in that way first and then read bilinearly.
 
@@ -23,7 +23,7 @@ def crop_image(image: Tensor, crop: Affine2D, size: int | tuple[int, int], fill:
         image: ``[C, H, W]`` float, any range.
         crop: Source pixels to crop pixels.
         size: Side of the crop, or its height and width, in pixels.
-        fill: Value outside the photograph, or ``"edge"`` to repeat its border.
+        fill: Value outside the photo, or ``"edge"`` to repeat its border.
 
     Returns:
         ``[C, height, width]``, same dtype and device.
@@ -34,7 +34,7 @@ def crop_image(image: Tensor, crop: Affine2D, size: int | tuple[int, int], fill:
     """
     if image.ndim != 3 or not image.is_floating_point() or 0 in image.shape:
         raise DataError(
-            f"a picture to crop is float [C, H, W], not {image.dtype} of shape {tuple(image.shape)}."
+            f"an image to crop is float [C, H, W], not {image.dtype} of shape {tuple(image.shape)}."
         )
     if isinstance(fill, str) and fill != "edge":
         raise UsageError(f"fill is a number or 'edge', not {fill!r}.")
@@ -54,7 +54,7 @@ def _separable(image: Tensor, crop: Affine2D, height: int, width: int, fill: flo
     rows, row_weights = _axis_weights(image.shape[1], sy, ty, height, fill == "edge")
     columns, column_weights = _axis_weights(image.shape[2], sx, tx, width, fill == "edge")
     across, down = column_weights.to(image), row_weights.to(image)
-    # Columns first: most photographs are wider than high, and this reads memory along rows.
+    # Columns first: most images are wider than high, and this reads memory along rows.
     result = down @ (image[:, rows, columns] @ across.T)  # [C, height, width]
     if isinstance(fill, str) or fill == 0.0:
         return result
@@ -65,8 +65,8 @@ def _separable(image: Tensor, crop: Affine2D, height: int, width: int, fill: flo
 def _axis_weights(source: int, scale: float, shift: float, target: int, edge: bool) -> tuple[slice, Tensor]:
     """Triangle filter of one axis: the source pixels that are touched and ``[target, touched]`` weights.
 
-    Rows sum to the share of the crop pixel that lies inside the picture (to one with ``edge``). A crop of the whole
-    picture therefore has no darkened border, as resizing has none.
+    Rows sum to the share of the crop pixel that lies inside the image (to one with ``edge``). A crop of the whole
+    image therefore has no darkened border, as resizing has none.
     """
     centres = (
         torch.arange(target, dtype=torch.float64) - shift
@@ -97,7 +97,7 @@ def _axis_weights(source: int, scale: float, shift: float, target: int, edge: bo
 def _shrunk_window(
     image: Tensor, crop: Affine2D, height: int, width: int, shrink: float, fill: float | str
 ) -> tuple[Tensor, Affine2D]:
-    """Shrink the part of the picture that a rotated crop sees, without rotating it yet."""
+    """Shrink the part of the image that a rotated crop sees, without rotating it yet."""
     corners = torch.tensor([-1.5, -1.5, width + 0.5, height + 0.5], dtype=torch.float64)
     x0, y0, x1, y1 = crop.inverse().apply_box(corners).tolist()
     columns, rows = math.ceil((x1 - x0) * shrink) + 2, math.ceil((y1 - y0) * shrink) + 2

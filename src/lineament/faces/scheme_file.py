@@ -153,7 +153,7 @@ _OTHER_SIDE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 
 
 def mirror_of_names(names: tuple[str, ...]) -> tuple[int, ...] | None:
-    """Find which points swap in a flipped picture by "left" and "right", or "l" and "r", in their names.
+    """Find which points swap in a flipped image by "left" and "right", or "l" and "r", in their names.
 
     Returns:
         The permutation; None where no name, or not every such name, has its other side. One point stays in its place.

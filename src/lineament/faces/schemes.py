@@ -153,12 +153,12 @@ def as_scheme(given: str | LandmarkScheme) -> LandmarkScheme:
 
 
 def mirror_points(points: Tensor, which: str | LandmarkScheme, width: int) -> Tensor:
-    """Landmarks of the left-right flipped picture.
+    """Landmarks of the left-right flipped image.
 
     Args:
         points: ``[..., K, 2]`` xy in pixels (further columns, for example depth, move along unchanged).
         which: The scheme of the points.
-        width: Width of the picture in pixels: ``x' = width - 1 - x``.
+        width: Width of the image in pixels: ``x' = width - 1 - x``.
 
     Raises:
         DataError: If the number of points is not the scheme's.
@@ -171,7 +171,7 @@ def mirror_points(points: Tensor, which: str | LandmarkScheme, width: int) -> Te
 
 
 def mirror_values(values: Tensor, which: str | LandmarkScheme) -> Tensor:
-    """Reorder what belongs to the points, for example visibility ``[..., K]``, for the flipped picture."""
+    """Reorder what belongs to the points, for example visibility ``[..., K]``, for the flipped image."""
     layout = as_scheme(which)
     if values.shape[-1] != len(layout):
         raise DataError(f"scheme {layout.name} has {len(layout)} points, not {values.shape[-1]}.")

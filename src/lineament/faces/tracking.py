@@ -51,7 +51,7 @@ class Tracks:
         self.known = [track for track in self.known if time - track.seen <= MEMORY]
         found: dict[int, Track] = {}
         if boxes and self.known:
-            from scipy.optimize import linear_sum_assignment  # slow to import, and photographs never need it
+            from scipy.optimize import linear_sum_assignment  # slow to import, and images never need it
 
             overlaps = iou(torch.stack([track.box for track in self.known]), torch.stack(list(boxes)))
             rows, columns = linear_sum_assignment(-overlaps.numpy())

@@ -29,7 +29,7 @@ class Affine2D:
         matrix = torch.as_tensor(self.matrix).detach().to(device="cpu", dtype=torch.float64).clone()
         if matrix.shape != (2, 3):
             raise DataError(f"a plane transform is a 2x3 matrix, not one of shape {tuple(matrix.shape)}.")
-        # In plain numbers: a loader makes a dozen transforms for every picture.
+        # In plain numbers: a loader makes a dozen transforms for every image.
         (a, b, x), (c, d, y) = matrix.tolist()
         if not all(map(math.isfinite, (a, b, c, d, x, y))):
             raise DataError(f"a plane transform must be finite, not {matrix.tolist()}.")
@@ -59,7 +59,7 @@ class Affine2D:
 
     @staticmethod
     def resize(source: tuple[float, float], target: tuple[float, float]) -> Affine2D:
-        """Resize a picture: ``q = (p + 0.5) * s - 0.5`` on each axis, with ``s = target / source``.
+        """Resize an image: ``q = (p + 0.5) * s - 0.5`` on each axis, with ``s = target / source``.
 
         Args:
             source: Width and height before, pixels.

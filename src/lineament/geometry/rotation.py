@@ -1,7 +1,7 @@
 """Rotations of a head: pose angles, matrices, axis-angle, and the angle between two rotations.
 
 Pose = (yaw, pitch, roll) in radians; ``R = Rz(roll) @ Rx(pitch) @ Ry(yaw)`` acts on column vectors of the head frame (x
-to the image right when frontal, y down, z into the head; docs/conventions.md). Seen in the picture of a face that
+to the image right when frontal, y down, z into the head; docs/conventions.md). Seen in the image of a face that
 looks along -z at the camera:
 
 * positive yaw turns the face towards the image right,

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from lineament.ops.nearest import nearest_values
 
-# Control points per side of the regular lattice.
+# Control points per side of the regular grid.
 CONTROL = 10
 
 
@@ -41,7 +41,7 @@ class WarpStd:
     rotation: float = 5.0
 
     def scaled(self, kernel: float = 1.0, affine: float = 1.0) -> WarpStd:
-        """Multiply the kernel and the affine deviations."""
+        """Multiply the kernel and the affine standard deviations."""
         return WarpStd(
             self.kernel_all * kernel,
             self.kernel_subset * kernel,
@@ -54,7 +54,7 @@ class WarpStd:
 TRAINING = WarpStd()
 EVALUATION = WarpStd(0.0005, 0.005, 0.05, 0.05, 2.5)
 SINGLE = WarpStd(0.0005, 0.0, 0.02, 0.02, 2.0)
-# The first warp of a training pair has kernel deviations half as large.
+# The first warp of a training pair has kernel standard deviations half as large.
 FIRST_KERNEL_FACTOR = 0.5
 
 
@@ -62,7 +62,7 @@ def random_weights(spread: WarpStd, generator: torch.Generator | None = None) ->
     """Draw one warp in the published order of draws.
 
     Args:
-        spread: Deviations.
+        spread: Standard deviations.
         generator: Source of randomness; the global one when None.
 
     Returns:
@@ -82,7 +82,7 @@ def random_weights(spread: WarpStd, generator: torch.Generator | None = None) ->
     return torch.cat([kernel, affine])
 
 
-def lattice(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
+def regular_grid(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Pixel centres in -1..1, ``[H, W, 2]`` xy."""
     ys = torch.linspace(-1, 1, height, device=device)
     xs = torch.linspace(-1, 1, width, device=device)
@@ -92,8 +92,8 @@ def lattice(height: int, width: int, device: torch.device | str = "cpu") -> Tens
 @lru_cache(maxsize=8)
 def tps_basis(height: int, width: int, device: torch.device | str = "cpu") -> Tensor:
     """Basis ``[H * W, 103]``: kernel U(r2) = r2 ln(r2 + 1e-5) to each control point, then 1, x, y."""
-    pixels = lattice(height, width, device).view(-1, 2)
-    control = lattice(CONTROL, CONTROL, device).view(-1, 2)
+    pixels = regular_grid(height, width, device).view(-1, 2)
+    control = regular_grid(CONTROL, CONTROL, device).view(-1, 2)
     r2 = (pixels[:, None] - control).square().sum(2)
     kernel = r2 * torch.log(r2 + 1e-5)
     return torch.cat([kernel, torch.ones_like(pixels[:, :1]), pixels], dim=1)
@@ -162,9 +162,9 @@ def carry_points(points: Tensor, grid: Tensor) -> Tensor:
 
 
 def published_positions(points: Tensor, height: int, width: int, crop: int = 0) -> Tensor:
-    """Whole pixels as the published code held them: read off its float32 lattice, whose rounding they carry.
+    """Whole pixels as the published code held them: read off its float32 grid, whose rounding they carry.
 
-    At 100 pixels cut by 15 the pixel 35 is 34.999996 there. The rounding decides between two lattice points of
+    At 100 pixels cut by 15 the pixel 35 is 34.999996 there. The rounding decides between two grid points of
     descriptors wherever a pixel lies half way between them (17.5 steps of two pixels), so the published matches are
     only met with it.
 
@@ -177,7 +177,7 @@ def published_positions(points: Tensor, height: int, width: int, crop: int = 0) 
     Returns:
         ``[..., 2]`` float32, each within 1e-5 of the point.
     """
-    pixels = pixels_from_grid(lattice(height, width), height, width) - crop
+    pixels = pixels_from_grid(regular_grid(height, width), height, width) - crop
     places = points.round().long().cpu() + crop
     columns, rows = places[..., 0].clamp(0, width - 1), places[..., 1].clamp(0, height - 1)
     return pixels[rows, columns].to(points.device)
@@ -231,7 +231,7 @@ class WarpedPair:
     def flow(self) -> Tensor:
         """``[B, h, w, 2]`` displacement in pixels from each pixel of ``first`` to its place in ``second``."""
         height, width = self.grid.shape[1:3]
-        here = pixels_from_grid(lattice(height, width, self.grid.device), height, width)
+        here = pixels_from_grid(regular_grid(height, width, self.grid.device), height, width)
         return pixels_from_grid(self.grid, height, width) - here
 
 

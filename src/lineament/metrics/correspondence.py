@@ -17,11 +17,11 @@ def match_points(source: Tensor, target: Tensor, points: Tensor, stride: float) 
         source: ``[C, h, w]`` features of the image that holds the points.
         target: ``[C, h', w']`` features of the image to search.
         points: ``[K, 2]`` xy in pixels of the source image.
-        stride: Pixels per lattice step of both maps; image width / feature width.
+        stride: Pixels per grid step of both maps; image width / feature width.
 
     Returns:
-        ``[K, 2]`` xy in pixels of the target image: lattice index times stride, without sub-pixel refinement. The query
-        is read at the nearest lattice point (half to even, clamped); the first of equal scores wins.
+        ``[K, 2]`` xy in pixels of the target image: grid index times stride, without sub-pixel refinement. The query
+        is read at the nearest grid point (half to even, clamped); the first of equal scores wins.
     """
     channels, height, width = source.shape
     index = (points.double() / stride).round().long()
@@ -35,13 +35,13 @@ def match_points(source: Tensor, target: Tensor, points: Tensor, stride: float) 
 def match_points_softly(
     source: Tensor, target: Tensor, points: Tensor, stride: float, sharpness: float = 50.0
 ) -> tuple[Tensor, Tensor]:
-    """Sub-pixel matches: the query is interpolated and the answer refined around the best lattice point.
+    """Sub-pixel matches: the query is interpolated and the answer refined around the best grid point.
 
     Args:
         source: ``[C, h, w]``.
         target: ``[C, h', w']``.
         points: ``[K, 2]`` xy in pixels of the source image.
-        stride: Pixels per lattice step.
+        stride: Pixels per grid step.
         sharpness: Factor on the cosine before the softmax over the 3x3 neighbourhood of the best point.
 
     Returns:

@@ -8,25 +8,25 @@ import numpy as np
 import torch
 from torch import Tensor
 
-# A window around a landmark is this share of the picture wide, less a pixel; a disc's radius is a twentieth of it.
+# A window around a landmark is this share of the image wide, less a pixel; a disc's radius is a twentieth of it.
 WINDOWS_ACROSS, DISCS_ACROSS = 16, 20
 
 
-def eight_bits(picture: Tensor) -> np.ndarray:
+def eight_bits(image: Tensor) -> np.ndarray:
     """``[3, H, W]`` in 0..1 as ``[H, W, 3]`` bytes, truncated as published."""
-    values = (picture.clamp(0, 1) * 255).byte()
+    values = (image.clamp(0, 1) * 255).byte()
     return values.permute(1, 2, 0).numpy()
 
 
 def similarity(first: Tensor, second: Tensor) -> float:
-    """SSIM of two pictures ``[3, H, W]`` in 0..1: 8 bits, windows of 7 x 7, mean over channels (scikit-image)."""
+    """SSIM of two images ``[3, H, W]`` in 0..1: 8 bits, windows of 7 x 7, mean over channels (scikit-image)."""
     from skimage.metrics import structural_similarity
 
     return float(structural_similarity(eight_bits(first), eight_bits(second), channel_axis=2, data_range=255))
 
 
 def similarity_map(first: Tensor, second: Tensor) -> Tensor:
-    """SSIM around every pixel of two pictures ``[3, H, W]`` in 0..1, mean over channels: ``[H, W]``."""
+    """SSIM around every pixel of two images ``[3, H, W]`` in 0..1, mean over channels: ``[H, W]``."""
     from skimage.metrics import structural_similarity
 
     _, values = structural_similarity(
@@ -36,18 +36,18 @@ def similarity_map(first: Tensor, second: Tensor) -> Tensor:
 
 
 def pixel_error(first: Tensor, second: Tensor) -> float:
-    """Mean absolute difference of two pictures in 0..1, in steps of 8-bit pictures."""
+    """Mean absolute difference of two images in 0..1, in steps of 8-bit images."""
     return float(255 * (first - second).abs().mean())
 
 
 @dataclass(frozen=True)
 class LandmarkQuality:
-    """How well a face is reconstructed at its landmarks; NaN where a landmark is unknown or outside the picture.
+    """How well a face is reconstructed at its landmarks; NaN where a landmark is unknown or outside the image.
 
     Attributes:
         similarity: ``[K]`` mean SSIM in the window around each landmark, 1 is perfect.
         correlation: ``[K]`` normalised cross-correlation of the pixels in that window, 1 is perfect.
-        error: ``[K]`` mean absolute difference in that window, in steps of 8-bit pictures.
+        error: ``[K]`` mean absolute difference in that window, in steps of 8-bit images.
     """
 
     similarity: Tensor
@@ -59,12 +59,12 @@ def window_around(point: Tensor, height: int, width: int) -> tuple[slice, slice]
     """Rows and columns of the published window around a landmark; None where it holds no pixel.
 
     It is ``width // 16 - 1`` pixels wide, less one where that is odd, and stops before the last row and column of the
-    picture.
+    image.
 
     Args:
         point: ``[2]`` xy pixels; whole pixels are taken toward zero.
-        height: Of the picture.
-        width: Of the picture.
+        height: Of the image.
+        width: Of the image.
     """
     if not bool(torch.isfinite(point).all()):
         return None
@@ -75,18 +75,18 @@ def window_around(point: Tensor, height: int, width: int) -> tuple[slice, slice]
     return (rows, columns) if rows.start < rows.stop and columns.start < columns.stop else None
 
 
-def quality_at_landmarks(picture: Tensor, made: Tensor, points: Tensor) -> LandmarkQuality:
-    """Compare a picture with its reconstruction in a window around each landmark.
+def quality_at_landmarks(image: Tensor, made: Tensor, points: Tensor) -> LandmarkQuality:
+    """Compare an image with its reconstruction in a window around each landmark.
 
     Args:
-        picture: ``[3, H, W]`` in 0..1.
+        image: ``[3, H, W]`` in 0..1.
         made: Its reconstruction.
-        points: ``[K, 2]`` landmarks in pixels of the picture.
+        points: ``[K, 2]`` landmarks in pixels of the image.
     """
-    height, width = picture.shape[-2:]
-    alike = similarity_map(picture, made)
-    bytes_of = [torch.from_numpy(eight_bits(each)).double() for each in (picture, made)]
-    difference = 255 * (picture - made).abs().mean(0).double()
+    height, width = image.shape[-2:]
+    alike = similarity_map(image, made)
+    bytes_of = [torch.from_numpy(eight_bits(each)).double() for each in (image, made)]
+    difference = 255 * (image - made).abs().mean(0).double()
     values = points.new_full((3, len(points)), torch.nan, dtype=torch.float64)
     for index, point in enumerate(points):
         window = window_around(point, height, width)
@@ -106,7 +106,7 @@ def correlation(first: Tensor, second: Tensor) -> Tensor:
 
 
 def landmark_area(points: Tensor, height: int, width: int) -> Tensor:
-    """Pixels within a twentieth of the picture's width of a landmark ``[K, 2]``: ``[H, W]`` bool."""
+    """Pixels within a twentieth of the image's width of a landmark ``[K, 2]``: ``[H, W]`` bool."""
     known = points[torch.isfinite(points).all(-1)].trunc()
     rows = torch.arange(height, dtype=known.dtype)[:, None, None]
     columns = torch.arange(width, dtype=known.dtype)[None, :, None]
@@ -114,10 +114,10 @@ def landmark_area(points: Tensor, height: int, width: int) -> Tensor:
     return ((columns - known[:, 0]) ** 2 + (rows - known[:, 1]) ** 2 <= radius**2).any(-1)
 
 
-def error_around_landmarks(picture: Tensor, made: Tensor, points: Tensor) -> float:
-    """Mean absolute difference near any landmark, in steps of 8-bit pictures; NaN where no landmark is known.
+def error_around_landmarks(image: Tensor, made: Tensor, points: Tensor) -> float:
+    """Mean absolute difference near any landmark, in steps of 8-bit images; NaN where no landmark is known.
 
     The published number is a third of it: it divides the mean over channels by their number once more.
     """
-    near = landmark_area(points, picture.shape[-2], picture.shape[-1])
-    return float(255 * (picture - made).abs().mean(0)[near].mean())
+    near = landmark_area(points, image.shape[-2], image.shape[-1])
+    return float(255 * (image - made).abs().mean(0)[near].mean())

@@ -60,7 +60,7 @@ def convert_labels(
 
 
 def _with_sizes(labels: LabelFile, home: Path) -> LabelFile:
-    """Sizes of the pictures that lie where the labels say; COCO wants them, but pictures need not be there."""
+    """Sizes of the images that lie where the labels say; COCO wants them, but images need not be there."""
     sizes = dict(labels.meta.get(SIZES) or {})
     for name in dict.fromkeys(face.image for face in labels.faces):
         path = home / name

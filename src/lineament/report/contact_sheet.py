@@ -1,4 +1,4 @@
-"""Many small pictures on one sheet."""
+"""Many small images on one sheet."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ def contact_sheet(
     tile: int | None = None,
     landmarks: Sequence[Tensor | None] | None = None,
 ) -> Tensor:
-    """Lay pictures out in rows.
+    """Lay images out in rows.
 
     Args:
-        images: ``[3, H, W]`` pictures in 0..1, of any sizes.
-        columns: Pictures in a row; about as many as rows when not given.
-        tile: Side of a tile in pixels; the first picture's larger side when not given. Pictures are scaled to fit.
-        landmarks: For each picture ``[K, 2]`` points to dot on it, in its own pixels, or None.
+        images: ``[3, H, W]`` images in 0..1, of any sizes.
+        columns: Images in a row; about as many as rows when not given.
+        tile: Side of a tile in pixels; the first image's larger side when not given. Images are scaled to fit.
+        landmarks: For each image ``[K, 2]`` points to dot on it, in its own pixels, or None.
 
     Returns:
-        ``[3, rows * tile, columns * tile]`` sheet in 0..1, grey where there is no picture.
+        ``[3, rows * tile, columns * tile]`` sheet in 0..1, grey where there is no image.
 
     Raises:
-        UsageError: When there is no picture.
+        UsageError: When there is no image.
     """
     if not images:
-        raise UsageError("a contact sheet needs at least one picture.")
+        raise UsageError("a contact sheet needs at least one image.")
     columns = columns or math.ceil(math.sqrt(len(images)))
     tile = tile or max(images[0].shape[1:])
     rows = math.ceil(len(images) / columns)
@@ -49,14 +49,14 @@ def contact_sheet(
         small = image[None].float()
         if size != tuple(image.shape[1:]):
             small = F.interpolate(small, size, mode="bilinear", antialias=True, align_corners=False)
-        picture = small[0].clamp(0, 1)
+        thumbnail = small[0].clamp(0, 1)
         points = landmarks[number] if landmarks is not None else None
         if points is not None:
             # Integer pixel centres: scaling by s moves c to (c + 0.5) s - 0.5.
-            picture = _dot(picture, (points.float() + 0.5) * scale - 0.5, radius=max(tile / 160, 0.7))
+            thumbnail = _dot(thumbnail, (points.float() + 0.5) * scale - 0.5, radius=max(tile / 160, 0.7))
         top, left = number // columns * tile, number % columns * tile
         top, left = top + (tile - size[0]) // 2, left + (tile - size[1]) // 2
-        sheet[:, top : top + size[0], left : left + size[1]] = picture
+        sheet[:, top : top + size[0], left : left + size[1]] = thumbnail
     return sheet
 
 
@@ -70,8 +70,8 @@ def write_sheet(sheet: Tensor, path: Path, overwrite: bool = False, quality: int
     return path
 
 
-def _dot(picture: Tensor, points: Tensor, radius: float) -> Tensor:
-    image = to_pil(picture)
+def _dot(thumbnail: Tensor, points: Tensor, radius: float) -> Tensor:
+    image = to_pil(thumbnail)
     draw = ImageDraw.Draw(image)
     for x, y in points.tolist():
         draw.ellipse((x - radius, y - radius, x + radius, y + radius), fill=(40, 255, 60))

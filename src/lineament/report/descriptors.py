@@ -1,4 +1,4 @@
-"""Pictures of dense descriptors: as colours, and one face in the geometry of another."""
+"""Images of dense descriptors: as colours, and one face in the geometry of another."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lineament.faces.frame import Frame, PreparedFace
 from lineament.files import write_text
 from lineament.metrics.correspondence import dense_match_grid
 
-# Distance of neighbouring matches, in half pictures, beyond which a dense warp is torn.
+# Distance of neighbouring matches, in half images, beyond which a dense warp is torn.
 TEAR = 0.1
 
 
@@ -26,7 +26,7 @@ def descriptor_colours(features: Tensor) -> Tensor:
         features: ``[B, C, h, w]``.
 
     Returns:
-        ``[B, 3, h, w]`` in 0..1; equal colours mean alike descriptors, within and across the pictures.
+        ``[B, 3, h, w]`` in 0..1; equal colours mean alike descriptors, within and across the images.
     """
     batch, channels, height, width = features.shape
     vectors = F.normalize(features, dim=1).permute(0, 2, 3, 1).reshape(-1, channels).double()
@@ -49,7 +49,7 @@ def warp_onto(image: Tensor, source: Tensor, target: Tensor, side: int = 0) -> T
     """Render one face in the geometry of another through their descriptors.
 
     Args:
-        image: ``[3, H, W]`` picture of the source face, of any resolution.
+        image: ``[3, H, W]`` image of the source face, of any resolution.
         source: ``[C, h, w]`` its descriptors.
         target: ``[C, h, w]`` descriptors of the face whose geometry is wanted.
         side: Side of the answer in pixels, to which the matches are interpolated; 0 draws one pixel per match.
@@ -68,21 +68,18 @@ def warp_onto(image: Tensor, source: Tensor, target: Tensor, side: int = 0) -> T
     return F.grid_sample(image[None], grid.to(image.dtype), align_corners=True)[0].clamp(0, 1)
 
 
-def picture_grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
-    """Tile pictures ``[3, h, w]`` of any size into one ``[3, H, W]``, each resized to a square, white between."""
+def image_grid(rows: Sequence[Sequence[Tensor]], side: int, gap: int = 2) -> Tensor:
+    """Tile images ``[3, h, w]`` of any size into one ``[3, H, W]``, each resized to a square, white between."""
     resized = [
-        [
-            F.interpolate(picture[None], (side, side), mode="bilinear", align_corners=False)[0]
-            for picture in row
-        ]
+        [F.interpolate(image[None], (side, side), mode="bilinear", align_corners=False)[0] for image in row]
         for row in rows
     ]
     columns = max(len(row) for row in resized)
     sheet = torch.ones(3, len(rows) * (side + gap) - gap, columns * (side + gap) - gap)
     for i, row in enumerate(resized):
-        for j, picture in enumerate(row):
+        for j, image in enumerate(row):
             top, left = i * (side + gap), j * (side + gap)
-            sheet[:, top : top + side, left : left + side] = picture
+            sheet[:, top : top + side, left : left + side] = image
     return sheet
 
 
@@ -99,7 +96,7 @@ def descriptor_sheet(
     side = max(96, frame.seen)
     directions = F.normalize(features, dim=1)
     warped = [warp_onto(images[0], directions[0], target, side) for target in directions]
-    return picture_grid([list(images), list(colours), warped], side)
+    return image_grid([list(images), list(colours), warped], side)
 
 
 def descriptor_figure(
@@ -108,7 +105,7 @@ def descriptor_figure(
     """Write :func:`descriptor_sheet` as a PNG with the names of its faces beside it as JSON."""
     write_image(path, descriptor_sheet(describe, faces, frame))
     rows = [
-        "picture",
+        "image",
         "descriptors as colours (three principal components)",
         "first face in the geometry of each",
     ]

@@ -114,20 +114,20 @@ def draw_grid(
     numbers: Any = None,
     inches: float = 1.5,
 ) -> Path:
-    """Draw pictures in a grid, each with its landmarks.
+    """Draw images in a grid, each with its landmarks.
 
     Args:
         path: The PNG to write.
         images: ``[3, H, W]`` or ``[1, H, W]`` float in 0..1 each; sizes may differ.
-        columns: Pictures in a row.
-        titles: One per picture, or none.
-        predicted: ``[K, 2]`` xy pixels per picture, or ``None``: drawn as yellow dots.
+        columns: Images in a row.
+        titles: One per image, or none.
+        predicted: ``[K, 2]`` xy pixels per image, or ``None``: drawn as yellow dots.
         true: The same for the truth: drawn as blue rings.
-        numbers: Written beside the picture; the landmarks are added to it.
-        inches: Width of one picture.
+        numbers: Written beside the image; the landmarks are added to it.
+        inches: Width of one image.
     """
     if not images:
-        raise ValueError(f"no pictures to draw into {path}")
+        raise ValueError(f"no images to draw into {path}")
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
     tallest = max(image.shape[-2] / image.shape[-1] for image in images)

@@ -1,4 +1,4 @@
-"""One HTML file that tells what was done: pictures inside, no network, opens from disk, light or dark."""
+"""One HTML file that tells what was done: images inside, no network, opens from disk, light or dark."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from lineament.files import write_text
 from lineament.report.tables import Table
 
-# The page may load nothing: pictures are inside it, and there are no scripts.
+# The page may load nothing: images are inside it, and there are no scripts.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _TYPES = {".png": "image/png", ".jpg": "image/jpeg", ".jpeg": "image/jpeg", ".svg": "image/svg+xml"}
 
@@ -39,14 +39,14 @@ class Report:
         """Add a paragraph of plain text."""
         self._blocks.append(f"<p>{html.escape(words)}</p>")
 
-    def picture(self, path: Path, caption: str, *, alt: str = "", command: str = "") -> None:
-        """Embed a picture.
+    def image(self, path: Path, caption: str, *, alt: str = "", command: str = "") -> None:
+        """Embed an image.
 
         Args:
             path: PNG, JPEG or SVG; its bytes go into the page.
             caption: What it shows, with units.
             alt: What somebody who cannot see it should hear; the caption when empty.
-            command: The command that makes the picture, shown under it.
+            command: The command that makes the image, shown under it.
         """
         kind = _TYPES[path.suffix.lower()]
         data = base64.b64encode(path.read_bytes()).decode()

@@ -46,7 +46,7 @@ class RecipeEntry:
         summary: One line for ``lineament recipes``.
         defaults: Fields of the config whose defaults differ from those of the class.
         data: What ``lineament train`` opens when ``--data`` is not given (``data.registry.open_data``).
-        presets: Named sets of fields for ``--preset``. "tiny" must train in a second or two on two small pictures: the
+        presets: Named sets of fields for ``--preset``. "tiny" must train in a second or two on two small images: the
             tests that every recipe has to pass (exact resume, gradients, workers) run it.
     """
 

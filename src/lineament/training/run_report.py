@@ -1,4 +1,4 @@
-"""The report of a run: key pictures, learning curves, evaluation table, provenance."""
+"""The report of a run: key images, learning curves, evaluation table, provenance."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def write_run_report(run: Run) -> Path:
     done = train_lines[-1]["step"] if train_lines else 0
     report = Report(run.recipe, f"Method {run.method}: {done} of {run.config['steps']} steps trained.")
     command = train_command(run)
-    _add_pictures(report, run, command)
+    _add_images(report, run, command)
     report.section("Learning curves")
     for path, caption in _draw_curves(run, train_lines, evaluations):
-        report.picture(path, caption, command=command)
+        report.image(path, caption, command=command)
     if evaluations:
         report.section("Evaluation")
         report.table(_evaluation_table(evaluations))
@@ -67,14 +67,14 @@ def train_command(run: Run) -> str:
     return " ".join(shlex.quote(word) for word in words)
 
 
-def _add_pictures(report: Report, run: Run, command: str) -> None:
+def _add_images(report: Report, run: Run, command: str) -> None:
     folders = sorted((run.folder / "figures").glob("[0-9]*"))
     if not folders:
         return
     step = int(folders[-1].name)
     for path in sorted(folders[-1].glob("*.png")):
         name = path.stem.replace("_", " ").replace("-", " ")
-        report.picture(path, f"{name[:1].upper()}{name[1:]}, after {step} steps.", command=command)
+        report.image(path, f"{name[:1].upper()}{name[1:]}, after {step} steps.", command=command)
 
 
 def _draw_curves(

@@ -36,7 +36,7 @@ from lineament.methods.fabrec.augment import (
 from lineament.methods.fabrec.crop import View, region_offset, region_side
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
-from lineament.methods.fabrec.figures import heatmap_overlay, tile_pictures
+from lineament.methods.fabrec.figures import heatmap_overlay, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.level import levelling
 from lineament.methods.fabrec.loss import pixel_loss, structural_loss, window_means
@@ -48,7 +48,7 @@ from lineament.methods.fabrec.model import (
     interpolate_codes,
     normalise_images,
     reconstruct,
-    to_pictures,
+    to_images,
 )
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
@@ -226,7 +226,7 @@ def structure(rs: np.random.RandomState, side: int) -> Numbers:
     loss = structural_loss(x, y, "paper")
     loss.backward()
     pairs = list(zip(x, y.detach(), strict=True))
-    ssim = [similarity(to_pictures(p), to_pictures(q)) for p, q in pairs]
+    ssim = [similarity(to_images(p), to_images(q)) for p, q in pairs]
     return {
         "x_u8": a,
         "y_u8": b,
@@ -277,11 +277,11 @@ def metrics(rs: np.random.RandomState) -> Numbers:
 
 def pictures_of(rs: np.random.RandomState, side: int, strewn: Tensor) -> Numbers:
     a, b = photographs(rs, 3, side), photographs(rs, 3, side)
-    shown = [to_pictures(as_input(each)) for each in (a, b)]
+    shown = [to_images(as_input(each)) for each in (a, b)]
     displayed = torch.stack([torch.from_numpy(eight_bits(each)) for each in shown[0]])
     tiles = [as_image(each) for each in displayed]
     white = torch.ones_like(tiles[0])
-    grid = tile_pictures([tiles[:2], [tiles[2], white]])
+    grid = tile_images([tiles[:2], [tiles[2], white]])
     points = torch.from_numpy(rs.uniform(20, side - 20, (3, 6, 2))).float()
     qualities = [quality_at_landmarks(p, q, at) for p, q, at in zip(*shown, points, strict=True)]
     errors = [error_around_landmarks(p, q, at) / 3 for p, q, at in zip(*shown, points, strict=True)]
@@ -331,7 +331,7 @@ def crops(rs: np.random.RandomState, size: int) -> Numbers:
         for border in ("black", "edge", "mirror"):
             found[f"{key}_{border}"] = in_bytes(cut_region(image, region, side, border))
         if number == 0:
-            found["cc_img"] = in_bytes(view.picture(image, region))
+            found["cc_img"] = in_bytes(view.image(image, region))
             found["cc_lms"] = view.points(points.double(), scheme("68"), region).float()
     for count, levelled in ((68, 0), (98, 0), (98, 1)):
         key, points, turn = f"lm{count}_{levelled}", face_points(rs, count, 45, 30, 60), None
@@ -404,7 +404,7 @@ def datasets(rs: np.random.RandomState, size: int) -> Numbers:
     for key, pictures in (("vgg_0", ("vgg_img0", "vgg_img1")), ("aff_0", ("aff_img",))):
         found |= {name: photographs(rs, 1, 120, 110)[0] for name in pictures}
         sample = sample_of(found[pictures[-1]], grown, None)
-        found[f"{key}_image"] = normalise_images(view.picture(sample.image, view.region(sample)))
+        found[f"{key}_image"] = normalise_images(view.image(sample.image, view.region(sample)))
         found[f"{key}_bb"] = grown
     return found | {"vgg_len": torch.tensor([1])}
 
@@ -424,7 +424,7 @@ def labelled(found: Numbers, name: str, by: str, kind: str, number: int, size: i
     left, top, right, bottom = (float(v) for v in box.flatten())
     above, below = (share * (bottom - top) for share in MARGINS[name])
     made = {
-        f"{key}_image": normalise_images(view.picture(sample.image, region))[:, ::every, ::every],
+        f"{key}_image": normalise_images(view.image(sample.image, region))[:, ::every, ::every],
         f"{key}_landmarks": placed,
         f"{key}_bb": torch.tensor([int(left), int(top - above), int(right), int(bottom + below)]),
     }

@@ -1,6 +1,6 @@
 """AFLW with five landmarks, in the two versions of the descriptor-exchange experiments.
 
-AFLW_M: training crops of 150x150 with a csv, test pictures of MTFL (Zhang et al., ECCV 2014), points counted from 1.
+AFLW_M: training crops of 150x150 with a csv, test images of MTFL (Zhang et al., ECCV 2014), points counted from 1.
 AFLW_R: recropped faces with looser boxes; points in a .mat file as (y, x), counted from 0.
 """
 
@@ -29,13 +29,13 @@ def open_aflw_m(
     """Open AFLW_M: 10,122 training and 2,995 test faces.
 
     Args:
-        root: Holds ``aflw_cropped/facedata_cropped.csv`` with its pictures, ``MTFL/testing.txt`` with ``MTFL/AFLW``.
+        root: Holds ``aflw_cropped/facedata_cropped.csv`` with its images, ``MTFL/testing.txt`` with ``MTFL/AFLW``.
         split: ``train`` or ``test``.
         subset: Accept a number of faces that differs from the published one.
         rejects: Reject list to honour instead of the one in the root.
 
     Raises:
-        DataError: If parts are missing, or a training picture is also a test picture.
+        DataError: If parts are missing, or a training image is also a test image.
     """
     test = _mtfl_test(root)
     if split == "test":
@@ -49,7 +49,7 @@ def open_aflw_m(
             continue
         if row["image_file"] in held_out:
             raise DataError(
-                f"{row['image_file']} is a training and a test picture: the files of {root} do not fit."
+                f"{row['image_file']} is a training and a test image: the files of {root} do not fit."
             )
         name = row["crop_file"]
         flat = numbers(
@@ -73,12 +73,10 @@ def _rows(root: Path) -> list[dict[str, str]]:
 
 
 def _mtfl_test(root: Path) -> list[Record]:
-    """Read ``name x1..x5 y1..y5 ...`` of each test picture; names carry a Windows separator."""
+    """Read ``name x1..x5 y1..y5 ...`` of each test image; names carry a Windows separator."""
     path = root / "MTFL" / "testing.txt"
     records = []
-    for number, line in enumerate(
-        read_lines(path, "names and points of the test pictures", M_WHERE), start=1
-    ):
+    for number, line in enumerate(read_lines(path, "names and points of the test images", M_WHERE), start=1):
         name, *values = line.split()
         if len(values) < 10:
             raise DataError(f"line {number} of {path} holds {len(values)} numbers instead of at least 10.")
@@ -101,7 +99,7 @@ def open_aflw_r(
     """Open AFLW_R: 10,122 training and 2,991 test faces.
 
     Args:
-        root: Holds ``output/`` with the pictures, ``aflw_{train,test}_images.txt``, ``aflw_{train,test}_keypoints.mat``
+        root: Holds ``output/`` with the images, ``aflw_{train,test}_images.txt``, ``aflw_{train,test}_keypoints.mat``
             (``gt`` ``[n, 5, 2]`` as y, x; ``hw`` ``[n, 2]``); or a folder ``aflw_release-2`` with them.
         split: ``train``, ``test``; or ``minival``, the last tenth of train, and ``train-part``, the rest of it.
         subset: Accept a number of faces that differs from the published one.
@@ -111,10 +109,10 @@ def open_aflw_r(
         root = root / "aflw_release-2"
     part = "test" if split == "test" else "train"
     path = root / f"aflw_{part}_images.txt"
-    names = [line.strip() for line in read_lines(path, f"names of the {part} pictures", R_WHERE)]
+    names = [line.strip() for line in read_lines(path, f"names of the {part} images", R_WHERE)]
     check_count(str(path), len(names), {"train": 10_122, "test": 2_991}[part], subset)
     points, sizes = _keypoints(root, part, len(names))
-    folder = require(root / "output", "the folder of pictures", R_WHERE)
+    folder = require(root / "output", "the folder of images", R_WHERE)
     records = [
         Record(
             id=f"output/{name}",
@@ -137,7 +135,7 @@ def _keypoints(root: Path, part: str, count: int) -> tuple[np.ndarray, np.ndarra
     import scipy.io
 
     path = root / f"aflw_{part}_keypoints.mat"
-    require(path, f"points of the {part} pictures", R_WHERE)
+    require(path, f"points of the {part} images", R_WHERE)
     try:
         content: dict[str, Any] = scipy.io.loadmat(path)
         points, sizes = np.asarray(content["gt"], float), np.asarray(content["hw"], float)
@@ -146,7 +144,7 @@ def _keypoints(root: Path, part: str, count: int) -> tuple[np.ndarray, np.ndarra
         raise DataError(f"{path} cannot be read as points: {error}.") from error
     if points.shape != (count, 5, 2) or sizes.shape != (count, 2):
         raise DataError(
-            f"{path} holds gt {points.shape} and hw {sizes.shape} where {count} pictures need ({count}, 5, 2) and "
+            f"{path} holds gt {points.shape} and hw {sizes.shape} where {count} images need ({count}, 5, 2) and "
             f"({count}, 2)."
         )
     return points, sizes

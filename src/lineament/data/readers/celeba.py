@@ -1,7 +1,7 @@
 """CelebA, aligned version, and its part MAFL (Liu et al., ICCV 2015; Zhang et al., ECCV 2014).
 
 Splits are those of the descriptor-exchange experiments: ``train`` is the official training part without any MAFL
-picture, ``val`` the first 2000 pictures of the official *test* part without MAFL, ``test`` all of that part.
+image, ``val`` the first 2000 images of the official *test* part without MAFL, ``test`` all of that part.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ WHERE = (
 )
 MAFL_WHERE = "https://github.com/zhzhanp/TCDCN-face-alignment (folder MAFL), or the packed CelebA: " + WHERE
 PUBLISHED = 202_599
-# Folder of pictures below Img, the default first.
+# Folder of images below Img, the default first.
 FOLDERS = {"hq": "img_align_celeba_hq", "standard": "img_align_celeba"}
 
 
 @register_reader(
     "celeba",
-    "CelebA aligned 178x218, 5 landmarks, without the MAFL pictures",
+    "CelebA aligned 178x218, 5 landmarks, without the MAFL images",
     splits=("train", "val", "test", "all"),
     where=WHERE,
 )
@@ -48,7 +48,7 @@ def open_celeba(
         root: Holds ``Img/img_align_celeba_hq`` or ``Img/img_align_celeba`` (a folder or ``.zip``),
             ``Anno/list_landmarks_align_celeba.txt``, ``Eval/list_eval_partition.txt``, ``MAFL/{training,testing}.txt``
             and, if identities are wanted, ``Anno/identity_CelebA.txt``.
-        split: ``train``, ``val``, ``test`` or ``all`` (every picture, MAFL too).
+        split: ``train``, ``val``, ``test`` or ``all`` (every image, MAFL too).
         images: ``hq``, ``standard`` or ``auto`` (hq where it exists).
         subset: Accept a number of rows that differs from the published one.
         rejects: Reject list to honour instead of the one in the root.
@@ -70,7 +70,7 @@ def open_celeba(
 def open_mafl(
     root: Path, split: str = "train", images: str = "auto", subset: bool = False, rejects: str | None = None
 ) -> RecordSource:
-    """Open MAFL: 19,000 training and 1,000 test pictures of CelebA; arguments as :func:`open_celeba`."""
+    """Open MAFL: 19,000 training and 1,000 test images of CelebA; arguments as :func:`open_celeba`."""
     landmarks = _landmarks(root, subset)
     names = _mafl_names(root, {"train": "training", "test": "testing"}[split], subset)
     for name in names:
@@ -82,9 +82,9 @@ def open_mafl(
 
 
 def _landmarks(root: Path, subset: bool) -> dict[str, tuple[tuple[float, float], ...]]:
-    """Read five points xy of every picture; the first two lines hold the count and the column names."""
+    """Read five points xy of every image; the first two lines hold the count and the column names."""
     path = root / "Anno" / "list_landmarks_align_celeba.txt"
-    lines = read_lines(path, "the five landmarks of every picture", WHERE)[2:]
+    lines = read_lines(path, "the five landmarks of every image", WHERE)[2:]
     check_count(str(path), len(lines), PUBLISHED, subset)
     result = {}
     for number, line in enumerate(lines, start=3):
@@ -100,7 +100,7 @@ def _landmarks(root: Path, subset: bool) -> dict[str, tuple[tuple[float, float],
 
 def _partition(root: Path) -> dict[str, str]:
     path = root / "Eval" / "list_eval_partition.txt"
-    return _pairs(path, read_lines(path, "which picture belongs to train 0, val 1, test 2", WHERE))
+    return _pairs(path, read_lines(path, "which image belongs to train 0, val 1, test 2", WHERE))
 
 
 def _pairs(path: Path, lines: list[str]) -> dict[str, str]:
@@ -117,7 +117,7 @@ def _pairs(path: Path, lines: list[str]) -> dict[str, str]:
 
 def _mafl_names(root: Path, part: str, subset: bool) -> list[str]:
     path = root / "MAFL" / f"{part}.txt"
-    names = [line.strip() for line in read_lines(path, "names of the MAFL pictures", MAFL_WHERE)]
+    names = [line.strip() for line in read_lines(path, "names of the MAFL images", MAFL_WHERE)]
     check_count(str(path), len(names), {"training": 19_000, "testing": 1_000}[part], subset)
     return names
 
@@ -130,7 +130,7 @@ def _source(
     images: str,
     rejects: str | None,
 ) -> RecordSource:
-    folder, archive = _pictures(root, images)
+    folder, archive = _images(root, images)
     identity_file = root / "Anno" / "identity_CelebA.txt"
     identities = (
         _pairs(identity_file, read_lines(identity_file, "identities", WHERE))
@@ -139,25 +139,25 @@ def _source(
     )
     records = [
         Record(
-            id=picture,
-            path=folder if archive else folder / picture,
-            member=archive.get(picture, picture) if archive else None,
-            landmarks=landmarks[picture],
-            identity=identities.get(picture),
+            id=image,
+            path=folder if archive else folder / image,
+            member=archive.get(image, image) if archive else None,
+            landmarks=landmarks[image],
+            identity=identities.get(image),
         )
-        for picture in names
+        for image in names
     ]
     return RecordSource(name, records, "5", 5, find_rejects(root, rejects))
 
 
-def _pictures(root: Path, images: str) -> tuple[Path, dict[str, str]]:
-    """Find the folder of pictures, or the archive with its member of every picture name."""
+def _images(root: Path, images: str) -> tuple[Path, dict[str, str]]:
+    """Find the folder of images, or the archive with its member of every image name."""
     if images not in (*FOLDERS, "auto"):
         raise unknown_name("choice of CelebA images", images, (*FOLDERS, "auto"))
     wanted = list(FOLDERS.values()) if images == "auto" else [FOLDERS[images]]
     candidates = [root / "Img" / f"{name}{suffix}" for name in wanted for suffix in ("", ".zip")]
-    require(root / "Img", "the folder of pictures", WHERE)
-    found = require_one(candidates, "the aligned pictures", WHERE)
+    require(root / "Img", "the folder of images", WHERE)
+    found = require_one(candidates, "the aligned images", WHERE)
     if found.suffix != ".zip":
         return found, {}
     with open_archive(found) as archive:

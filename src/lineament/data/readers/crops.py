@@ -1,4 +1,4 @@
-"""Face crops that ``lineament data prepare`` wrote: shards of pictures, and their index."""
+"""Face crops that ``lineament data prepare`` wrote: shards of images, and their index."""
 
 from __future__ import annotations
 
@@ -30,9 +30,9 @@ def open_crops(
 
     Args:
         root: The folder that was given as ``--out``.
-        split: ``all``; or ``train`` and ``val``, nine tenths and one tenth of the people (of the photographs where no
+        split: ``all``; or ``train`` and ``val``, nine tenths and one tenth of the people (of the images where no
             identity is known).
-        labels: Label file of any tool (docs/labels.md), in pixels of the photographs the crops were cut from; it takes
+        labels: Label file of any tool (docs/labels.md), in pixels of the images the crops were cut from; it takes
             the place of the labels that the cache holds.
         labelled: Leave out crops without labels of that file.
         scheme: Scheme of its landmarks, a name or a yaml file, where it does not name its points.

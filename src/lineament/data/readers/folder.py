@@ -1,4 +1,4 @@
-"""A folder of pictures, with labels where a label file lies beside them."""
+"""A folder of images, with labels where a label file lies beside them."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ from lineament.faces.labels import FaceLabel, in_scheme, read_keypoints
 from lineament.faces.schemes import LandmarkScheme, as_scheme, scheme_word
 
 LABEL_NAMES = ("labels.json", "labels.csv", "labels.xml")
-# One picture in ten is held out by the splits train and val.
+# One image in ten is held out by the splits train and val.
 HELD_OUT = 0.1
 
 
 @register_reader(
     "folder",
-    "a folder of pictures, with or without labels",
+    "a folder of images, with or without labels",
     splits=("all", "train", "val"),
-    where="your own pictures; labels in labels.json, .csv or .xml, or one .pts beside each picture",
+    where="your own images; labels in labels.json, .csv or .xml, or one .pts beside each image",
 )
 def open_folder(
     root: Path,
@@ -39,43 +39,43 @@ def open_folder(
     recursive: bool = True,
     rejects: str | None = None,
 ) -> RecordSource:
-    """Open a folder of pictures, or a single picture.
+    """Open a folder of images, or a single image.
 
     Args:
         root: The folder; the order is that of :func:`lineament.data.images.list_images`.
         split: ``all``; or ``train`` and ``val``, nine tenths and one tenth chosen by a hash of the name (of the
             identity where there is one).
         labels: Label file of any tool, or a folder of them (docs/labels.md); ``none`` ignores labels. Where not given:
-            ``labels.json``, ``.csv`` or ``.xml`` in the folder, else a ``.pts`` file beside each picture. A picture
+            ``labels.json``, ``.csv`` or ``.xml`` in the folder, else a ``.pts`` file beside each image. An image
             with several labelled faces gives one sample for each.
-        labelled: Leave out pictures without labels. Labels whose picture is missing count as bad samples.
+        labelled: Leave out images without labels. Labels whose image is missing count as bad samples.
         scheme: Scheme of the landmarks, a name or a yaml file, for label files that do not name their points.
         first_pixel: What the label file calls the middle of the first pixel, where it is not its format's convention.
-        identity: ``folder`` takes the folder a picture lies in as the name of its person.
+        identity: ``folder`` takes the folder an image lies in as the name of its person.
         recursive: Look into folders inside the folder.
         rejects: Reject list to honour instead of the one in the folder.
 
     Raises:
-        DataError: If there are no pictures, the folder is unfinished, or the label file cannot be read.
+        DataError: If there are no images, the folder is unfinished, or the label file cannot be read.
     """
     if identity not in ("none", "folder"):
         raise unknown_name("kind of identity", identity, ("none", "folder"))
     refuse_unfinished(root)
-    pictures = list_images(root, recursive=recursive)
+    images = list_images(root, recursive=recursive)
     base = root if root.is_dir() else root.parent
-    known = _labels(base, pictures, labels, None if scheme is None else as_scheme(str(scheme)), first_pixel)
+    known = _labels(base, images, labels, None if scheme is None else as_scheme(str(scheme)), first_pixel)
     records = []
-    for picture in pictures:
-        name = picture.relative_to(base).as_posix()
-        person = picture.parent.name if identity == "folder" else None
+    for image in images:
+        name = image.relative_to(base).as_posix()
+        person = image.parent.name if identity == "folder" else None
         if split != "all" and held_out(person or name, HELD_OUT) != (split == "val"):
             continue
-        faces = known.faces.get(picture, [])
-        fault = known.faults.get(picture, "")
+        faces = known.faces.get(image, [])
+        fault = known.faults.get(image, "")
         if fault or not (faces or labelled):
-            records.append(Record(name, picture, identity=person, fault=fault))
+            records.append(Record(name, image, identity=person, fault=fault))
         records += [
-            _record(name, picture, face, number, person, known.scheme is not None and labelled)
+            _record(name, image, face, number, person, known.scheme is not None and labelled)
             for number, face in enumerate(faces)
         ]
     if split == "all":
@@ -92,7 +92,7 @@ def open_folder(
 
 @dataclass
 class _Labels:
-    """Labels by picture; what is wrong with those of one picture; labels whose picture is not there."""
+    """Labels by image; what is wrong with those of one image; labels whose image is not there."""
 
     scheme: LandmarkScheme | None = None
     faces: dict[Path, list[FaceLabel]] = field(default_factory=dict)
@@ -102,7 +102,7 @@ class _Labels:
 
 def _labels(
     base: Path,
-    pictures: Sequence[Path],
+    images: Sequence[Path],
     given: str | None,
     wanted: LandmarkScheme | None,
     first_pixel: float | None,
@@ -113,51 +113,49 @@ def _labels(
         Path(given) if given else next((base / name for name in LABEL_NAMES if (base / name).is_file()), None)
     )
     if path is None:
-        return _beside(pictures, wanted, first_pixel)
+        return _beside(images, wanted, first_pixel)
     content = read_keypoints(path, allow_missing=True, first_pixel=first_pixel)
     if wanted is not None:
         content = in_scheme(content, wanted)
     found = _Labels(content.scheme)
     # The folder may be named from where we are and the label file from the root, or the other way round.
     resolved = functools.cache(Path.resolve)
-    present = {resolved(picture.parent) / picture.name: picture for picture in pictures}
+    present = {resolved(image.parent) / image.name: image for image in images}
     home = path if path.is_dir() else path.parent
     for face in content.faces:
-        # Names are relative to the label file; one that lies elsewhere may count from the folder of pictures.
+        # Names are relative to the label file; one that lies elsewhere may count from the folder of images.
         named = (place / face.image for place in (home, base))
         places = (resolved(each.parent) / each.name for each in named)
-        picture = next((present[each] for each in places if each in present), None)
-        if picture is None:
-            found.strays[face.image] = f"{path} labels it, but there is no such picture in {base}"
+        image = next((present[each] for each in places if each in present), None)
+        if image is None:
+            found.strays[face.image] = f"{path} labels it, but there is no such image in {base}"
         else:
-            found.faces.setdefault(picture, []).append(face)
+            found.faces.setdefault(image, []).append(face)
     return found
 
 
-def _beside(pictures: Sequence[Path], wanted: LandmarkScheme | None, first_pixel: float | None) -> _Labels:
-    """Read the ``.pts`` file of each picture that has one; the first readable one sets the scheme."""
+def _beside(images: Sequence[Path], wanted: LandmarkScheme | None, first_pixel: float | None) -> _Labels:
+    """Read the ``.pts`` file of each image that has one; the first readable one sets the scheme."""
     found = _Labels(wanted)
-    for picture in pictures:
-        path = picture.with_suffix(".pts")
+    for image in images:
+        path = image.with_suffix(".pts")
         if not path.is_file():
             continue
         try:
             content = read_keypoints(path, found.scheme, allow_missing=True, first_pixel=first_pixel)
         except DataError as error:
-            found.faults[picture] = str(error).rstrip(".")
+            found.faults[image] = str(error).rstrip(".")
             continue
         found.scheme = content.scheme
-        found.faces[picture] = content.faces
+        found.faces[image] = content.faces
     return found
 
 
-def _record(
-    name: str, picture: Path, face: FaceLabel, number: int, person: str | None, points: bool
-) -> Record:
+def _record(name: str, image: Path, face: FaceLabel, number: int, person: str | None, points: bool) -> Record:
     x0, y0, x1, y1 = face.box.tolist() if face.box is not None else (0.0, 0.0, 0.0, 0.0)
     return Record(
         id=name if number == 0 else f"{name}#{number + 1}",
-        path=picture,
+        path=image,
         box=None if face.box is None else (x0, y0, x1, y1),
         landmarks=None if face.landmarks is None else face.landmarks.tolist(),
         visibility=None if face.visible is None else face.visible.tolist(),

@@ -1,4 +1,4 @@
-"""A portrait pack: pictures in a zip archive or folder, and an ``index.csv`` with one face box for each."""
+"""A portrait pack: images in a zip archive or folder, and an ``index.csv`` with one face box for each."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from lineament.data.rejects import find_rejects
 from lineament.data.subset import held_out
 from lineament.errors import DataError
 
-WHERE = (
-    "any folder with index.csv and a zip of pictures, for example the congress portraits of the data packs"
-)
+WHERE = "any folder with index.csv and a zip of images, for example the congress portraits of the data packs"
 # One portrait in five is held out.
 HELD_OUT = 0.2
 
@@ -29,12 +27,12 @@ HELD_OUT = 0.2
 def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -> RecordSource:
     """Open a portrait pack.
 
-    The index has an id column (``id``, else the first one; a column ``file`` or ``image`` names the picture when it is
+    The index has an id column (``id``, else the first one; a column ``file`` or ``image`` names the image when it is
     not ``<id>.<ending>``) and a box in columns that end in ``_x``, ``_y``, ``_w``, ``_h``: left and top pixel, width,
     height. A width of 0 means that no face is known. Other columns are kept in ``meta``. The id stands for the person.
 
     Args:
-        root: Folder with ``index.csv`` and pictures (zip archives or plain files), or the zip archive itself with
+        root: Folder with ``index.csv`` and images (zip archives or plain files), or the zip archive itself with
             ``index.csv`` beside it.
         split: ``all``; or ``train`` and ``val``, four fifths and one fifth chosen by a hash of the id.
         rejects: Reject list to honour instead of the one in the root.
@@ -46,8 +44,8 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
     index = folder / "index.csv"
     rows = list(csv.DictReader(read_lines(index, "ids and face boxes", WHERE)))
     if not rows:
-        raise DataError(f"{index} lists no pictures.")
-    pictures = _pictures(root)
+        raise DataError(f"{index} lists no images.")
+    images = _images(root)
     id_column, file_column, box_columns = _columns(index, list(rows[0]))
     records = []
     for number, row in enumerate(rows, start=2):
@@ -57,10 +55,10 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
         if split != "all" and held_out(name, HELD_OUT) != (split == "val"):
             continue
         wanted = row[file_column] if file_column else name
-        path, member = pictures.get(wanted, (folder / f"{wanted}", None))
+        path, member = images.get(wanted, (folder / f"{wanted}", None))
         box, fault = _box([row[column] for column in box_columns])
-        if wanted not in pictures:
-            fault = f"{index} names it in line {number}, but there is no such picture"
+        if wanted not in images:
+            fault = f"{index} names it in line {number}, but there is no such image"
         known = {id_column, file_column, *box_columns, None}
         meta = {key: value for key, value in row.items() if key not in known}
         records.append(Record(name, path, member, box, identity=name, meta=meta, fault=fault))
@@ -68,7 +66,7 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
 
 
 def _columns(index: Path, names: list[str]) -> tuple[str, str | None, list[str]]:
-    """Find the columns of the id, of the picture and of the box."""
+    """Find the columns of the id, of the image and of the box."""
     for name in names:
         prefix = name[:-2] if name.endswith("_x") else None
         box = [f"{prefix}_{axis}" for axis in "xywh"]
@@ -95,29 +93,27 @@ def _box(values: list[str]) -> tuple[tuple[float, float, float, float] | None, s
     return (x - 0.5, y - 0.5, x + w - 0.5, y + h - 0.5), ""
 
 
-def _pictures(root: Path) -> dict[str, tuple[Path, str | None]]:
-    """Map both ``name`` and ``name.ending`` to the picture file or archive member."""
+def _images(root: Path) -> dict[str, tuple[Path, str | None]]:
+    """Map both ``name`` and ``name.ending`` to the image file or archive member."""
     found: list[tuple[PurePosixPath, Path, str | None]] = []
     archives = [root] if root.is_file() else sorted(root.glob("*.zip"))
     for archive in archives:
         with open_archive(archive) as opened:
             found += [
-                (PurePosixPath(member), archive, member)
-                for member in opened.namelist()
-                if _is_picture(member)
+                (PurePosixPath(member), archive, member) for member in opened.namelist() if _is_image(member)
             ]
     if not archives:
         found = [(PurePosixPath(path.relative_to(root).as_posix()), path, None) for path in list_images(root)]
-    pictures: dict[str, tuple[Path, str | None]] = {}
+    images: dict[str, tuple[Path, str | None]] = {}
     for name, path, inner in found:
         for key in (name.stem, name.name, name.as_posix()):
-            if pictures.get(key, (path, inner)) != (path, inner):
-                raise DataError(f"two pictures are called {key!r}: {path}/{inner or ''} and {pictures[key]}.")
-            pictures[key] = (path, inner)
-    return pictures
+            if images.get(key, (path, inner)) != (path, inner):
+                raise DataError(f"two images are called {key!r}: {path}/{inner or ''} and {images[key]}.")
+            images[key] = (path, inner)
+    return images
 
 
-def _is_picture(member: str) -> bool:
+def _is_image(member: str) -> bool:
     path = PurePosixPath(member)
     return (
         path.suffix.lower() in IMAGE_SUFFIXES

@@ -1,7 +1,7 @@
 """3DFAW: 66 points with depth (Jeni et al., ECCV workshops 2016), laid out as the code of DepthNets reads it.
 
 ``train_img/<id>.jpg``, ``train_lm/<id>_lm.csv`` (66 rows x, y, z in pixels), ``valid_img``, ``valid_lm`` and
-``list_valid_test.txt`` with lines ``id,split,orientation``: the pictures of both valid and test lie in ``valid_img``.
+``list_valid_test.txt`` with lines ``id,split,orientation``: the images of both valid and test lie in ``valid_img``.
 Train comes in the order of the sorted ids, valid and test in that of the list.
 """
 
@@ -34,9 +34,9 @@ POINTS = len(scheme("66"))
 SUFFIX = "_lm.csv"
 
 
-@register_reader("3dfaw", "3DFAW: pictures with 66 points and their depth", splits=SPLITS, where=WHERE)
+@register_reader("3dfaw", "3DFAW: images with 66 points and their depth", splits=SPLITS, where=WHERE)
 def open_3dfaw(root: Path, split: str = "train", rejects: str | None = None) -> RecordSource:
-    """Open 3DFAW with its pictures.
+    """Open 3DFAW with its images.
 
     Args:
         root: Holds the folders and the list.
@@ -45,7 +45,7 @@ def open_3dfaw(root: Path, split: str = "train", rejects: str | None = None) -> 
     """
     records = []
     for name, orientation in entries(root, split):
-        picture, points = places(root, split, name)
+        image, points = places(root, split, name)
         meta: dict[str, object] = {"orientation": orientation} if orientation else {}
         landmarks, fault = None, ""
         try:
@@ -56,15 +56,15 @@ def open_3dfaw(root: Path, split: str = "train", rejects: str | None = None) -> 
             meta["landmark_z"] = rows[:, -1].tolist()
         except DataError as error:
             fault = str(error).rstrip(".")
-        records.append(Record(name, picture, landmarks=landmarks, meta=meta, fault=fault))
+        records.append(Record(name, image, landmarks=landmarks, meta=meta, fault=fault))
     return RecordSource(f"3dfaw/{split}", records, SCHEME, POINTS, find_rejects(root, rejects))
 
 
 @register_reader(
-    "3dfaw-keypoints", "3DFAW: 66 points and their depth, without the pictures", splits=SPLITS, where=WHERE
+    "3dfaw-keypoints", "3DFAW: 66 points and their depth, without the images", splits=SPLITS, where=WHERE
 )
 def open_3dfaw_keypoints(root: Path, split: str = "train") -> KeypointFaces:
-    """Open the keypoints of 3DFAW; of each picture only the header is read.
+    """Open the keypoints of 3DFAW; of each image only the header is read.
 
     Args:
         root: The data set, or a folder (or one ``.npz`` file) that ``lineament data prepare 3dfaw`` wrote.
@@ -91,7 +91,7 @@ def entries(root: Path, split: str) -> list[tuple[str, str]]:
         return [(name, "") for name in names]
     path = root / LIST
     found = []
-    for number, line in enumerate(read_lines(path, "the list of valid and test pictures", WHERE), start=1):
+    for number, line in enumerate(read_lines(path, "the list of valid and test images", WHERE), start=1):
         words = [word.strip() for word in line.split(",")]
         if len(words) < 2 or words[1] not in ("valid", "test"):
             raise DataError(
@@ -105,12 +105,12 @@ def entries(root: Path, split: str) -> list[tuple[str, str]]:
         if words[1] == split:
             found.append((words[0], orientation if orientation in ORIENTATIONS else ""))
     if not found:
-        raise DataError(f"{path} names no picture of the split {split!r}.")
+        raise DataError(f"{path} names no image of the split {split!r}.")
     return found
 
 
 def places(root: Path, split: str, name: str) -> tuple[Path, Path]:
-    """Picture and points of an id."""
+    """Image and points of an id."""
     part = "train" if split == "train" else "valid"
     return root / f"{part}_img" / f"{name}.jpg", root / f"{part}_lm" / f"{name}{SUFFIX}"
 
@@ -123,11 +123,11 @@ def read_layout(root: Path, split: str, step: Callable[[], None] = lambda: None)
     """
     names, keypoints, depths, sizes, turned = [], [], [], [], []
     for name, orientation in entries(root, split):
-        picture, file = places(root, split, name)
+        image, file = places(root, split, name)
         rows = read_point_rows(file, POINTS)
         if rows.shape[1] != 3:
             raise DataError(f"{file} has no depths: its rows must be x,y,z.")
-        width, height = image_size(picture)
+        width, height = image_size(image)
         names.append(name)
         keypoints.append(rows[:, :2] / torch.tensor([width, height], dtype=torch.float64))
         depths.append(rows[:, 2] / (0.5 * (width + height)))

@@ -21,7 +21,7 @@ WHERE = (
     "http://www.robots.ox.ac.uk/~vgg/research/DVE/data/datasets/300w.tar.gz (3.0 GiB, sha1 "
     "885b09159c61fa29998437747d589c65cfc4ccd3)"
 )
-# Name of the box file -> folder of its pictures.
+# Name of the box file -> folder of its images.
 FOLDERS = {
     "afw": "afw",
     "helen_trainset": "helen/trainset",
@@ -60,11 +60,11 @@ def open_300w(
 
     Args:
         root: Holds ``Bounding Boxes/bounding_boxes_*.mat`` and the folders ``afw``, ``helen/{trainset,testset}``,
-            ``lfpw/{trainset,testset}``, ``ibug`` with pictures and ``.pts`` files; or a folder ``300w`` with them; or
+            ``lfpw/{trainset,testset}``, ``ibug`` with images and ``.pts`` files; or a folder ``300w`` with them; or
             the folders ``images/train/{afw,helen,lfpw}``, ``images/test/common/{helen,lfpw}``,
             ``images/test/challenging/ibug``.
         split: ``train``, ``test``, or the parts of test: ``common``, ``challenging``.
-        subset: Accept a number of pictures that differs from the published one.
+        subset: Accept a number of images that differs from the published one.
         boxes: Which of the two boxes of each face to take.
         rejects: Reject list to honour instead of the one in the root.
     """
@@ -75,9 +75,9 @@ def open_300w(
     folders = FABREC_FOLDERS if (root / "images").is_dir() else FOLDERS
     records = []
     for part in PARTS[split]:
-        folder = require(root / folders[part], f"the pictures of {part}", WHERE)
+        folder = require(root / folders[part], f"the images of {part}", WHERE)
         for name, box in sorted(_boxes(root, part, boxes).items()):
-            # The box file of iBUG also lists pictures that the protocol does not use.
+            # The box file of iBUG also lists images that the protocol does not use.
             if part == "ibug" and not name.startswith("image"):
                 continue
             records.append(_record(root, folder / name, box, part))
@@ -104,19 +104,19 @@ def _boxes(root: Path, part: str, kind: str) -> dict[str, tuple[float, float, fl
         raise DataError(f"{path} cannot be read as the face boxes of {part}: {error}.") from error
 
 
-def _record(root: Path, picture: Path, box: tuple[float, float, float, float], part: str) -> Record:
+def _record(root: Path, image: Path, box: tuple[float, float, float, float], part: str) -> Record:
     points = None
     fault = ""
     try:
-        labelled = read_keypoints(picture.with_suffix(".pts"), "68").faces[0].landmarks
+        labelled = read_keypoints(image.with_suffix(".pts"), "68").faces[0].landmarks
         points = None if labelled is None else labelled.tolist()
     except DataError as error:
         fault = str(error).rstrip(".")
     x0, y0, x1, y1 = box
     edges = (x0 - 1.5, y0 - 1.5, x1 - 0.5, y1 - 0.5)
-    name = picture.relative_to(root).as_posix()
+    name = image.relative_to(root).as_posix()
     # The published protocol rounds sizes computed from the stored numbers, so it must have them unchanged.
     meta: dict[str, Any] = {"published_box": box}
     if part in PARTS["test"]:
         meta["subsets"] = ("challenging",) if part == "ibug" else ("common",)
-    return Record(name, picture, box=edges, landmarks=points, meta=meta, fault=fault)
+    return Record(name, image, box=edges, landmarks=points, meta=meta, fault=fault)

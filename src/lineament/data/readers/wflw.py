@@ -60,7 +60,7 @@ def _record(root: Path, line: str, place: str, number: int) -> Record:
     flags = values[2 * POINTS + 4 :]
     name = words[-1]
     return Record(
-        # One picture holds several faces; the number of the line tells them apart.
+        # One image holds several faces; the number of the line tells them apart.
         f"{name}#{number}",
         root / "WFLW_images" / name,
         # Boxes are counted from the corner of the first pixel.

@@ -1,4 +1,4 @@
-"""labelme: one JSON file for each picture, with shapes on its canvas; a shape of type point is one named point."""
+"""labelme: one JSON file for each image, with shapes on its canvas; a shape of type point is one named point."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def read(content: dict[str, Any], request: ReadRequest) -> LabelFile:
     Raises:
         DataError: Naming the shape and the fault.
     """
-    # Written on Windows, the path of the picture has backslashes.
+    # Written on Windows, the path of the image has backslashes.
     name = PureWindowsPath(str(content.get("imagePath") or request.path.with_suffix(".jpg").name)).as_posix()
     faces: dict[str | None, NamedFace] = {}
     boxes: dict[str | None, Tensor | None] = {}

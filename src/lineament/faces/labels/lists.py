@@ -1,4 +1,4 @@
-"""Plain text: LaPa and JD-landmark (a file for each picture: a count, then ``x y`` lines), and the list of WFLW."""
+"""Plain text: LaPa and JD-landmark (a file for each image: a count, then ``x y`` lines), and the list of WFLW."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from lineament.faces.labels.pts import one_face
 from lineament.faces.labels.record import FaceLabel, LabelFile, ReadRequest, face_box, number, points_tensor
 from lineament.faces.schemes import scheme
 
-# A line of WFLW: 98 points, a box, six attributes, the name of the picture.
+# A line of WFLW: 98 points, a box, six attributes, the name of the image.
 WFLW_POINTS, WFLW_FLAGS = 98, 6
 _WORDS = 2 * WFLW_POINTS + 4 + WFLW_FLAGS + 1
-_PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+_IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 
 
 def is_landmark_list(text: str) -> bool:
@@ -28,15 +28,15 @@ def is_wflw(text: str) -> bool:
     return len(first.split()) == _WORDS
 
 
-def picture_name(path: Path) -> str:
-    """Name of the picture that a label file of its own belongs to.
+def image_name(path: Path) -> str:
+    """Name of the image that a label file of its own belongs to.
 
-    JD-landmark writes ``a.jpg.txt``; beside ``a.txt`` of LaPa the picture is looked for, and taken to be a JPEG
+    JD-landmark writes ``a.jpg.txt``; beside ``a.txt`` of LaPa the image is looked for, and taken to be a JPEG
     where it is not there.
     """
-    if Path(path.stem).suffix.lower() in _PICTURES:
+    if Path(path.stem).suffix.lower() in _IMAGES:
         return path.stem
-    beside = (path.with_suffix(ending) for ending in (*_PICTURES, *map(str.upper, _PICTURES)))
+    beside = (path.with_suffix(ending) for ending in (*_IMAGES, *map(str.upper, _IMAGES)))
     return next((each.name for each in beside if each.is_file()), f"{path.stem}.jpg")
 
 
@@ -51,7 +51,7 @@ def read_landmark_list(text: str, request: ReadRequest) -> LabelFile:
         if len(words) != 2:
             raise DataError(f"line {place} is {' '.join(words)[:60]!r}, not 'x y'.")
         rows.append([number(word, f"line {place}") for word in words])
-    return one_face(picture_name(request.path), rows, request)
+    return one_face(image_name(request.path), rows, request)
 
 
 def read_wflw(text: str, request: ReadRequest) -> LabelFile:

@@ -18,7 +18,7 @@ class NamedFace:
     """A face while it is being read.
 
     Attributes:
-        image: Name of the picture.
+        image: Name of the image.
         points: Name -> x, y and whether it is visible, in the order of the file; absent ones are missing.
         box: Of the face, or None.
         score: Of the face, or None.
@@ -59,7 +59,7 @@ def label_file(
         wanted: The scheme the points must have, or None.
         first_pixel: What the file calls the middle of the first pixel.
         names: Names of points in their order where the file lists them; others follow as they come.
-        sizes: Width and height of pictures.
+        sizes: Width and height of images.
 
     Raises:
         DataError: If the points are not those of the scheme wanted.

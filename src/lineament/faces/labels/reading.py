@@ -175,11 +175,11 @@ def _read_folder(folder: Path, wanted: LandmarkScheme | None, first_pixel: float
 
 
 def _in_folder(path: Path, folder: Path, labels: LabelFile) -> LabelFile:
-    """Names of pictures as they count from the folder."""
+    """Names of images as they count from the folder."""
     here = path.parent.relative_to(folder)
 
     def name(image: str) -> str:
-        return (here / (image or lists.picture_name(path))).as_posix()
+        return (here / (image or lists.image_name(path))).as_posix()
 
     sizes = {name(image): size for image, size in labels.meta.get(SIZES, {}).items()}
     faces = [

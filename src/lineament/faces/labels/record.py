@@ -14,23 +14,23 @@ from torch import Tensor
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points
 
-# Where a file says how large its pictures are, this key of ``meta`` keeps it: image -> [width, height].
+# Where a file says how large its images are, this key of ``meta`` keeps it: image -> [width, height].
 SIZES = "sizes"
 
 
 @dataclass(frozen=True)
 class FaceLabel:
-    """One face of one picture.
+    """One face of one image.
 
     Attributes:
-        image: Name of the picture, relative to the label file where it is a path; empty in a PTS file.
+        image: Name of the image, relative to the label file where it is a path; empty in a PTS file.
         landmarks: ``[K, 2]`` float32 xy in pixels, NaN where a point is missing; None where there are none.
         box: ``[4]`` float32 x0 y0 x1 y1 in pixels, or None.
         score: Confidence in 0..1, or None.
         confidence: ``[K]`` of each landmark in 0..1, or None; JSON and CSV keep four decimals of it.
         visible: ``[K]`` bool: False where a point is hidden but placed, and where it is missing; None where the file
             does not say what is hidden.
-        turn: Degrees by which the picture must be turned counter-clockwise for the face to be upright, 0, 90, 180 or
+        turn: Degrees by which the image must be turned counter-clockwise for the face to be upright, 0, 90, 180 or
             270, or None where nobody looked; only our own JSON keeps it.
     """
 
@@ -57,7 +57,7 @@ class LabelFile:
     Attributes:
         scheme: Scheme of all landmarks in it; None where no face has any.
         faces: In the order of the file.
-        meta: Anything else the file says (its ``meta`` in JSON; the sizes of the pictures, where a format has them).
+        meta: Anything else the file says (its ``meta`` in JSON; the sizes of the images, where a format has them).
     """
 
     scheme: LandmarkScheme | None
@@ -84,7 +84,7 @@ def number(value: object, what: str) -> float:
     """Parse one coordinate; None, empty and nan mean missing.
 
     Raises:
-        DataError: On infinities, words, and numbers outside any picture.
+        DataError: On infinities, words, and numbers outside any image.
     """
     if value is None or (isinstance(value, str) and not value.strip()):
         return math.nan
@@ -97,7 +97,7 @@ def number(value: object, what: str) -> float:
     except OverflowError:
         found = math.inf
     if math.isinf(found) or abs(found) > 1e7:
-        raise DataError(f"{what} is {str(value)[:40]!r}, outside any picture.")
+        raise DataError(f"{what} is {str(value)[:40]!r}, outside any image.")
     return found
 
 
@@ -202,19 +202,19 @@ def in_scheme(labels: LabelFile, which: str | LandmarkScheme) -> LabelFile:
 
 
 def faces_of(labels: LabelFile, photo: Path, source: Path) -> list[FaceLabel]:
-    """The faces with landmarks of one photograph in a label file.
+    """The faces with landmarks of one photo in a label file.
 
-    A label names its picture by a path whose last parts are those of the photograph: ``1.jpg`` and ``q/1.jpg`` are
-    ``photos/q/1.jpg``, ``p/1.jpg`` is not. A face without a name, as in a PTS file, is of any photograph; an absolute
+    A label names its image by a path whose last parts are those of the photo: ``1.jpg`` and ``q/1.jpg`` are
+    ``photos/q/1.jpg``, ``p/1.jpg`` is not. A face without a name, as in a PTS file, is of any photo; an absolute
     path from elsewhere is compared by the name of the file.
 
     Args:
         labels: The content of the file.
-        photo: The photograph.
+        photo: The photo.
         source: The label file, for messages.
 
     Raises:
-        DataError: If the file holds no landmarks, or none of this photograph.
+        DataError: If the file holds no landmarks, or none of this photo.
     """
     marked = [face for face in labels.faces if face.landmarks is not None]
     if not marked or labels.scheme is None:
@@ -222,7 +222,7 @@ def faces_of(labels: LabelFile, photo: Path, source: Path) -> list[FaceLabel]:
     found = [face for face in marked if _is_of(face.image, photo)]
     if not found:
         others = list(dict.fromkeys(face.image for face in marked))
-        more = f" and {len(others) - 1} other pictures" if len(others) > 1 else ""
+        more = f" and {len(others) - 1} other images" if len(others) > 1 else ""
         raise DataError(f"{source} holds the keypoints of {others[0]}{more}, but none of {photo.name}.")
     return found
 

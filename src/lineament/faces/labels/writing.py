@@ -60,13 +60,13 @@ def write_keypoints(
 
 
 def write_pts_folder(folder: str | Path, labels: LabelFile) -> list[Path]:
-    """Write a PTS file for each face, named after its picture: ``a.pts``, ``a_2.pts`` for a second face of ``a.jpg``.
+    """Write a PTS file for each face, named after its image: ``a.pts``, ``a_2.pts`` for a second face of ``a.jpg``.
 
     Returns:
         The files.
 
     Raises:
-        DataError: If a name leads out of the folder, or two pictures would have one file.
+        DataError: If a name leads out of the folder, or two images would have one file.
     """
     folder = Path(folder)
     plan: dict[Path, FaceLabel] = {}
@@ -78,7 +78,7 @@ def write_pts_folder(folder: str | Path, labels: LabelFile) -> list[Path]:
         name = PurePosixPath(face.image)
         if name.is_absolute() or ".." in name.parts or not name.name:
             raise DataError(
-                f"no file can be named after the picture {face.image!r}: names count from the folder."
+                f"no file can be named after the image {face.image!r}: names count from the folder."
             )
         counts[face.image] = counts.get(face.image, 0) + 1
         suffix = f"_{counts[face.image]}" if counts[face.image] > 1 else ""

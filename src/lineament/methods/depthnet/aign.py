@@ -24,14 +24,14 @@ CHUNK = 16
 
 
 def heat_maps(keypoints: Tensor, size: int = MAP_SIZE) -> Tensor:
-    """Draw each keypoint as a small Gaussian of deviation one pixel.
+    """Draw each keypoint as a small Gaussian of standard deviation one pixel.
 
     The 8 x 8 kernel runs from -3 to 4 and is pasted four pixels to the upper left of the truncated coordinate, as
     published: its peak lies one pixel up and left, a point within four pixels of the left or upper edge vanishes, and
     one at the right or lower edge is cut.
 
     Args:
-        keypoints: ``[B, K, 2]`` xy over the picture's size.
+        keypoints: ``[B, K, 2]`` xy over the image's size.
         size: Side of the maps in pixels.
 
     Returns:

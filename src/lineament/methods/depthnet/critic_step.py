@@ -113,7 +113,7 @@ class _Layer(NamedTuple):
     linear: nn.Linear
     norm: nn.BatchNorm1d
     inputs: Tensor  # [G, B, I]
-    normal: Tensor  # [G, B, O]: each batch with mean 0 and deviation 1
+    normal: Tensor  # [G, B, O]: each batch with mean 0 and standard deviation 1
     scale: Tensor  # [G, 1, O]: what they were divided by, inverted
     active: Tensor  # [G, B, O]: 1 where the ReLU lets through, else 0
 

@@ -1,8 +1,8 @@
 """From the network's depth and affine map to what the published warper reads; rotations of a face.
 
-The network counts x and y in shares of the picture's width and height. ``faithful`` keeps three quirks of the published
-exporter: the terms that mix x and y are not rescaled, which skews pictures that are not square; a rotated source turns
-about the picture's corner, with halved depths; keypoints are cut to integers.
+The network counts x and y in shares of the image's width and height. ``faithful`` keeps three quirks of the published
+exporter: the terms that mix x and y are not rescaled, which skews images that are not square; a rotated source turns
+about the image's corner, with halved depths; keypoints are cut to integers.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from torch.nn import functional as F
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import convert_points
 
-# (source [B, 66, 2], target [B, 66, 2]) in shares of the picture, float64 -> (depth [B, 66], affine [B, 2, 4])
+# (source [B, 66, 2], target [B, 66, 2]) in shares of the image, float64 -> (depth [B, 66], affine [B, 2, 4])
 Predict = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
 AXES = ("x", "y", "z")
 
 
 @dataclass(frozen=True)
 class WarpInput:
-    """What the warper needs besides the picture, for B faces or frames.
+    """What the warper needs besides the image, for B faces or frames.
 
     Attributes:
         keypoints: ``[B, 68, 2]`` float64, pixels counted from corners.
@@ -44,7 +44,7 @@ def to_68(keypoints: Tensor, depth: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def affine_in_pixels(affine: Tensor, width: int, height: int, *, faithful: bool = False) -> Tensor:
-    """Turn an affine map between shares of a picture into one between its pixels.
+    """Turn an affine map between shares of an image into one between its pixels.
 
     With ``D = diag(width, height)`` the xy block becomes ``D A D^-1`` and the depth and offset columns ``D m``.
 
@@ -52,7 +52,7 @@ def affine_in_pixels(affine: Tensor, width: int, height: int, *, faithful: bool 
         affine: ``[B, 2, 4]``.
         width: Pixels.
         height: Pixels.
-        faithful: Leave the xy block as it is, as published: right for square pictures only.
+        faithful: Leave the xy block as it is, as published: right for square images only.
 
     Returns:
         ``[B, 2, 4]`` float64.
@@ -64,7 +64,7 @@ def affine_in_pixels(affine: Tensor, width: int, height: int, *, faithful: bool 
 
 
 def keypoints_in_pixels(keypoints: Tensor, width: int, height: int, *, faithful: bool = False) -> Tensor:
-    """Shares of a picture ``[..., 2]`` as pixels counted from corners; ``faithful`` cuts the fraction off."""
+    """Shares of an image ``[..., 2]`` as pixels counted from corners; ``faithful`` cuts the fraction off."""
     size = torch.tensor([width, height], dtype=torch.float64, device=keypoints.device)
     pixels = keypoints.double() * size
     return pixels.trunc() if faithful else pixels
@@ -77,10 +77,10 @@ def export_warp(
 
     Args:
         predict: The network with its solve.
-        source: ``[B, 66, 2]`` keypoints in shares of their picture, float64: whether a published keypoint is cut to the
+        source: ``[B, 66, 2]`` keypoints in shares of their image, float64: whether a published keypoint is cut to the
             pixel it came from hangs on the last digit.
         target: ``[B, 66, 2]`` in shares of theirs.
-        width: Columns of the picture that will be warped.
+        width: Columns of the image that will be warped.
         height: Its rows.
         faithful: See the head of this file.
     """
@@ -140,7 +140,7 @@ def rotated_targets(
     """Turn target keypoints with depth in space and look at them again.
 
     Args:
-        keypoints: ``[66, 2]`` in shares of the picture.
+        keypoints: ``[66, 2]`` in shares of the image.
         depth: ``[66]`` from :func:`scale_depth`.
         rotation: ``[B, 3, 3]``.
         mean: Centre that is turned about, in x and y.
@@ -163,8 +163,8 @@ def rotation_affine(
         rotation: ``[B, 3, 3]``.
         width: Pixels.
         height: Pixels.
-        centre: ``[3]`` what is turned about: x and y in shares of the picture, and the depth, which is in shares of the
-            mean of width and height, as 3DFAW has it. None: as published, about the picture's corner at depth 0.
+        centre: ``[3]`` what is turned about: x and y in shares of the image, and the depth, which is in shares of the
+            mean of width and height, as 3DFAW has it. None: as published, about the image's corner at depth 0.
         std: Divisor of x and y in the published form.
 
     Returns:
@@ -212,7 +212,7 @@ def export_turned_source(
 ) -> WarpInput:
     """Frames of an animation that turns the source ``[66, 2]`` itself, with the depth it has given the target.
 
-    The published animation halves the depths and turns about the picture's corner; ours turns about the mean of the
+    The published animation halves the depths and turns about the image's corner; ours turns about the mean of the
     keypoints at their mean depth.
     """
     depth, _ = predict(source[None], target[None])

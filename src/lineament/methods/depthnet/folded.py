@@ -20,7 +20,7 @@ class FoldedNetwork:
 
     Args:
         network: :class:`DepthNet` or :class:`LearntAffineDepthNet`.
-        keypoints: ``[N, K, 2]`` faces over their pictures' size.
+        keypoints: ``[N, K, 2]`` faces over their images' size.
     """
 
     def __init__(self, network: nn.Module, keypoints: Tensor) -> None:

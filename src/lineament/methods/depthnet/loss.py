@@ -1,4 +1,4 @@
-"""Losses of DepthNets: keypoints carried over, and the critic with its penalty (Moniz et al., sections 3.1 and 3.2)."""
+"""Losses of DepthNets: transformed keypoints, and the critic with its penalty (Moniz et al., sections 3.1 and 3.2)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The networks of DepthNets (Moniz et al., NeurIPS 2018): depth from two sets of keypoints, and the critic on depths.
 
-Keypoints are divided by the size of their picture: x by its width, y by its height, without centring. Depths are in
+Keypoints are divided by the size of their image: x by its width, y by its height, without centring. Depths are in
 half the sum of width and height, larger away from the camera.
 """
 
@@ -21,7 +21,7 @@ KEYPOINTS = len(scheme("66"))
 """Points of a 3DFAW face; the scheme "66" of faces/schemes.py."""
 WIDTHS = (512, 512, 512, 256, 256, 256, 128)
 CRITIC_WIDTHS = (512, 512, 256, 256)
-INITIAL_DEVIATION = 0.02
+INITIAL_STD = 0.02
 
 Solve = Literal["fixed", "detached", "damped", "legacy", "learnt"]
 """How the affine map is found: closed form; closed form without gradient through its depths; with Tikhonov damping;
@@ -46,7 +46,7 @@ class DepthNet(nn.Module):
         """Predict.
 
         Args:
-            source: ``[B, K, 2]`` xy over the picture's size.
+            source: ``[B, K, 2]`` xy over the image's size.
             target: ``[B, K, 2]``.
 
         Returns:
@@ -105,7 +105,7 @@ def build_network(solve: Solve, keypoints: int = KEYPOINTS, widths: Sequence[int
 
 
 def predict_depth(network: nn.Module, source_keypoints: Tensor, target_keypoints: Tensor) -> Tensor:
-    """Depth of the source keypoints; arguments ``[B, K, 2]`` over the picture's size, result ``[B, K]``.
+    """Depth of the source keypoints; arguments ``[B, K, 2]`` over the image's size, result ``[B, K]``.
 
     Raises:
         UsageError: If the number of keypoints is not the network's.
@@ -174,7 +174,7 @@ def blocks(sizes: Sequence[int]) -> list[nn.Module]:
 def _initialise(module: nn.Module) -> None:
     """Published start: small linear weights (biases stay at the framework's default), norms near one."""
     if isinstance(module, nn.Linear):
-        nn.init.normal_(module.weight, 0.0, INITIAL_DEVIATION)
+        nn.init.normal_(module.weight, 0.0, INITIAL_STD)
     elif isinstance(module, nn.BatchNorm1d):
-        nn.init.normal_(module.weight, 1.0, INITIAL_DEVIATION)
+        nn.init.normal_(module.weight, 1.0, INITIAL_STD)
         nn.init.zeros_(module.bias)

@@ -1,4 +1,4 @@
-"""A trained DepthNet apart from its training: depths and affine maps from keypoints in pixels or over the picture."""
+"""A trained DepthNet apart from its training: depths and affine maps from keypoints in pixels or over the image."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DepthPredictor:
 
     @torch.no_grad()
     def depth(self, source: Tensor, target: Tensor) -> Tensor:
-        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the picture's size, given target keypoints."""
+        """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the image's size, given target keypoints."""
         return self._predict(source, target)[0]
 
     @torch.no_grad()
@@ -79,7 +79,7 @@ class DepthPredictor:
 
     @torch.no_grad()
     def __call__(self, source: Tensor, target: Tensor) -> DepthFit:
-        """Depth and affine map of source and target keypoints, ``[B, K, 2]`` each, over the size of their pictures.
+        """Depth and affine map of source and target keypoints, ``[B, K, 2]`` each, over the size of their images.
 
         Raises:
             UsageError: If the number of keypoints is not the network's.
@@ -97,7 +97,7 @@ class DepthPredictor:
         """Depths and maps of all pairs of faces, made ready once.
 
         Args:
-            keypoints: ``[N, K, 2]`` over the size of their pictures.
+            keypoints: ``[N, K, 2]`` over the size of their images.
             depth: ``[N, K]`` true depths, for which the maps are then found in place of the predicted ones.
         """
         check_keypoints(self.network, keypoints)
@@ -129,17 +129,17 @@ class DepthPredictor:
 
         Args:
             points: ``[..., K, 2]`` xy pixels in any scheme that converts to the predictor's.
-            size: Width and height of the picture in pixels.
+            size: Width and height of the image in pixels.
             which: Scheme of ``points``.
 
         Returns:
-            ``[..., 66, 2]`` float32 over the picture's size.
+            ``[..., 66, 2]`` float32 over the image's size.
 
         Raises:
-            DataError: If the size or a coordinate is no number that a picture can have.
+            DataError: If the size or a coordinate is no number that an image can have.
             UsageError: If the scheme cannot be converted.
         """
         if min(size) < 1 or not bool(torch.isfinite(points).all()):
-            raise DataError(f"keypoints must be finite and their picture not empty, not {size[0]}x{size[1]}.")
+            raise DataError(f"keypoints must be finite and their image not empty, not {size[0]}x{size[1]}.")
         converted = convert_points(points[..., :2].double(), as_scheme(which), self.scheme)
         return (converted / torch.tensor(size, dtype=torch.float64)).float()

@@ -24,7 +24,7 @@ MIRROR = LAYOUT.mirror
 class TwoViewDepthNet(nn.Module):
     """Depth of the source keypoints from the source, corrected by the target.
 
-    The source's own depth follows a similarity of the picture plane and a mirror exactly: the network sees each face
+    The source's own depth follows a similarity of the image plane and a mirror exactly: the network sees each face
     upright, centred and scaled, and answers the mean of a face and its mirror image.
 
     Args:
@@ -46,7 +46,7 @@ class TwoViewDepthNet(nn.Module):
         """Predict.
 
         Args:
-            source: ``[B, K, 2]`` xy over the picture's size.
+            source: ``[B, K, 2]`` xy over the image's size.
             target: ``[B, K, 2]``.
 
         Returns:

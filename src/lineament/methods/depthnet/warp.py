@@ -3,7 +3,7 @@
 The published warper is an OpenGL program. Its rules, which :func:`face_warp` keeps: vertices are moved by
 ``M [x, y, depth, 1]``; depth enters through nothing else, and nothing is hidden: later triangles are painted over
 earlier ones. Pixels count from their corners (pixel 0 spans 0..1), so that a keypoint at 18 lies between the pixels 17
-and 18; the texture repeats outside the picture; outside the mesh the result is black. Mouth and eyes are filled.
+and 18; the texture repeats outside the image; outside the mesh the result is black. Mouth and eyes are filled.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ def read_case(
     Args:
         folder: The data set.
         name: Id of the face.
-        image: Another picture than ``source/ID.png``.
+        image: Another image than ``source/ID.png``.
         affine: Another file than ``affine/ID.txt``.
         identity: Do not move anything: cuts the face out.
 
@@ -92,16 +92,16 @@ def read_case(
 
 
 def read_opaque(path: Path) -> Tensor:
-    """Read a picture ``[3, H, W]`` and drop its alpha, as the published program does.
+    """Read an image ``[3, H, W]`` and drop its alpha, as the published program does.
 
     Raises:
         DataError: If it cannot be read.
     """
     blended = read_image(path)
-    with Image.open(path) as picture:
-        if "A" not in picture.getbands():
+    with Image.open(path) as image:
+        if "A" not in image.getbands():
             return blended
-        pixels = np.array(picture.convert("RGBA"))[..., :3]
+        pixels = np.array(image.convert("RGBA"))[..., :3]
     return from_array(pixels)
 
 
@@ -130,10 +130,10 @@ def write_case(folder: Path, case: WarpCase) -> list[Path]:
     The fraction of a keypoint is cut off, not rounded.
     """
     written = write_numbers(folder, case.name, case.keypoints, case.depth, case.affine)
-    picture = folder / "source" / f"{case.name}.png"
-    with replacing(picture) as temporary:
+    image = folder / "source" / f"{case.name}.png"
+    with replacing(image) as temporary:
         to_pil(case.image).save(temporary, "PNG")
-    return [picture, *written]
+    return [image, *written]
 
 
 def write_numbers(folder: Path, name: str, keypoints: Tensor, depth: Tensor, affine: Tensor) -> list[Path]:
@@ -172,14 +172,14 @@ def warp_dataset(
 
     Args:
         folder: The data set.
-        results: Where the pictures go.
+        results: Where the images go.
         identity: Cut the faces out without moving them.
-        image: One picture for all faces, as for a row of rotations of one photograph.
+        image: One image for all faces, as for a row of rotations of one photo.
         kind: Subfolder whose files name the faces.
         overwrite: Do again what is there.
 
     Returns:
-        The pictures written.
+        The images written.
 
     Raises:
         DataError: If the data set cannot be used.

@@ -18,7 +18,7 @@ def _holds_descriptors(run: Run) -> bool:
 
 def _fields(run: Run) -> dict[str, Any]:
     frame = run.build_recipe().config.frame
-    # A base that was trained on published crops looks on photographs where these lie.
+    # A base that was trained on published crops looks on images where these lie.
     return {**run.config, "view": frame.view, "view_shift": frame.shift}
 
 

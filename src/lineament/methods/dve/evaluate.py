@@ -1,4 +1,4 @@
-"""Landmark error in the published protocol: labelled pictures cut as published, the error in eye distances."""
+"""Landmark error in the published protocol: labelled images cut as published, the error in eye distances."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from lineament.methods.dve.predictor import LandmarkPredictor
 from lineament.methods.dve.regressor import to_unit
 from lineament.metrics.landmark import inter_ocular, point_distances
 
-# Pictures described at a time.
+# Images described at a time.
 BATCH = 32
 
 
@@ -26,21 +26,21 @@ def published_scores(
     indices: Iterable[int] | None = None,
     which: str | None = None,
 ) -> LandmarkScores:
-    """Errors of every picture in distances between its labelled eye points.
+    """Errors of every image in distances between its labelled eye points.
 
-    Both predictions and labels are in -1..1 of the cropped picture, as published; for square pictures the quotient is
+    Both predictions and labels are in -1..1 of the cropped image, as published; for square images the quotient is
     that of pixels. The network's own view decides the size and what is cut off; mirrored and moved looks are left out.
 
     Args:
         predictor: The model.
-        source: Whole pictures with as many landmarks as the preprocessing has.
+        source: Whole images with as many landmarks as the preprocessing has.
         crops: Published preprocessing.
         indices: Which samples; all when None.
         which: Scheme to compare in; that of the labels when None. Predictions and labels are converted.
 
     Raises:
         UsageError: If there is no such preprocessing, or the predictions cannot be converted.
-        DataError: If a picture or its labels are not what the preprocessing needs.
+        DataError: If an image or its labels are not what the preprocessing needs.
     """
     if not crops:
         raise UsageError(

@@ -1,8 +1,8 @@
-"""Training views exactly as the published loaders made them, one picture at a time: warp, 8 bits, JPEG, colour.
+"""Training views exactly as the published loaders made them, one image at a time: warp, 8 bits, JPEG, colour.
 
 The recipes normally warp and change whole batches on their device; that is faster and differs in the JPEG noise and in
 rounding. ``--loader paper`` trades speed for the published chain: both views of a pair are truncated to 8 bits after
-the warp and changed independently of each other; landmark pictures are warped once, with their points snapped to
+the warp and changed independently of each other; landmark images are warped once, with their points snapped to
 pixels.
 """
 
@@ -26,7 +26,7 @@ def faithful_pair(
     Args:
         face: The face before the warp.
         crop: Pixels cut off each side after it.
-        spread: Deviations of the second warp.
+        spread: Standard deviations of the second warp.
         generator: Source of both warps and both looks.
         look: Change the colours; False leaves them.
 
@@ -49,7 +49,7 @@ def faithful_labelled(
     """A labelled face: as it is where the spread is nothing, else warped once (the limited-annotation runs).
 
     Returns:
-        The picture ``[3, h, w]`` and its points ``[K, 2]`` in its pixels; points may lie outside, as published.
+        The image ``[3, h, w]`` and its points ``[K, 2]`` in its pixels; points may lie outside, as published.
     """
     if spread == WarpStd(0.0, 0.0, 0.0, 0.0, 0.0):
         return plain_view(face, crop)

@@ -1,4 +1,4 @@
-"""Pictures of faces with their landmarks."""
+"""Images of faces with their landmarks."""
 
 from __future__ import annotations
 

@@ -208,7 +208,7 @@ def _landmark_fields(
         ),
         "alpha": float(config.number("loss_args.alpha", 10.0, 0, 1e6)),
         "upsample": upsample,
-        # The published regressors saw one unmoved, unchanged view of each picture.
+        # The published regressors saw one unmoved, unchanged view of each image.
         "views": 1,
         "mirror": 0.0,
         "flip_tta": False,

@@ -113,7 +113,7 @@ def frame_fields(config: LegacyConfig, kind: str) -> dict[str, Any]:
     """Size, crop and view of the network; ``kind`` is smallnet or hourglass.
 
     Raises:
-        CheckpointError: If nothing would be left of the picture.
+        CheckpointError: If nothing would be left of the image.
     """
     size, crop = PUBLISHED_FRAME[kind]
     size = config.whole("dataset.args.imwidth", size, 8, 4096)

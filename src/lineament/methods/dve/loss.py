@@ -16,14 +16,14 @@ from lineament.geometry.tps_warp import pixels_from_grid
 from lineament.ops.exchange import dense_correlation_loss, exchange_loss
 
 
-def lattice_targets(grid: Tensor, stride: int, height: int, width: int) -> tuple[Tensor, Tensor]:
+def grid_targets(grid: Tensor, stride: int, height: int, width: int) -> tuple[Tensor, Tensor]:
     """Pixel positions on the descriptor feature grid.
 
     Args:
         grid: ``[B, H, W, 2]`` in -1..1: where each source pixel lies in the target.
         stride: Pixels per feature grid step.
-        height: Lattice height h, must be ceil(H / stride).
-        width: Lattice width w, must be ceil(W / stride).
+        height: Grid height h, must be ceil(H / stride).
+        width: Grid width w, must be ceil(W / stride).
 
     Returns:
         ``[B, N, 2]`` the places g(u) where the source points belong, and ``[N, 2]`` the places v of the target points.
@@ -78,7 +78,7 @@ def descriptor_loss(
         DataError: If grid and feature grid do not fit.
     """
     height, width = features.shape[2:]
-    belongs, places = lattice_targets(grid, stride, height, width)
+    belongs, places = grid_targets(grid, stride, height, width)
     vectors = features.flatten(2)
     sources, targets = vectors[0::2], vectors[1::2]
     auxiliary = sources.roll(-1, dims=0)

@@ -30,7 +30,7 @@ def normalise_images(images: Tensor) -> Tensor:
         images: ``[..., 3, H, W]`` RGB in 0..1.
 
     Returns:
-        Tensor of the same shape with roughly zero mean and unit deviation per channel.
+        Tensor of the same shape with roughly zero mean and unit standard deviation per channel.
     """
     mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
     std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
@@ -82,7 +82,7 @@ class SmallNet(nn.Module):
 
 
 def grey_input(module: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """Forward pre-hook: replace normalised RGB pictures by their luma, in all three channels."""
+    """Forward pre-hook: replace normalised RGB images by their luma, in all three channels."""
     images, *rest = inputs
     mean = images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
     std = images.new_tensor(IMAGE_STD).view(3, 1, 1)
@@ -96,7 +96,7 @@ def build_backbone(name: str, channels: int, *, luma: bool = False) -> nn.Module
     Args:
         name: One of :data:`BACKBONES`.
         channels: Descriptor dimensions C.
-        luma: Show the network only the luma of a picture, so that grey and colour pictures look alike to it.
+        luma: Show the network only the luma of an image, so that grey and colour images look alike to it.
 
     Raises:
         UsageError: If the name is unknown.

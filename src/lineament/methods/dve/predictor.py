@@ -1,4 +1,4 @@
-"""A trained run of this method as something that describes faces, and finds their landmarks, in photographs."""
+"""A trained run of this method as something that describes faces, and finds their landmarks, in images."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ BOX_VIEWS = (
 LEAST_VIEWS = 3
 # Share of the box side over which the views' predictions may differ for a confidence of one half.
 HALF_CONFIDENCE = 0.02
-# Pictures that go through the network at a time.
+# Images that go through the network at a time.
 BATCH = 64
 
 
 class DescriptorPredictor:
-    """Dense descriptors of the face in any box of any photograph.
+    """Dense descriptors of the face in any box of any image.
 
     Args:
         frame: The view of the network.
@@ -114,7 +114,7 @@ class PredictorConfig(Protocol):
 
     @property
     def flip_tta(self) -> bool:
-        """Average with the prediction for the mirrored picture."""
+        """Average with the prediction for the mirrored image."""
 
     @property
     def refine_box(self) -> bool:
@@ -122,7 +122,7 @@ class PredictorConfig(Protocol):
 
 
 class LandmarkPredictor(DescriptorPredictor):
-    """Landmarks for any face box in any photograph; answers in the photograph's own pixels.
+    """Landmarks for any face box in any image; answers in the image's own pixels.
 
     The confidence of a landmark tells how well the predictions from several boxes around the face agree: one half where
     they lie 2 % of the box side from their mean, 1 where they coincide. It is a measure of stability, not a
@@ -214,7 +214,7 @@ class LandmarkPredictor(DescriptorPredictor):
             part = transforms[start : start + BATCH]
             views = torch.stack([cut(image, transform, self.frame.seen) for transform in part])
             unit = self.regress(views)
-            # Where nobody knows which points swap, a mirrored picture tells nothing.
+            # Where nobody knows which points swap, a mirrored image tells nothing.
             if self.config.flip_tta and self.scheme.mirror_known:
                 other = self.regress(views.flip(-1))
                 unit = (unit + other[:, list(self.scheme.mirror)] * unit.new_tensor([-1, 1])) / 2

@@ -1,6 +1,6 @@
 """The published data order, views and place of the network of Descriptor Vector Exchange.
 
-Warped pictures are truncated to 8 bits, not rounded. How whole data sets are cut:
+Warped images are truncated to 8 bits, not rounded. How whole data sets are cut:
 :mod:`lineament.evaluation.published`.
 """
 
@@ -36,7 +36,7 @@ def pair_views(face: PreparedFace, crop: int, weights1: Tensor, weights2: Tensor
 
 
 def single_view(face: PreparedFace, crop: int, weights: Tensor) -> tuple[Tensor, Tensor]:
-    """The view of the limited-annotation runs: one warp ``[103, 2]``; picture ``[3, h, w]`` and points ``[K, 2]``."""
+    """The view of the limited-annotation runs: one warp ``[103, 2]``; image ``[3, h, w]`` and points ``[K, 2]``."""
     images, points = warp_single(face.image[None] * 255, weights[None], crop, face.points[None])
     assert points is not None
     return images[0].floor() / 255, points[0]
@@ -66,7 +66,7 @@ def annotation_epoch(total: int, count: int, seed: int) -> np.ndarray:
 
 
 def whole_view(protocol: str) -> tuple[float, float]:
-    """The uncut square of a protocol around the face box of a photograph: its side and how far below, in box sides.
+    """The uncut square of a protocol around the face box of an image: its side and how far below, in box sides.
 
     AFLW's crops have no known relation to a box; they are taken to be like CelebA's.
     """
@@ -82,7 +82,7 @@ def whole_view(protocol: str) -> tuple[float, float]:
 
 @lru_cache(maxsize=16)
 def published_place(protocol: str, size: int, crop: int) -> tuple[float, float]:
-    """Where a network trained under a protocol looks on photographs from elsewhere.
+    """Where a network trained under a protocol looks on images from elsewhere.
 
     Args:
         protocol: One of :data:`~lineament.evaluation.published.PROTOCOLS`.

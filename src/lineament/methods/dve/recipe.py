@@ -1,4 +1,4 @@
-"""Training of dense descriptors from unlabelled pictures: the recipes `dve-smallnet-16d` and its siblings."""
+"""Training of dense descriptors from unlabelled images: the recipes `dve-smallnet-16d` and its siblings."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class DveConfig(RecipeConfig):
     ] = "smallnet"
     # Dimensions of a descriptor.
     channels: int = 16
-    # Show the network only the luma of pictures: grey and colour pictures look alike to it.
+    # Show the network only the luma of images: grey and colour images look alike to it.
     luma: bool = False
     # Exchange descriptors with another face before matching (the paper's contribution).
     exchange: bool = True
@@ -55,9 +55,9 @@ class DveConfig(RecipeConfig):
     normalize: bool = False
     # Exponent of the pixel distance in the loss.
     power: float = 0.5
-    # Source points per picture that enter the loss, drawn anew each step; 0 takes all of them.
+    # Source points per image that enter the loss, drawn anew each step; 0 takes all of them.
     loss_points: int = 0
-    # Side in pixels of the picture that is warped.
+    # Side in pixels of the image that is warped.
     image_size: int = 100
     # Pixels cut off each side after the warp.
     crop: int = 15
@@ -72,17 +72,17 @@ class DveConfig(RecipeConfig):
     loader: Literal["batched", "paper"] = "batched"
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
-    # Probability of mirroring the picture.
+    # Probability of mirroring the image.
     mirror: float = 0.0
-    # Deviation of all kernel weights of the second warp; the first warp's are half as large.
+    # Standard deviation of all kernel weights of the second warp; the first warp's are half as large.
     warp_kernel_all: float = 0.001
-    # Deviation of the half of the kernel weights that is drawn again.
+    # Standard deviation of the half of the kernel weights that is drawn again.
     warp_kernel_subset: float = 0.01
-    # Deviation of the warps' shift, in half picture sides.
+    # Standard deviation of the warps' shift, in half image sides.
     warp_translation: float = 0.1
-    # Deviation of the warps' scale around 1.
+    # Standard deviation of the warps' scale around 1.
     warp_scale: float = 0.1
-    # Deviation of the warps' rotation in degrees.
+    # Standard deviation of the warps' rotation in degrees.
     warp_rotation: float = 5.0
     # Change of brightness, a factor in 1 +- this.
     brightness: float = 0.4
@@ -90,17 +90,17 @@ class DveConfig(RecipeConfig):
     contrast: float = 0.4
     # Change of saturation, a factor in 1 +- this.
     saturation: float = 0.4
-    # Deviation of colour noise along the principal axes.
+    # Standard deviation of colour noise along the principal axes.
     colour: float = 0.1
-    # Probability of a greyscale picture.
+    # Probability of a greyscale image.
     grey: float = 0.0
     # Change of gamma: exponent 2 ** u with u in +- this.
     gamma: float = 0.0
-    # Deviation of the slope of side light.
+    # Standard deviation of the slope of side light.
     light: float = 0.0
     # Probability of a blur.
     blur: float = 0.0
-    # Largest deviation of pixel noise, in 0..1 units.
+    # Largest standard deviation of pixel noise, in 0..1 units.
     noise: float = 0.0
     # Optimiser: Adam with AMSGrad and a rate of its own for biases, as published, or AdamW.
     optimiser: Literal["paper", "adamw"] = "paper"
@@ -115,9 +115,9 @@ class DveConfig(RecipeConfig):
     schedule: Literal["constant", "cosine", "one-cycle", "paper"] = "constant"
     # Epochs after which the published schedule multiplies the rate by 0.1.
     milestones: tuple[int, ...] = (70, 90)
-    # Steps that make one epoch of the published schedule (about 162,500 CelebA pictures in batches of 32).
+    # Steps that make one epoch of the published schedule (about 162,500 CelebA images in batches of 32).
     steps_per_epoch: int = 5077
-    # Pictures used by an evaluation during training.
+    # Images used by an evaluation during training.
     evaluate_count: int = 64
 
     @property
@@ -127,7 +127,7 @@ class DveConfig(RecipeConfig):
 
     @property
     def warp_spread(self) -> WarpStd:
-        """Deviations of the second warp."""
+        """Standard deviations of the second warp."""
         return WarpStd(
             self.warp_kernel_all,
             self.warp_kernel_subset,
@@ -153,7 +153,7 @@ class DveConfig(RecipeConfig):
 
 
 class DveRecipe(Recipe[DveConfig, FaceSample]):
-    """Dense descriptors learnt from unlabelled pictures by matching each to its own random warp."""
+    """Dense descriptors learnt from unlabelled images by matching each to its own random warp."""
 
     name = "dve-smallnet-16d"
     method = "dve"
@@ -296,7 +296,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> DescriptorPredictor:
-        """Dense descriptors of the faces of photographs."""
+        """Dense descriptors of the faces of images."""
         return DescriptorPredictor(self.config.frame, networks, device, dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
@@ -316,7 +316,7 @@ class DveRecipe(Recipe[DveConfig, FaceSample]):
         return {"matching_same_px": same.value, "matching_other_px": other.value}
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
-        """Pictures, their warps, and the descriptors as colours."""
+        """Images, their warps, and the descriptors as colours."""
         from lineament.report.descriptors import descriptor_figure
 
         frame = self.config.frame

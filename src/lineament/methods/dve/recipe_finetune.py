@@ -1,6 +1,6 @@
 """Training descriptors on, on another data set: the recipes `dve-finetune` and, as published, `dve-finetune-300w` etc.
 
-The published fine-tuning starts from CelebA descriptors, uses the training pictures of the target without their labels,
+The published fine-tuning starts from CelebA descriptors, uses the training images of the target without their labels,
 and always normalises descriptors in the loss, also where the base was trained on raw ones.
 """
 
@@ -28,11 +28,11 @@ class FineTuneConfig(DveConfig):
     ] = INHERIT
     # Dimensions of a descriptor; the base's.
     channels: Inherited[int] = INHERIT
-    # Show the network only the luma of pictures; as the base.
+    # Show the network only the luma of images; as the base.
     luma: Inherited[bool] = INHERIT
     # Exchange descriptors with another face before matching; None does as the base did.
     exchange: Inherited[bool] = INHERIT
-    # Side in pixels of the picture that is warped; None takes the base's.
+    # Side in pixels of the image that is warped; None takes the base's.
     image_size: Inherited[int] = INHERIT
     # Pixels cut off each side after the warp; None takes the base's.
     crop: Inherited[int] = INHERIT
@@ -49,7 +49,7 @@ class FineTuneConfig(DveConfig):
 
 
 class FineTuneRecipe(DveRecipe):
-    """Dense descriptors trained on, without labels, on the pictures they will be used on."""
+    """Dense descriptors trained on, without labels, on the images they will be used on."""
 
     name = "dve-finetune"
     config_class = FineTuneConfig

@@ -51,7 +51,7 @@ class LandmarkConfig(RecipeConfig):
     batch_size: int = 25
     # Steps between two checkpoints; 0 writes one only at the end.
     checkpoint_every: int = 0
-    # Pictures used by an evaluation during training.
+    # Images used by an evaluation during training.
     evaluate_count: int = 64
     # Run directory of the descriptors (`lineament train dve-smallnet-16d`), or "random" for an untrained network.
     base: str = ""
@@ -83,27 +83,27 @@ class LandmarkConfig(RecipeConfig):
     milestones: tuple[int, ...] = (100, 250)
     # Steps that make one epoch of the published schedule.
     steps_per_epoch: int = 593
-    # Labelled pictures to use, drawn from the data by the seed as the published runs drew theirs; 0 uses all.
+    # Labelled images to use, drawn from the data by the seed as the published runs drew theirs; 0 uses all.
     labels: int = 0
     # Random move and scaling of the face box, as a fraction of its side.
     box_jitter: float = 0.1
-    # Deviation of the warp's shift, in half picture sides.
+    # Standard deviation of the warp's shift, in half image sides.
     warp_translation: float = 0.02
-    # Deviation of the warp's scale around 1.
+    # Standard deviation of the warp's scale around 1.
     warp_scale: float = 0.05
-    # Deviation of the warp's rotation in degrees.
+    # Standard deviation of the warp's rotation in degrees.
     warp_rotation: float = 5.0
-    # Deviation of the warp's kernel weights.
+    # Standard deviation of the warp's kernel weights.
     warp_kernel: float = 0.0005
     # Change the appearance: brightness, contrast, colour, gamma, side light, blur.
     look: bool = True
-    # Probability of a greyscale picture.
+    # Probability of a greyscale image.
     grey: float = 0.3
-    # Probability of a mirrored picture; its landmarks change sides as the scheme says.
+    # Probability of a mirrored image; its landmarks change sides as the scheme says.
     mirror: float = 0.5
     # Boxes whose predictions are averaged when landmarks are predicted.
     views: int = 5
-    # Average with the prediction for the mirrored picture.
+    # Average with the prediction for the mirrored image.
     flip_tta: bool = True
     # Shape: look again at the box that the first prediction suggests, and keep that where the views agree better. A
     # little better on faces like the labelled ones, now and then far worse on others.
@@ -112,7 +112,7 @@ class LandmarkConfig(RecipeConfig):
     backbone: Inherited[str] = INHERIT
     # Dimensions of a descriptor; the base's.
     channels: Inherited[int] = INHERIT
-    # Side in pixels of the picture that is warped; None takes the base's.
+    # Side in pixels of the image that is warped; None takes the base's.
     image_size: Inherited[int] = INHERIT
     # Pixels cut off each side after the warp; None takes the base's.
     crop: Inherited[int] = INHERIT
@@ -120,7 +120,7 @@ class LandmarkConfig(RecipeConfig):
     view: Inherited[float] = INHERIT
     # How far below the middle of the face box that view is centred, in sides of the box; None takes the base's.
     view_shift: Inherited[float] = INHERIT
-    # Show the network only the luma of pictures; as the base.
+    # Show the network only the luma of images; as the base.
     luma: Inherited[bool] = INHERIT
     # Published preprocessing of a data set (celeba, aflw-m, aflw-r, 300w) in place of the crop around the face box.
     protocol: str = ""
@@ -135,7 +135,7 @@ class LandmarkConfig(RecipeConfig):
 
     @property
     def warp_spread(self) -> WarpStd:
-        """Deviations of the warp."""
+        """Standard deviations of the warp."""
         return WarpStd(self.warp_kernel, 0.0, self.warp_translation, self.warp_scale, self.warp_rotation)
 
 
@@ -268,7 +268,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         """Warp a batch.
 
         Returns:
-            Pictures ``[B, 3, h, w]``; landmarks ``[B, K, 2]`` in -1..1, NaN where they left the frame by more than a
+            Images ``[B, 3, h, w]``; landmarks ``[B, K, 2]`` in -1..1, NaN where they left the frame by more than a
             pixel; and which of them can be seen ``[B, K]``.
         """
         frame = self.config.frame
@@ -306,7 +306,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> LandmarkPredictor:
-        """Landmarks and dense descriptors of the faces of photographs."""
+        """Landmarks and dense descriptors of the faces of images."""
         return LandmarkPredictor(self.config, networks, device, dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:

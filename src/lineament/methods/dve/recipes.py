@@ -15,11 +15,11 @@ DESCRIPTORS, FINE_TUNING, LANDMARKS = (
 
 # Passes of the published runs through their data.
 EPOCHS, FINE_TUNING_EPOCHS, LANDMARK_EPOCHS, LIMITED_EPOCHS = 100, 50, 300, 50
-# Steps of an epoch of CelebA (about 162,500 pictures) in batches of 32.
+# Steps of an epoch of CelebA (about 162,500 images) in batches of 32.
 CELEBA_EPOCH = 5077
 BATCH = 32
 TINY: dict[str, Any] = {"steps": 2, "batch_size": 2, "image_size": 36, "crop": 6, "evaluate_count": 4}
-# Minutes on two cores: small pictures, strong changes of appearance, exchange once descriptors have formed.
+# Minutes on two cores: small images, strong changes of appearance, exchange once descriptors have formed.
 QUICK: dict[str, Any] = {
     "steps": 1000,
     "batch_size": 8,
@@ -84,7 +84,7 @@ register_variant(
     "dve-modern",
     method="dve",
     recipe=DESCRIPTORS,
-    summary="64-d descriptors from unlabelled faces, for short training: U-Net on larger pictures",
+    summary="64-d descriptors from unlabelled faces, for short training: U-Net on larger images",
     defaults={
         "backbone": "unet",
         "channels": 64,
@@ -111,7 +111,7 @@ register_variant(
     presets={"tiny": TINY, "quick": {"steps": 1000}},
 )
 
-# Titles, training pictures, and folders (as the packed data sets unpack) of the targets of the published fine-tuning.
+# Titles, training images, and folders (as the packed data sets unpack) of the targets of the published fine-tuning.
 TARGETS = {
     "300w": ("300-W", 3_148, "data/300w"),
     "aflw-m": ("AFLW_M", 10_122, "data/aflw-mtfl"),
@@ -122,15 +122,15 @@ register_variant(
     "dve-finetune",
     method="dve",
     recipe=FINE_TUNING,
-    summary="descriptors fine-tuned on your own unlabelled pictures (--base RUN)",
+    summary="descriptors fine-tuned on your own unlabelled images (--base RUN)",
     presets={"tiny": _FINE_TUNING_TINY},
 )
 
 
 def _target(key: str) -> None:
-    title, pictures, folder = TARGETS[key]
+    title, images, folder = TARGETS[key]
     # The published loaders dropped the rest of each epoch.
-    steps, hourglass_steps = pictures // BATCH, pictures // 16
+    steps, hourglass_steps = images // BATCH, images // 16
     hourglass: dict[str, Any] = {
         "batch_size": 16,
         "steps": FINE_TUNING_EPOCHS * hourglass_steps,
@@ -186,16 +186,16 @@ register_variant(
     },
 )
 
-# The published regressors. Recipe -> title, protocol, scheme, training pictures, folder.
+# The published regressors. Recipe -> title, protocol, scheme, training images, folder.
 SETS: dict[str, tuple[str, str, str, int, str]] = {
     "mafl": ("MAFL", "celeba", "5", 19_000, "data/celeba"),
     "300w": ("300-W", "300w", "68", 3_148, "data/300w"),
     "aflw-m": ("AFLW_M", "aflw-m", "5", 10_122, "data/aflw-mtfl"),
     "aflw-r": ("AFLW_R", "aflw-r", "5", 10_122, "data/aflw"),
 }
-# Annotated pictures of the published limited runs on AFLW_M.
+# Annotated images of the published limited runs on AFLW_M.
 LIMITED = (1, 5, 10, 20)
-# One unmoved, unchanged view of each picture; the answer of one view.
+# One unmoved, unchanged view of each image; the answer of one view.
 _PLAIN: dict[str, Any] = {
     "fit": "paper",
     "batch_size": BATCH,
@@ -217,8 +217,8 @@ _LIMITED_WARP = {
 
 
 def _regressor(name: str, key: str, words: str, epochs: int, **changed: Any) -> None:
-    _, protocol, scheme, pictures, folder = SETS[key]
-    epoch = pictures // BATCH
+    _, protocol, scheme, images, folder = SETS[key]
+    epoch = images // BATCH
     register_variant(
         name,
         method="dve",
@@ -248,11 +248,11 @@ for _key, (_title, *_) in SETS.items():
         **_NO_WARP,
     )
 for _count in LIMITED:
-    _pictures = "picture of" if _count == 1 else "pictures of"
+    _images = "image of" if _count == 1 else "images of"
     _regressor(
         f"dve-landmarks-aflw-m-{_count}",
         "aflw-m",
-        f"{_count} annotated {_pictures} {SETS['aflw-m'][0]} (--base RUN --seed N)",
+        f"{_count} annotated {_images} {SETS['aflw-m'][0]} (--base RUN --seed N)",
         LIMITED_EPOCHS,
         labels=_count,
         learning_rate=1e-2,

@@ -5,7 +5,7 @@ of labels two closed-form steps do the same job in seconds. Each landmark's dete
 the descriptors found around that landmark (3x3, two feature grid steps apart) and around everywhere else. Where the
 detectors answer, a shape model (mean and modes of the labelled shapes, moved by a similarity; Cootes et al. 1995) is
 fitted by reweighted least squares, so that points that are lost, or answer in two places, are held by the others - also
-on pictures unlike the labelled ones.
+on images unlike the labelled ones.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from lineament.nn.soft_argmax import soft_moments
 
 # Rounds of reweighting.
 ROUNDS = 10
-# Lattice steps between the 3x3 descriptors that a detector looks at.
+# Grid steps between the 3x3 descriptors that a detector looks at.
 DILATION = 2
 # Regularisation of the descriptors' covariance, relative to its mean variance.
 LOADING = 0.1

@@ -1,8 +1,8 @@
-"""A small U-Net for dense descriptors: sees a larger picture whole, at the cost of SmallNet on a smaller one.
+"""A small U-Net for dense descriptors: sees a larger image whole, at the cost of SmallNet on a smaller one.
 
-Not a published network. SmallNet spends all of its arithmetic at half the resolution of the picture and sees 25 lattice
+Not a published network. SmallNet spends all of its arithmetic at half the resolution of the image and sees 25 grid
 points to either side; a descent to a sixteenth and back (Ronneberger et al. 2015) sees the whole face and is cheaper,
-which pays for pictures with 2.5 times the pixels. ``docs/methods/dve.md`` has both measured. Its descriptors have the
+which pays for images with 2.5 times the pixels. ``docs/methods/dve.md`` has both measured. Its descriptors have the
 length 20 that the hourglass was trained with, so a dot product compares directions only, whoever forms it.
 """
 
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lineament.nn.channels_last import arranged
 from lineament.ops.exchange import NORMALISED_LENGTH
 
-# Channels at a half, a quarter, an eighth and a sixteenth of the picture's side.
+# Channels at a half, a quarter, an eighth and a sixteenth of the image's side.
 WIDTHS = (32, 64, 96, 128)
 
 

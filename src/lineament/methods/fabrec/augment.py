@@ -1,4 +1,4 @@
-"""Random moves of training pictures: the published levels of augmentation, and the matrix behind them."""
+"""Random moves of training images: the published levels of augmentation, and the matrix behind them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class AffineRanges:
 
     Attributes:
         rotation: Largest angle in degrees, either way.
-        translation: Largest shift as a share of the picture's side, rounded to whole pixels.
+        translation: Largest shift as a share of the image's side, rounded to whole pixels.
         scale: Least and greatest factor, drawn for each axis.
         shear: Largest shear in degrees, either way.
     """
@@ -46,7 +46,7 @@ LEVELS = (
 )
 
 
-# Changes of appearance (ours), wide enough to make drawn and photographed faces overlap.
+# Changes of appearance (ours), wide enough to make drawn faces and photos overlap.
 LOOKS = PhotometricRanges(
     brightness=0.3,
     contrast=0.3,
@@ -65,8 +65,8 @@ class AffineParams:
     """One drawn move.
 
     Attributes:
-        mirror: Whether the picture is flipped first.
-        angle: Radians, clockwise in the picture.
+        mirror: Whether the image is flipped first.
+        angle: Radians, clockwise in the image.
         shift: Pixels right and down.
         scale: Factors of x and y.
         shear: Radians.
@@ -93,13 +93,13 @@ def level(number: int) -> AffineRanges:
 def sample_affine(
     spread: AffineRanges, side: int, generator: torch.Generator, mirror: float = 0.5
 ) -> AffineParams:
-    """Draw a move for a picture of ``side`` pixels, in the published order of draws.
+    """Draw a move for an image of ``side`` pixels, in the published order of draws.
 
     Args:
         spread: Ranges.
-        side: Side of the picture that is moved.
+        side: Side of the image that is moved.
         generator: Source of all draws.
-        mirror: Probability that the picture is flipped.
+        mirror: Probability that the image is flipped.
     """
     flip, angle, right, down, sx, sy, shear = torch.rand(7, generator=generator, dtype=torch.float64).tolist()
     low, high = spread.scale
@@ -114,26 +114,24 @@ def sample_affine(
 
 
 def sample_photometric_and_noise(side: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Draw a change of appearance for a picture of ``side`` pixels: ``[12]`` and noise ``[1, side, side]``."""
+    """Draw a change of appearance for an image of ``side`` pixels: ``[12]`` and noise ``[1, side, side]``."""
     return sample_photometric(LOOKS, generator), torch.randn(1, side, side, generator=generator)
 
 
-def corrupted_and_clean(pictures: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-    """Pictures of another appearance as an encoder is shown them, and the same without blur and noise.
+def corrupted_and_clean(images: Tensor, looks: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+    """Images of another appearance as an encoder is shown them, and the same without blur and noise.
 
     Args:
-        pictures: ``[B, 3, S, S]`` in 0..1.
+        images: ``[B, 3, S, S]`` in 0..1.
         looks: ``[B, 12]`` from :func:`sample_photometric_and_noise`.
         noise: ``[B, 1, S, S]`` from the same.
 
     Returns:
-        Two batches of pictures ``[B, 3, S, S]`` in 0..1.
+        Two batches of images ``[B, 3, S, S]`` in 0..1.
     """
     clear = looks.clone()
     clear[:, [BLUR, NOISE]] = 0
-    return apply_photometric(pictures, looks, noise).clamp(0, 1), apply_photometric(pictures, clear).clamp(
-        0, 1
-    )
+    return apply_photometric(images, looks, noise).clamp(0, 1), apply_photometric(images, clear).clamp(0, 1)
 
 
 def affine_matrix(move: AffineParams, side: int, released: bool = False) -> Tensor:
@@ -141,7 +139,7 @@ def affine_matrix(move: AffineParams, side: int, released: bool = False) -> Tens
 
     Args:
         move: What was drawn; mirroring is not part of the matrix.
-        side: Side of the picture.
+        side: Side of the image.
         released: Shear as scikit-image had it when the code was released: there the y axis got no longer, while now it
             is stretched by 1 / cos(shear), 0.4 % at 5 degrees.
     """
@@ -164,12 +162,12 @@ def affine_matrix(move: AffineParams, side: int, released: bool = False) -> Tens
 
 
 def apply_affine(image: Tensor, matrix: Tensor, size: int | None = None, offset: int = 0) -> Tensor:
-    """Resample a picture under a matrix, bicubically, black outside.
+    """Resample an image under a matrix, bicubically, black outside.
 
     Args:
         image: ``[C, H, W]``.
         matrix: ``[3, 3]`` from pixels of ``image`` to pixels of the result.
-        size: Side of the result; that of the picture when None.
+        size: Side of the result; that of the image when None.
         offset: Pixels by which a window of the result is moved right and down; with ``size`` this cuts the centre out.
 
     Returns:
@@ -193,12 +191,12 @@ def transform_points(points: Tensor, matrix: Tensor) -> Tensor:
 
 
 def published_mirror(points: Tensor, layout: LandmarkScheme, width: int) -> Tensor:
-    """Landmarks of the flipped picture as published: x becomes W - x where x > 0, without the half pixel.
+    """Landmarks of the flipped image as published: x becomes W - x where x > 0, without the half pixel.
 
     Args:
         points: ``[..., K, 2]`` pixels.
         layout: Scheme that says which points change sides.
-        width: Width of the picture.
+        width: Width of the image.
     """
     layout.check(points)
     swapped = points[..., list(layout.mirror), :]

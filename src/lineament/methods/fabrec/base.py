@@ -19,7 +19,7 @@ class FabrecConfig(RecipeConfig):
 
     # Run to build on; "random" starts with untrained networks.
     base: str = ""
-    # Side of the picture in pixels: 64, 128, 256 or 512; the base's, without a base 256.
+    # Side of the image in pixels: 64, 128, 256 or 512; the base's, without a base 256.
     size: Inherited[int] = INHERIT
     # Channels of the networks' widest maps; the base's, without a base 64 as in the published models.
     width: Inherited[int] = INHERIT
@@ -27,7 +27,7 @@ class FabrecConfig(RecipeConfig):
     code: Inherited[int] = INHERIT
     # Ours: a linear map beside the encoder's convolutions, which short training needs; the base's, else none.
     linear: Inherited[bool] = INHERIT
-    # Ours: the same beside the decoder's: better pictures, while its maps, which landmarks are read from, know less.
+    # Ours: the same beside the decoder's: better images, while its maps, which landmarks are read from, know less.
     linear_decoder: Inherited[bool] = INHERIT
     # Crop by the face box, or by the landmarks where a sample has more than five.
     crop: str = "box"
@@ -37,7 +37,7 @@ class FabrecConfig(RecipeConfig):
     margin_top: float = 0.05
     # The same below its lower edge (300-W 0.12, WFLW and VGGFace2 0.10, AffectNet 0.25).
     margin_bottom: float = 0.10
-    # How pictures are resampled: exact, or paper (bicubic to 8 bits, aliasing, twice).
+    # How images are resampled: exact, or paper (bicubic to 8 bits, aliasing, twice).
     resampling: str = "exact"
 
     @property
@@ -47,7 +47,7 @@ class FabrecConfig(RecipeConfig):
 
     @property
     def view(self) -> View:
-        """What the networks see of a photograph."""
+        """What the networks see of an image."""
         if self.crop not in ("box", "landmarks") or self.resampling not in ("exact", "paper"):
             raise UsageError(
                 f"crop is box or landmarks and resampling exact or paper, not {self.crop!r}, {self.resampling!r}."

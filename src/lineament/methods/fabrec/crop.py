@@ -1,8 +1,8 @@
-"""From a photograph to what the networks see: the published crop pixel for pixel, and one without its flaws.
+"""From a photo to what the networks see: the published crop pixel for pixel, and one without its flaws.
 
-Both take a region sqrt(2) larger than the picture, so that a turned picture has no empty corners, move it, and keep the
+Both take a region sqrt(2) larger than the image, so that a turned image has no empty corners, move it, and keep the
 centre. Published: the region is cut at whole pixels and resized bicubically to 8 bits, without a filter against
-aliasing, then moved bicubically. Exact: the photograph is resampled once, through the product of all transforms.
+aliasing, then moved bicubically. Exact: the photo is resampled once, through the product of all transforms.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def region_offset(size: int) -> int:
 
 @dataclass(frozen=True)
 class View:
-    """Which square of a photograph the networks see.
+    """Which square of an image the networks see.
 
     Attributes:
         size: Side in pixels of what they see.
@@ -73,7 +73,7 @@ class View:
     align: bool = False
 
     def region(self, sample: FaceSample) -> Region:
-        """Photograph to the region that is moved; of a crop prepared by this rule the region that it was cut around.
+        """Image to the region that is moved; of a crop prepared by this rule the region that it was cut around.
 
         Raises:
             DataError: If a crop that was prepared by another rule does not hold what is to be seen.
@@ -107,7 +107,7 @@ class View:
         return by_landmarks or tuple(rule["margins"] or PUBLISHED_MARGINS) == tuple(self.margins)
 
     def _check_covered(self, sample: FaceSample, region: Region) -> None:
-        """Refuse a prepared crop that ends where the photograph goes on and the face is to be seen."""
+        """Refuse a prepared crop that ends where the image goes on and the face is to be seen."""
         height, width = sample.image.shape[-2:]
         edges = torch.tensor([-0.5, -0.5, self.size - 0.5, self.size - 0.5], dtype=torch.float64)
         seen = self.inner(region).inverse().apply_box(edges)
@@ -122,11 +122,11 @@ class View:
             rule = sample.meta["crop_rule"]["crop"]
             raise DataError(
                 f"the crop {sample.id} was cut by the rule {rule!r} and lacks {missing:.0%} of what 3FabRec sees of "
-                "the face: prepare the photographs with --crop fabrec."
+                "the face: prepare the photos with --crop fabrec."
             )
 
     def region_of_box(self, box: Tensor, image_size: tuple[int, int]) -> Affine2D:
-        """Photograph of height and width ``image_size`` to the region around a box ``[4]``."""
+        """Photo of height and width ``image_size`` to the region around a box ``[4]``."""
         return named_crop(
             "fabrec", box=box, image_size=image_size, size=self.size, margins=self.margins, trim=False
         )
@@ -141,12 +141,12 @@ class View:
         )
 
     def inner(self, region: Region) -> Affine2D:
-        """Photograph to the picture that is seen, from the transform to the region."""
+        """Photo to the image that is seen, from the transform to the region."""
         offset = -float(region_offset(self.size))
         return region.then(Affine2D.from_similarity(translation=(offset, offset)))
 
-    def picture(self, image: Tensor, region: Region, move: AffineParams | None = None) -> Tensor:
-        """Cut the picture ``[3, size, size]`` in 0..1 out of a photograph ``[3, H, W]``."""
+    def image(self, image: Tensor, region: Region, move: AffineParams | None = None) -> Tensor:
+        """Cut the image ``[3, size, size]`` in 0..1 out of a photo ``[3, H, W]``."""
         side, offset = region_side(self.size), region_offset(self.size)
         if self.style == "exact":
             crop = self.inner(region if move is None else _moved(region, move, side))
@@ -163,14 +163,14 @@ class View:
         return quantised(apply_affine(cut, affine_matrix(move, side), self.size, offset))
 
     def clean_to_augmented(self, region: Region, move: AffineParams) -> Tensor:
-        """Matrix ``[2, 3]`` from pixels of the unmoved picture to pixels of the moved one, in the exact style."""
+        """Matrix ``[2, 3]`` from pixels of the unmoved image to pixels of the moved one, in the exact style."""
         moved = self.inner(_moved(region, move, region_side(self.size)))
         return self.inner(region).inverse().then(moved).matrix
 
     def points(
         self, points: Tensor, layout: LandmarkScheme, region: Region, move: AffineParams | None = None
     ) -> Tensor:
-        """Landmarks ``[K, 2]`` of the photograph in pixels of the picture."""
+        """Landmarks ``[K, 2]`` of the photo in pixels of the image."""
         side, offset = region_side(self.size), region_offset(self.size)
         if self.style == "exact":
             if move is None:

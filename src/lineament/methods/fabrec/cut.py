@@ -1,6 +1,6 @@
-"""The published cut of a region, pixel for pixel: at whole pixels, to 8 bits, with a border around the photograph.
+"""The published cut of a region, pixel for pixel: at whole pixels, to 8 bits, with a border around the photo.
 
-The published code pads a photograph on all sides by its own size, turns the padded picture where faces are to be
+The published code pads a photo on all sides by its own size, turns the padded image where faces are to be
 upright, and cuts. Here the same pixels are computed for the region alone.
 """
 
@@ -16,7 +16,7 @@ from torch import Tensor
 from lineament.eight_bit import quantised
 from lineament.geometry.affine2d import Affine2D
 
-# What lies around a photograph: black, its edge repeated, or its mirror image, blurred by a box of a fifth of its
+# What lies around a photo: black, its edge repeated, or its mirror image, blurred by a box of a fifth of its
 # height.
 Border = Literal["black", "edge", "mirror"]
 # Pixels on each side that a bicubic filter reads, and one more for the rounding of the region's corners.
@@ -30,10 +30,10 @@ def cut_region(
 
     Args:
         image: ``[3, H, W]`` in 0..1.
-        crop: From the (turned) photograph to the region, axis-aligned; the region's corners lie on whole pixels.
+        crop: From the (turned) photo to the region, axis-aligned; the region's corners lie on whole pixels.
         side: Side of the region in pixels.
-        border: What lies outside the photograph. Beyond one photograph's size on each side a turned picture is black.
-        turn: From the photograph to the turned photograph.
+        border: What lies outside the photo. Beyond one photo's size on each side a turned image is black.
+        turn: From the photo to the turned photo.
 
     Returns:
         ``[3, side, side]`` in 0..1, rounded to 8 bits.
@@ -51,7 +51,7 @@ def cut_region(
 
 
 def _turned(image: Tensor, rows: Tensor, columns: Tensor, border: Border, turn: Affine2D) -> Tensor:
-    """Rows and columns of the turned photograph with its border, resampled bicubically to 8 bits."""
+    """Rows and columns of the turned image with its border, resampled bicubically to 8 bits."""
     height, width = image.shape[-2:]
     y, x = torch.meshgrid(rows.double(), columns.double(), indexing="ij")
     source = turn.inverse().apply(torch.stack([x, y], -1))  # [rows, columns, 2]
@@ -79,7 +79,7 @@ def _axes(width: int, height: int, points: Tensor) -> tuple[tuple[int, Tensor], 
 
 
 def _bordered(image: Tensor, rows: Tensor, columns: Tensor, border: Border) -> Tensor:
-    """Rows and columns, each one after the other, of the photograph with its border."""
+    """Rows and columns, each one after the other, of the image with its border."""
     height, width = image.shape[-2:]
     if border == "mirror":
         return _mirrored(image, rows, columns)
@@ -94,7 +94,7 @@ def _within(places: Tensor, length: int) -> Tensor:
 
 
 def _mirrored(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """The region with the blurred mirror image around the photograph."""
+    """The region with the blurred mirror image around the photo."""
     height, width = image.shape[-2:]
     blur = int(0.2 * height)
     # As wide as the blur reaches: an even box has one pixel more on the upper left.
@@ -102,7 +102,7 @@ def _mirrored(image: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
 
     def reflected(places: Tensor, length: int) -> Tensor:
         reach = torch.arange(int(places[0]) - before, int(places[-1]) + after + 1)
-        # The published picture is padded by one copy on each side, whose end is reflected again by the blur.
+        # The published image is padded by one copy on each side, whose end is reflected again by the blur.
         reach = torch.where(reach < -length, -2 * length - reach, reach)
         reach = torch.where(reach >= 2 * length, 2 * (2 * length - 1) - reach, reach)
         folded = reach % (2 * length)

@@ -1,4 +1,4 @@
-"""P, the decoder: a ResNet run backwards, from a code to a picture."""
+"""P, the decoder: a ResNet run backwards, from a code to an image."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Decoded(NamedTuple):
 
     Attributes:
         x1: ``[B, 4 width, 8, 8]`` its first stage, from which landmarks are read.
-        image: ``[B, 3, S, S]`` mean-free picture, published networks in -1..1; None where it was not asked for.
+        image: ``[B, 3, S, S]`` mean-free image, published networks in -1..1; None where it was not asked for.
     """
 
     x1: Tensor
@@ -46,13 +46,13 @@ class Decoded(NamedTuple):
 
 
 class Decoder(nn.Module):
-    """Code to picture (section 3.1 of the paper, "P").
+    """Code to image (section 3.1 of the paper, "P").
 
     Args:
-        size: Side of the picture, 64, 128, 256 or 512.
+        size: Side of the image, 64, 128, 256 or 512.
         width: Channels of the last stage; 64 in the published models.
         code: Dimensions of the code.
-        linear: Ours: add a linear map of the code to the picture, enlarged from 32 px, and leave the range unbounded.
+        linear: Ours: add a linear map of the code to the image, enlarged from 32 px, and leave the range unbounded.
     """
 
     def __init__(self, size: int = 256, width: int = 64, code: int = 99, linear: bool = False) -> None:
@@ -90,15 +90,15 @@ class Decoder(nn.Module):
         """Stage ``number``, counted from 1."""
         return getattr(self, f"layer{number}")
 
-    def forward(self, code: Tensor, picture: bool = True) -> Decoded:
+    def forward(self, code: Tensor, with_image: bool = True) -> Decoded:
         """Decode ``[B, code]``.
 
         Args:
             code: Codes.
-            picture: False stops at the first stage, which is all that landmarks need.
+            with_image: False stops at the first stage, which is all that landmarks need.
         """
-        maps = self.stages(code, None if picture else 1)
-        if not picture:
+        maps = self.stages(code, None if with_image else 1)
+        if not with_image:
             return Decoded(maps[1], None)
         image = self.lin(arranged(maps[-1])).contiguous()
         if self.linear is None:

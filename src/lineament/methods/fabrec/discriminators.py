@@ -1,4 +1,4 @@
-"""D_z, which tells encoded faces from normal codes, and D, which tells decoded faces from photographs."""
+"""D_z, which tells encoded faces from normal codes, and D, which tells decoded faces from real images."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class CodeDiscriminator(nn.Module):
 
 
 class ImageDiscriminator(nn.Module):
-    """Strided convolutions over a picture ("D"), for any size of 128 px and more.
+    """Strided convolutions over an image ("D"), for any size of 128 px and more.
 
     Args:
         width: Channels of the first convolution; 32 in the published models.
@@ -55,7 +55,7 @@ class ImageDiscriminator(nn.Module):
         self.main = nn.Sequential(*layers)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Probability ``[B]`` that each mean-free picture ``[B, 3, S, S]`` is a photograph.
+        """Probability ``[B]`` that each mean-free image ``[B, 3, S, S]`` is a photo.
 
         The scores of all patches are averaged before the sigmoid.
         """

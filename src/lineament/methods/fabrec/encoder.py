@@ -1,4 +1,4 @@
-"""Q, the encoder: a ResNet-18 without its classifier, with further stages in front for larger pictures."""
+"""Q, the encoder: a ResNet-18 without its classifier, with further stages in front for larger images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from lineament.nn.channels_last import LargeConv2d, arranged
 
-# Side of the small picture that the linear map sees, and the gain that lets it learn as fast as the rest.
+# Side of the small image that the linear map sees, and the gain that lets it learn as fast as the rest.
 LINEAR_SIDE, LINEAR_GAIN = 32, 4.0
 
 
@@ -40,16 +40,16 @@ class BasicBlock(nn.Module):
 
 
 class Encoder(nn.Module):
-    """Picture to code (section 3.1 of the paper, "Q").
+    """Image to code (section 3.1 of the paper, "Q").
 
     Every size ends in a map of 4 x 4: 512 px has two more stages than the ResNet, 256 px one, 128 px none, and 64 px
     does without the pooling that follows the first convolution.
 
     Args:
-        size: Side of the picture, 64, 128, 256 or 512.
+        size: Side of the image, 64, 128, 256 or 512.
         width: Channels of the first stage; 64 in the published models.
         code: Dimensions of the code.
-        linear: Ours: add a linear map of the small picture to the code, and read the last map place by place instead of
+        linear: Ours: add a linear map of the small image to the code, and read the last map place by place instead of
             its mean. Codes are principal components soon after the start, which the convolutions then bend.
     """
 
@@ -93,14 +93,14 @@ class Encoder(nn.Module):
         return maps[-4:]
 
     def code(self, images: Tensor, last: Tensor) -> Tensor:
-        """Code ``[B, code]`` from mean-free pictures and their last map."""
+        """Code ``[B, code]`` from mean-free images and their last map."""
         if self.linear is None:
             return self.fc(last.mean((2, 3)))
         small = F.adaptive_avg_pool2d(images, LINEAR_SIDE)
         return self.fc(last.flatten(1)) + self.linear(LINEAR_GAIN * small.flatten(1))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode mean-free pictures ``[B, 3, S, S]`` as ``[B, code]``, without bound or normalisation."""
+        """Encode mean-free images ``[B, 3, S, S]`` as ``[B, code]``, without bound or normalisation."""
         return self.code(images, self.maps(images)[-1])
 
 

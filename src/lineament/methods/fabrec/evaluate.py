@@ -12,38 +12,38 @@ from lineament.data.sample import FaceSource
 from lineament.errors import UsageError
 from lineament.faces.schemes import LandmarkScheme, scheme
 from lineament.methods.fabrec.crop import View
-from lineament.methods.fabrec.model import normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.model import normalise_images, reconstruct, to_images
 from lineament.metrics.landmark import point_distances
 from lineament.metrics.reconstruction import pixel_error, similarity
 
-# Pictures decoded at a time.
+# Images decoded at a time.
 BATCH = 16
 
 
-def prepare_pictures(source: FaceSource, view: View, indices: Iterable[int]) -> tuple[Tensor, list[str]]:
-    """Pictures ``[N, 3, S, S]`` in 0..1 as the networks see them, without moves, and the names of their samples."""
-    pictures, names = [], []
+def prepare_images(source: FaceSource, view: View, indices: Iterable[int]) -> tuple[Tensor, list[str]]:
+    """Images ``[N, 3, S, S]`` in 0..1 as the networks see them, without moves, and the names of their samples."""
+    images, names = [], []
     for index in indices:
         sample = source[index]
-        pictures.append(view.picture(sample.image, view.region(sample)))
+        images.append(view.image(sample.image, view.region(sample)))
         names.append(sample.id)
-    return torch.stack(pictures), names
+    return torch.stack(images), names
 
 
-def reconstruct_pictures(networks: dict[str, nn.Module], pictures: Tensor) -> Tensor:
-    """Reconstructions ``[N, 3, S, S]`` in 0..1 of pictures in 0..1."""
+def reconstruct_images(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
+    """Reconstructions ``[N, 3, S, S]`` in 0..1 of images in 0..1."""
     device = next(networks["decoder"].buffers()).device
-    parts = [reconstruct(networks, normalise_images(part.to(device))) for part in pictures.split(BATCH)]
-    return to_pictures(torch.cat(parts)).cpu()
+    parts = [reconstruct(networks, normalise_images(part.to(device))) for part in images.split(BATCH)]
+    return to_images(torch.cat(parts)).cpu()
 
 
 def reconstruction_errors(
     networks: dict[str, nn.Module], source: FaceSource, view: View, indices: Iterable[int]
 ) -> dict[str, float]:
     """Mean pixel error (0 to 255) and mean 1 - SSIM over faces."""
-    pictures, _ = prepare_pictures(source, view, indices)
-    made = reconstruct_pictures(networks, pictures)
-    pairs = list(zip(pictures, made, strict=True))
+    images, _ = prepare_images(source, view, indices)
+    made = reconstruct_images(networks, images)
+    pairs = list(zip(images, made, strict=True))
     return {
         "pixel_error": float(np.mean([pixel_error(*pair) for pair in pairs])),
         "ssim_error": float(np.mean([1 - similarity(*pair) for pair in pairs])),

@@ -1,4 +1,4 @@
-"""Pictures of what the autoencoder and the landmark head have learnt, each with its numbers."""
+"""Images of what the autoencoder and the landmark head have learnt, each with its numbers."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from lineament.eight_bit import from_pil, to_pil
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import write_text
 from lineament.methods.fabrec.crop import View
-from lineament.methods.fabrec.evaluate import prepare_pictures, reconstruct_pictures
+from lineament.methods.fabrec.evaluate import prepare_images, reconstruct_images
 from lineament.methods.fabrec.loss import WINDOW, contrast_structure
-from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_pictures
+from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_images
 from lineament.metrics.reconstruction import pixel_error, similarity
 
 if TYPE_CHECKING:
@@ -30,32 +30,32 @@ if TYPE_CHECKING:
 
 # Faces in a figure, steps of an interpolation, white pixels between tiles.
 FACES, STEPS, GAP = 8, 8, 2
-# Window of structural errors of pictures less than four published windows wide: all but 2e-4 of the weight.
+# Window of structural errors of images less than four published windows wide: all but 2e-4 of the weight.
 SMALL_WINDOW = 11
-# Least side of a tile: smaller pictures are enlarged so that numbers can be read on them.
+# Least side of a tile: smaller images are enlarged so that numbers can be read on them.
 TILE = 128
 # Height of a line of text below a tile.
 LINE = 13
-# Opacity of heatmaps over a picture; confidence from which a landmark is drawn in full.
+# Opacity of heatmaps over an image; confidence from which a landmark is drawn in full.
 OPACITY = 0.45
 
 
-def tile_pictures(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Lay pictures ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
+def tile_images(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Lay images ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
     padded = [torch.cat([F.pad(tile, (0, GAP, 0, GAP), value=1.0) for tile in row], dim=2) for row in rows]
     return torch.cat(padded, dim=1)
 
 
-def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
-    """A picture at whole multiples of its size until it is at least ``side`` wide."""
-    factor = -(-side // picture.shape[-1])
-    return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else picture
+def enlarged(image: Tensor, side: int = TILE) -> Tensor:
+    """An image at whole multiples of its size until it is at least ``side`` wide."""
+    factor = -(-side // image.shape[-1])
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else image
 
 
-def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
-    """A picture ``[3, h, w]`` above a dark strip with lines of text: nothing of the picture is covered."""
+def with_text(image: Tensor, lines: Sequence[str]) -> Tensor:
+    """An image ``[3, h, w]`` above a dark strip with lines of text: nothing of the image is covered."""
     strip = LINE * len(lines) + 4
-    canvas = to_pil(F.pad(picture, (0, 0, 0, strip)))
+    canvas = to_pil(F.pad(image, (0, 0, 0, strip)))
     pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(LINE - 1)
     for number, line in enumerate(lines):
         place = (4, canvas.height - strip + 1 + LINE * number)
@@ -66,31 +66,31 @@ def with_text(picture: Tensor, lines: Sequence[str]) -> Tensor:
 def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
     """A map ``[h, w]`` in the colours of a matplotlib map: ``[3, h, w]``."""
     scaled = ((values - low) / (high - low)).clamp(0, 1)
-    import matplotlib  # slow to import, and most pictures need none of its colours
+    import matplotlib  # slow to import, and most images need none of its colours
 
     colours = matplotlib.colormaps[name](scaled.numpy())[..., :3]
     return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1).float()
 
 
-def heatmap_overlay(picture: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
-    """All heatmaps over a picture: picture + opacity * inferno(max_k h^3), as published.
+def heatmap_overlay(image: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
+    """All heatmaps over an image: image + opacity * inferno(max_k h^3), as published.
 
     Args:
-        picture: ``[3, S, S]`` in 0..1.
+        image: ``[3, S, S]`` in 0..1.
         heatmaps: ``[K, h, h]`` raw.
         opacity: Weight of the colours.
     """
     # Cubed and coloured before they are enlarged: enlarged first, the peaks would be of another height.
     colours = coloured(heatmaps.amax(0).clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
-    large = F.interpolate(colours[None], picture.shape[-2:], mode="bicubic", align_corners=False)[0]
-    return (picture + opacity * large).clamp(0, 1)
+    large = F.interpolate(colours[None], image.shape[-2:], mode="bicubic", align_corners=False)[0]
+    return (image + opacity * large).clamp(0, 1)
 
 
-def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
-    """Draw contours and points ``[K, 2]`` into a picture ``[3, h, w]``."""
-    canvas = to_pil(picture)
+def with_landmarks(image: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
+    """Draw contours and points ``[K, 2]`` into an image ``[3, h, w]``."""
+    canvas = to_pil(image)
     pen = ImageDraw.Draw(canvas)
-    radius = max(1.0, picture.shape[-1] / 120)
+    radius = max(1.0, image.shape[-1] / 120)
     places = [tuple(point) for point in points.tolist()]
     for contour in layout.contours:
         line = [places[index] for index in contour.indices]
@@ -100,30 +100,30 @@ def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> T
     return from_pil(canvas)
 
 
-def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+def reconstruction_sheet(images: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
     """Inputs over reconstructions with 1 - SSIM above the pixel error, and these numbers."""
     numbers = [
         {"ssim_error": 1 - similarity(a, b), "pixel_error": pixel_error(a, b)}
-        for a, b in zip(pictures, made, strict=True)
+        for a, b in zip(images, made, strict=True)
     ]
     labelled = [
         with_text(enlarged(tile), [f"1 - SSIM {each['ssim_error']:.2f}", f"pixels {each['pixel_error']:.1f}"])
         for tile, each in zip(made, numbers, strict=True)
     ]
-    return tile_pictures([[enlarged(tile) for tile in pictures], labelled]), numbers
+    return tile_images([[enlarged(tile) for tile in images], labelled]), numbers
 
 
-def error_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+def error_sheet(images: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
     """Inputs, reconstructions, and the structural error at every pixel (0 to 2 in viridis; black border unknown).
 
-    The window of the published size would leave half of a small picture unjudged: those get one of a third.
+    The window of the published size would leave half of a small image unjudged: those get one of a third.
     """
-    window = WINDOW if pictures.shape[-1] >= 4 * WINDOW else SMALL_WINDOW
-    shown_and_made = normalise_images(pictures), normalise_images(made)
+    window = WINDOW if images.shape[-1] >= 4 * WINDOW else SMALL_WINDOW
+    shown_and_made = normalise_images(images), normalise_images(made)
     maps = 1 - contrast_structure(*shown_and_made, window=window).mean(1)
     border = window // 2
     shown, numbers = [], []
-    for a, b, error in zip(pictures, made, maps, strict=True):
+    for a, b, error in zip(images, made, maps, strict=True):
         tile = F.pad(coloured(error, "viridis", 0.0, 2.0), [border] * 4)
         numbers.append({"structural_error": float(error.mean()), "pixel_error": pixel_error(a, b)})
         texts = [
@@ -131,8 +131,8 @@ def error_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, 
             f"pixels {numbers[-1]['pixel_error']:.1f}",
         ]
         shown.append(with_text(enlarged(tile), texts))
-    rows = [[enlarged(t) for t in pictures], [enlarged(t) for t in made], shown]
-    return tile_pictures(rows), numbers
+    rows = [[enlarged(t) for t in images], [enlarged(t) for t in made], shown]
+    return tile_images(rows), numbers
 
 
 @torch.no_grad()
@@ -144,10 +144,10 @@ def autoencoder_figures(
     Tiles of the first two carry their structural and their pixel error, tiles of the others the scores of both
     discriminators.
     """
-    pictures, names = prepare_pictures(source, view, range(min(FACES, len(source))))
-    made = reconstruct_pictures(networks, pictures)
+    images, names = prepare_images(source, view, range(min(FACES, len(source))))
+    made = reconstruct_images(networks, images)
     device = next(networks["decoder"].buffers()).device
-    codes = networks["encoder"](normalise_images(pictures.to(device)))
+    codes = networks["encoder"](normalise_images(images.to(device)))
     # Drawn on the CPU, so that every figure of a run shows the same codes on any device.
     drawn = torch.randn(2 * FACES, code, generator=torch.Generator().manual_seed(0)).to(device)
     halfway = 0.5 * (codes + drawn[: len(codes)])
@@ -155,17 +155,17 @@ def autoencoder_figures(
     lines = [interpolate_codes(codes[k], codes[-1], STEPS) for k in range(min(2, len(codes)))]
     between, between_scores = _judged(networks, torch.cat(lines))
     sheets: dict[str, tuple[Tensor, Any]] = {}
-    sheet, numbers = reconstruction_sheet(pictures, made)
+    sheet, numbers = reconstruction_sheet(images, made)
     sheets["reconstructions"] = sheet, {"names": names, "tiles": numbers}
-    sheet, numbers = error_sheet(pictures, made)
+    sheet, numbers = error_sheet(images, made)
     sheets["structural-errors"] = sheet, {"names": names, "tiles": numbers, "colours": "0 to 2"}
     blank = torch.ones_like(samples[0])
     rows = [samples[:FACES], samples[FACES:] + [blank] * (FACES - len(halfway))]
     facts = {"rows": ["normal codes", "half way to normal codes"], "of": names, "tiles": sample_scores}
-    sheets["samples"] = tile_pictures(rows), facts
+    sheets["samples"] = tile_images(rows), facts
     rows = [between[start : start + STEPS] for start in range(0, len(between), STEPS)]
     facts = {"from": names[: len(rows)], "to": names[-1], "tiles": between_scores}
-    sheets["interpolations"] = tile_pictures(rows), facts
+    sheets["interpolations"] = tile_images(rows), facts
     return [_write(folder / f"{name}.png", *content) for name, content in sheets.items()]
 
 
@@ -175,7 +175,7 @@ def five_tiles(predictor: LandmarkPredictor, sample: FaceSample) -> list[Tensor]
 
 
 def five_tiles_of(predictor: LandmarkPredictor, image: Tensor, box: Tensor) -> list[Tensor]:
-    """:func:`five_tiles` of the face in a box ``[4]`` of a photograph ``[3, H, W]``."""
+    """:func:`five_tiles` of the face in a box ``[4]`` of an image ``[3, H, W]``."""
     look = predictor.look(image, box)
     large = [enlarged(look.image), enlarged(look.reconstruction)]
     factor = large[0].shape[-1] / look.image.shape[-1]
@@ -200,7 +200,7 @@ def landmark_figures(predictor: LandmarkPredictor, source: FaceSource, folder: P
         "landmarks": [each.points[0].tolist() for each in found],
         "confidence": [each.confidence[0].tolist() for each in found],
     }
-    return [_write(folder / "five-tiles.png", tile_pictures(rows), numbers)]
+    return [_write(folder / "five-tiles.png", tile_images(rows), numbers)]
 
 
 def _judged(networks: dict[str, nn.Module], codes: Tensor) -> tuple[list[Tensor], list[dict[str, float]]]:
@@ -208,12 +208,12 @@ def _judged(networks: dict[str, nn.Module], codes: Tensor) -> tuple[list[Tensor]
     images = networks["decoder"](codes).image
     scores = [networks["image_discriminator"](images), networks["code_discriminator"](codes).flatten()]
     numbers = [
-        {"picture": picture, "code": code}
-        for picture, code in zip(*(each.tolist() for each in scores), strict=True)
+        {"picture": image, "code": code}
+        for image, code in zip(*(each.tolist() for each in scores), strict=True)
     ]
     tiles = [
         with_text(enlarged(tile), [f"{name} {value:.2f}" for name, value in each.items()])
-        for tile, each in zip(to_pictures(images).cpu(), numbers, strict=True)
+        for tile, each in zip(to_images(images).cpu(), numbers, strict=True)
     ]
     return tiles, numbers
 

@@ -1,4 +1,4 @@
-"""The networks as prediction runs them: picture to heatmaps in fewer and faster operations, with the same result.
+"""The networks as prediction runs them: image to heatmaps in fewer and faster operations, with the same result.
 
 Norms with fixed statistics are part of the convolutions before them; maps lie channels last, which pooling and
 convolutions on a CPU are written for; a transposed convolution of stride 2 is an ordinary one of 2 x 2 pixels whose
@@ -18,12 +18,12 @@ from lineament.methods.fabrec.decoder import Decoder, InverseBlock
 from lineament.methods.fabrec.encoder import LINEAR_GAIN, LINEAR_SIDE, BasicBlock, Encoder
 from lineament.methods.fabrec.transfer import TransferLayers
 
-# Pictures that a CPU computes at a time: the maps of more do not stay in its cache (256 px: 70 ms each, 110 ms by 64).
+# Images that a CPU computes at a time: the maps of more do not stay in its cache (256 px: 70 ms each, 110 ms by 64).
 CACHED = 4
 
 
 class FoldedNetworks(nn.Module):
-    """Heatmaps of mean-free pictures by copies of the weights; the networks themselves stay as they are.
+    """Heatmaps of mean-free images by copies of the weights; the networks themselves stay as they are.
 
     Args:
         encoder: Its norms use their running statistics.
@@ -62,7 +62,7 @@ class FoldedNetworks(nn.Module):
         self.requires_grad_(False).eval()
 
     def forward(self, images: Tensor) -> Tensor:
-        """Heatmaps ``[B, K, h, h]``, float32, of mean-free pictures ``[B, 3, S, S]``."""
+        """Heatmaps ``[B, K, h, h]``, float32, of mean-free images ``[B, 3, S, S]``."""
         if images.device.type == "cpu" and len(images) > CACHED:
             return torch.cat([self(part) for part in images.split(CACHED)])
         x = images.to(dtype=self.dtype, memory_format=torch.channels_last)

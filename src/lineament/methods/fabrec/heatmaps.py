@@ -28,10 +28,10 @@ def draw_heatmaps(
     """Target heatmaps.
 
     Args:
-        points: ``[..., K, 2]`` xy in pixels of a picture of side ``size``; a point with NaN gets an empty map.
-        size: Side of the picture.
+        points: ``[..., K, 2]`` xy in pixels of an image of side ``size``; a point with NaN gets an empty map.
+        size: Side of the image.
         heatmap: Side of the heatmap.
-        sigma: Deviation of the Gaussians in pixels of the heatmap.
+        sigma: Standard deviation of the Gaussians in pixels of the heatmap.
         style: ``exact``, or ``published`` with its window that is cut off unevenly, its clamp of coordinates above the
             frame, and its shift by a pixel near the upper and left border.
 
@@ -81,13 +81,13 @@ def read_heatmaps(heatmaps: Tensor, size: int, sigma: float = SIGMA, style: Styl
 
     Args:
         heatmaps: ``[B, K, h, h]`` raw predictions.
-        size: Side of the picture in pixels.
-        sigma: Deviation the heatmaps were trained with.
+        size: Side of the image in pixels.
+        sigma: Standard deviation the heatmaps were trained with.
         style: ``published``: the first highest pixel of the box blur, times ``size / h``. ``exact``: the maximum of the
             correlation with the target's own Gaussian, refined by a parabola through the logarithms of its neighbours.
 
     Returns:
-        ``[B, K, 2]`` xy in pixels of the picture.
+        ``[B, K, 2]`` xy in pixels of the image.
     """
     side = heatmaps.shape[-1]
     if style == "paper":
@@ -108,7 +108,7 @@ def confidences(heatmaps: Tensor) -> Tensor:
 def as_peaks(scores: Tensor, sigma: float) -> Tensor:
     """Softmax over all pixels of raw scores ``[B, K, h, w]``, scaled to the height 1 where a map is sharp.
 
-    The unit is the peak of a Gaussian distribution of deviation ``sigma`` pixels, that of the targets.
+    The unit is the peak of a Gaussian distribution of standard deviation ``sigma`` pixels, that of the targets.
     """
     return softmax_without_tail(scores.flatten(2), -1).view_as(scores) * (2 * math.pi * sigma**2)
 

@@ -31,7 +31,7 @@ class LandmarkConfig(FabrecConfig):
     learning_rate: float = 1e-3
     # Learning rate of the encoder.
     encoder_rate: float = 2e-5
-    # Deviation of the target heatmaps in pixels of a 128 px heatmap.
+    # Standard deviation of the target heatmaps in pixels of a 128 px heatmap.
     sigma: float = SIGMA
     # Heatmaps: exact (drawn and read below a pixel), or paper.
     heatmaps: str = "exact"
@@ -41,18 +41,18 @@ class LandmarkConfig(FabrecConfig):
     loss: Literal["squared", "cross-entropy"] = "squared"
     # Published level of random moves, 0 to 7; 6 is that of the paper, 8 is ours.
     augmentation: int = 6
-    # Probability of a mirrored picture; its landmarks change sides as the scheme says.
+    # Probability of a mirrored image; its landmarks change sides as the scheme says.
     mirror: float = 0.5
     # Change light, contrast, colour and sharpness at random.
     looks: bool = False
     # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
     schedule: Literal["constant", "warmup-cosine"] = "constant"
-    # Average with the prediction for the mirrored picture.
+    # Average with the prediction for the mirrored image.
     flip_tta: bool = True
     # Labelled faces used by an evaluation during training.
     evaluate_count: int = 64
 
     @property
     def heatmap_sigma(self) -> float:
-        """Deviation of the target heatmaps in pixels of the heatmaps of these networks."""
+        """Standard deviation of the target heatmaps in pixels of the heatmaps of these networks."""
         return self.sigma * self.layout.heatmap / 128

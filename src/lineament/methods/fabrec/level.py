@@ -20,18 +20,18 @@ PUBLISHED_NOSE = "98"
 
 @dataclass(frozen=True)
 class TurnedRegion:
-    """Photograph to region where the photograph is turned upright first and then cut along its axes.
+    """Image to region where the image is turned upright first and then cut along its axes.
 
     Attributes:
-        turn: Photograph to turned photograph.
-        cut: Turned photograph to region.
+        turn: Image to turned image.
+        cut: Turned image to region.
     """
 
     turn: Affine2D
     cut: Affine2D
 
     def then(self, following: Affine2D) -> Affine2D:
-        """Return both steps and ``following`` as one transform of the photograph."""
+        """Return both steps and ``following`` as one transform of the image."""
         return self.turn.then(self.cut).then(following)
 
 

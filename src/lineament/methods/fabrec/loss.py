@@ -14,8 +14,8 @@ from lineament.errors import UsageError
 
 # Keeps logarithms of scores finite.
 EPSILON = 1e-8
-# Published window of the structural term: side in pixels and deviation. A side of 11 holds all but 2e-4 of the
-# weight and judges ten pixels more at each border, which matters where the picture is small.
+# Published window of the structural term: side in pixels and standard deviation. A side of 11 holds all but 2e-4 of the
+# weight and judges ten pixels more at each border, which matters where the image is small.
 WINDOW, WINDOW_SIGMA = 31, 1.5
 # Columns of the window's matrix that a CPU multiplies at once: fewer skip more zeros, but run less efficiently.
 BLOCK = 24
@@ -30,7 +30,7 @@ Range = Literal["unit", "paper"]
 
 
 def pixel_loss(target: Tensor, image: Tensor) -> Tensor:
-    """Mean absolute difference of pictures ``[B, 3, H, W]`` in steps of 8-bit pictures: 255 mean |X - X'|."""
+    """Mean absolute difference of images ``[B, 3, H, W]`` in steps of 8-bit images: 255 mean |X - X'|."""
     return 255.0 * (target - image).abs().mean()
 
 
@@ -108,7 +108,7 @@ def window_means(values: Tensor, window: int = WINDOW) -> Tensor:
     """Gaussian-weighted mean around every pixel that is at least ``window // 2`` from the border.
 
     The window is separable, so each axis is a product with a matrix that is zero away from its diagonal; only the
-    blocks that are not zero are multiplied, for all pictures and channels at once.
+    blocks that are not zero are multiplied, for all images and channels at once.
 
     Args:
         values: ``[..., H, W]``.
@@ -118,12 +118,12 @@ def window_means(values: Tensor, window: int = WINDOW) -> Tensor:
         ``[..., H - window + 1, W - window + 1]``.
 
     Raises:
-        UsageError: If the picture is smaller than the window, or the window is even.
+        UsageError: If the image is smaller than the window, or the window is even.
     """
     height, width = values.shape[-2:]
     if window % 2 == 0 or window < 3 or min(height, width) < window:
         raise UsageError(
-            f"the structural term needs an odd window of 3 px and more and pictures no smaller, not {window} px and "
+            f"the structural term needs an odd window of 3 px and more and images no smaller, not {window} px and "
             f"{height} x {width}."
         )
     means: Tensor = _WindowMeans.apply(values.reshape(-1, height, width), window)
@@ -176,8 +176,8 @@ def structural_loss(
         images: ``[B, 3, H, W]``.
         value_range: See :data:`Range`.
         window: Side of the window in pixels, odd.
-        scales: Ours: average over pictures of full, half, quarter ... size, the window two pixels smaller at each.
-            Edges that are off by more than the window's width pull only where the picture is small.
+        scales: Ours: average over images of full, half, quarter ... size, the window two pixels smaller at each.
+            Edges that are off by more than the window's width pull only where the image is small.
     """
     with torch.autocast(images.device.type, enabled=False):
         targets, images = targets.float(), images.float()

@@ -1,4 +1,4 @@
-"""The networks of 3FabRec together: what sizes there are, how pictures are normalised, how the parts are called."""
+"""The networks of 3FabRec together: what sizes there are, how images are normalised, how the parts are called."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from lineament.methods.fabrec.discriminators import CodeDiscriminator, ImageDisc
 from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.transfer import TransferLayers
 
-# Channel means of RGB faces in 0..1 that published networks were trained without; deviations are left alone.
+# Channel means of RGB faces in 0..1 that published networks were trained without; standard deviations are left alone.
 IMAGE_MEAN = (0.518, 0.418, 0.361)
 
-# Sides of a picture; 64 is ours, the others are published.
+# Sides of an image; 64 is ours, the others are published.
 SIZES = (64, 128, 256, 512)
 
 # Names of the networks in a run -> prefix of their weights in published checkpoints.
@@ -35,7 +35,7 @@ class Layout:
     """Sizes of the networks.
 
     Attributes:
-        size: Side of the picture in pixels, one of :data:`SIZES`.
+        size: Side of the image in pixels, one of :data:`SIZES`.
         width: Channels of the widest maps; 64 in the published models. All other channels follow.
         code: Dimensions of the code.
         linear: A linear map beside the encoder's convolutions; the published models have none.
@@ -51,7 +51,7 @@ class Layout:
     def __post_init__(self) -> None:
         """Raise ``UsageError`` on sizes there are no networks for."""
         if self.size not in SIZES:
-            raise UsageError(f"fabrec has networks for pictures of {SIZES} px, not {self.size}.")
+            raise UsageError(f"fabrec has networks for images of {SIZES} px, not {self.size}.")
         if self.width < 2 or self.width % 2 or self.code < 1:
             raise UsageError(
                 f"fabrec needs an even width of at least 2 and a code of at least 1, not {self.width}, {self.code}."
@@ -108,31 +108,31 @@ def normalise_images(images: Tensor) -> Tensor:
     return images - images.new_tensor(IMAGE_MEAN).view(3, 1, 1)
 
 
-def to_pictures(images: Tensor) -> Tensor:
+def to_images(images: Tensor) -> Tensor:
     """Invert :func:`normalise_images` and clip to 0..1."""
     return (images + images.new_tensor(IMAGE_MEAN).view(3, 1, 1)).clamp(0, 1)
 
 
 @torch.no_grad()
 def reconstruct(networks: dict[str, nn.Module], images: Tensor) -> Tensor:
-    """Encode and decode mean-free pictures ``[B, 3, S, S]``, without gradients."""
+    """Encode and decode mean-free images ``[B, 3, S, S]``, without gradients."""
     image = networks["decoder"](networks["encoder"](images)).image
     assert image is not None
     return image
 
 
 def heatmaps_of(networks: dict[str, nn.Module], images: Tensor, frozen: bool = False) -> Tensor:
-    """Heatmaps ``[B, K, h, h]`` of mean-free pictures ``[B, 3, S, S]``, without decoding the picture.
+    """Heatmaps ``[B, K, h, h]`` of mean-free images ``[B, 3, S, S]``, without decoding the image.
 
     Args:
         networks: ``encoder``, ``decoder``, ``transfer``.
-        images: The pictures.
+        images: The images.
         frozen: True keeps no gradients of the encoder and of the decoder's first stage.
     """
     encoder, decoder = cast(Encoder, networks["encoder"]), networks["decoder"]
     with torch.set_grad_enabled(torch.is_grad_enabled() and not frozen):
         maps = encoder.maps(images)
-        x1 = decoder(encoder.code(images, maps[-1]), picture=False).x1
+        x1 = decoder(encoder.code(images, maps[-1]), with_image=False).x1
     return networks["transfer"](x1, decoder, maps)
 
 
@@ -148,7 +148,7 @@ class WholeNetworks(nn.Module):
         self.networks = nn.ModuleDict(networks)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Heatmaps ``[B, K, h, h]`` of mean-free pictures ``[B, 3, S, S]``."""
+        """Heatmaps ``[B, K, h, h]`` of mean-free images ``[B, 3, S, S]``."""
         return heatmaps_of(dict(self.networks.items()), images)
 
 

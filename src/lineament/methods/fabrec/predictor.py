@@ -1,4 +1,4 @@
-"""A trained run of this method as something that reconstructs faces, and finds their landmarks, in photographs."""
+"""A trained run of this method as something that reconstructs faces, and finds their landmarks, in images."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import Style, as_peaks, confidences, read_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_images
 from lineament.methods.fabrec.transfer import TransferLayers
 
-# Pictures that go through the networks at a time.
+# Images that go through the networks at a time.
 BATCH = 16
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything the model sees and says of one face, in pixels of its picture.
+    """Everything the model sees and says of one face, in pixels of its image.
 
     Attributes:
         image: ``[3, S, S]`` in 0..1.
@@ -51,7 +51,7 @@ class AutoencoderPredictor:
         view: What the networks see of a face.
         networks: ``encoder`` and ``decoder`` among them, whose weights of now are used.
         device: Where the networks are put; None leaves them where they are.
-        dtype: None or float32, in which pictures are computed.
+        dtype: None or float32, in which images are computed.
 
     Attributes:
         view: What the networks see of a face.
@@ -91,11 +91,11 @@ class AutoencoderPredictor:
     def reconstruct(self, samples: Sequence[FaceSample]) -> list[Reconstruction]:
         """Reconstruct the faces of samples, all at once; landmarks stay in the sample's own scheme."""
         regions = [self.view.region(sample) for sample in samples]
-        cut = [self.view.picture(each.image, region) for each, region in zip(samples, regions, strict=True)]
-        pictures = torch.stack(cut)
-        made = to_pictures(reconstruct(self.networks, normalise_images(pictures.to(self.device)))).cpu()
+        cut = [self.view.image(each.image, region) for each, region in zip(samples, regions, strict=True)]
+        images = torch.stack(cut)
+        made = to_images(reconstruct(self.networks, normalise_images(images.to(self.device)))).cpu()
         points = [self._points(*each) for each in zip(samples, regions, strict=True)]
-        return [Reconstruction(*each) for each in zip(pictures, made, points, strict=True)]
+        return [Reconstruction(*each) for each in zip(images, made, points, strict=True)]
 
     def _points(self, sample: FaceSample, region: Region) -> Tensor | None:
         if sample.landmarks is None or sample.scheme is None:
@@ -104,7 +104,7 @@ class AutoencoderPredictor:
 
 
 class LandmarkPredictor(AutoencoderPredictor):
-    """Landmarks for any face box in any photograph; answers in the photograph's own pixels.
+    """Landmarks for any face box in any photo; answers in the photo's own pixels.
 
     The confidence of a landmark is the height of its heatmap's peak, 1 where the heatmap looks as in training.
 
@@ -117,7 +117,7 @@ class LandmarkPredictor(AutoencoderPredictor):
     Attributes:
         config: Of the recipe.
         scheme: What the landmarks mean.
-        folded: The networks from a picture to its heatmaps.
+        folded: The networks from an image to its heatmaps.
     """
 
     holds = "landmarks without dense descriptors"
@@ -151,8 +151,8 @@ class LandmarkPredictor(AutoencoderPredictor):
             none = image.new_zeros(0, len(self.scheme))
             return Landmarks(none[..., None].expand(-1, -1, 2), none)
         crops = [self.crop(image, box) for box in boxes]
-        pictures = torch.stack([self.view.picture(image, crop) for crop in crops])
-        points, confidence = self.read(pictures)
+        images = torch.stack([self.view.image(image, crop) for crop in crops])
+        points, confidence = self.read(images)
         placed = [self.to_photo(face, crop) for face, crop in zip(points, crops, strict=True)]
         return Landmarks(torch.stack(placed), confidence)
 
@@ -160,17 +160,17 @@ class LandmarkPredictor(AutoencoderPredictor):
         """Input, reconstruction, heatmaps, landmarks in both, side by side: ``[3, h, 5 w]``."""
         from lineament.methods.fabrec.figures import (  # loads the plotting library
             five_tiles_of,
-            tile_pictures,
+            tile_images,
         )
 
-        return tile_pictures([five_tiles_of(self, image, box)])
+        return tile_images([five_tiles_of(self, image, box)])
 
     def crop(self, image: Tensor, box: Tensor) -> Affine2D:
-        """Photograph to the region around a box, from which the picture is cut."""
+        """Photo to the region around a box, from which the image is cut."""
         return self.view.region_of_box(box_tools.check_box(box), (image.shape[-2], image.shape[-1]))
 
     def to_photo(self, points: Tensor, crop: Affine2D) -> Tensor:
-        """Landmarks ``[K, 2]`` of the picture in pixels of the photograph."""
+        """Landmarks ``[K, 2]`` of the image in pixels of the photo."""
         if self.view.style == "exact":
             return self.view.inner(crop).inverse().apply(points)
         # The published crop moves points without the half pixel, so they go back without it too.
@@ -179,16 +179,16 @@ class LandmarkPredictor(AutoencoderPredictor):
         return crop.inverse().apply(placed)
 
     @torch.no_grad()
-    def read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks ``[B, K, 2]`` and confidences ``[B, K]`` of pictures ``[B, 3, S, S]`` in 0..1."""
-        parts = [self._read(part) for part in pictures.split(BATCH)]
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """Landmarks ``[B, K, 2]`` and confidences ``[B, K]`` of images ``[B, 3, S, S]`` in 0..1."""
+        parts = [self._read(part) for part in images.split(BATCH)]
         points, heights = zip(*parts, strict=True)
         return torch.cat(points), torch.cat(heights)
 
-    def _read(self, pictures: Tensor) -> tuple[Tensor, Tensor]:
+    def _read(self, images: Tensor) -> tuple[Tensor, Tensor]:
         c = self.config
-        batch = normalise_images(pictures.to(self.device))
-        # Where nobody knows which points swap, a mirrored picture tells nothing.
+        batch = normalise_images(images.to(self.device))
+        # Where nobody knows which points swap, a mirrored image tells nothing.
         flipped = c.flip_tta and self.scheme.mirror_known
         both = torch.cat([batch, batch.flip(-1)]) if flipped else batch
         heatmaps = self.folded(both)
@@ -203,13 +203,13 @@ class LandmarkPredictor(AutoencoderPredictor):
     @torch.no_grad()
     def look(self, image: Tensor, box: Tensor) -> Look:
         """What the model makes of one face, for figures."""
-        picture = self.view.picture(image, self.crop(image, box))
-        batch = normalise_images(picture[None].to(self.device))
-        points, _ = self.read(picture[None])
+        cut = self.view.image(image, self.crop(image, box))
+        batch = normalise_images(cut[None].to(self.device))
+        points, _ = self.read(cut[None])
         raw = self.folded(batch)
         return Look(
-            picture,
-            to_pictures(reconstruct(self.networks, batch))[0].cpu(),
+            cut,
+            to_images(reconstruct(self.networks, batch))[0].cpu(),
             (as_peaks(raw, self.config.heatmap_sigma) if self.config.loss == "cross-entropy" else raw)[
                 0
             ].cpu(),

@@ -72,17 +72,17 @@ class AutoencoderConfig(FabrecConfig):
     value_range: str = "unit"
     # Side in pixels of the structural loss's window; half of it is not judged at each border.
     window: int = WINDOW
-    # Sizes of the picture at which the structural loss is taken: full, half, quarter ...; published is 1.
+    # Sizes of the image at which the structural loss is taken: full, half, quarter ...; published is 1.
     scales: int = 1
     # Published level of random moves, 0 to 7; level 8 is ours.
     augmentation: int = 4
-    # Probability of a mirrored picture.
+    # Probability of a mirrored image.
     mirror: float = 0.5
-    # Change light, contrast and colour at random, and show the encoder blurred and noisy pictures of clear ones.
+    # Change light, contrast and colour at random, and show the encoder blurred and noisy images of clear ones.
     looks: bool = False
     # Learning rates over time: constant as published, or a tenth of the steps up and along a cosine to zero.
     schedule: Literal["constant", "warmup-cosine"] = "constant"
-    # Pictures used by an evaluation during training.
+    # Images used by an evaluation during training.
     evaluate_count: int = 64
 
 
@@ -148,7 +148,7 @@ class AutoencoderRecipe(Recipe[AutoencoderConfig, FaceSample]):
         c = self.config
         view = c.view
         move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
-        image = view.picture(sample.image, view.region(sample), move)
+        image = view.image(sample.image, view.region(sample), move)
         batch = {"image": image, "noise": code_noise(c.code, generator)}
         if c.looks:
             batch["look"], batch["grain"] = sample_photometric_and_noise(c.size, generator)

@@ -143,7 +143,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         view = c.view
         region = view.region(sample)
         move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
-        image = view.picture(sample.image, region, move)
+        image = view.image(sample.image, region, move)
         placed = view.points(points, self.landmarks, region, move)
         # Hidden landmarks are learnt too where a label says where they are, as published: they are asked for as well.
         known = torch.isfinite(placed).all(-1)
@@ -152,7 +152,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
             batch["look"], batch["grain"] = sample_photometric_and_noise(c.size, generator)
         return batch
 
-    def pictures(self, batch: Batch) -> Tensor:
+    def images(self, batch: Batch) -> Tensor:
         """What the encoder is shown of a batch: mean-free ``[B, 3, S, S]``."""
         images: Tensor = batch["image"]
         if self.config.looks:
@@ -160,7 +160,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         return normalise_images(images)
 
     def targets(self, points: Tensor) -> Tensor:
-        """Target heatmaps ``[B, K, h, h]`` of landmarks ``[B, K, 2]`` in pixels of the picture."""
+        """Target heatmaps ``[B, K, h, h]`` of landmarks ``[B, K, 2]`` in pixels of the image."""
         c = self.config
         return draw_heatmaps(points, c.size, c.layout.heatmap, c.heatmap_sigma, cast(Style, c.heatmaps))
 
@@ -176,7 +176,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         c = self.config
         networks["encoder"].eval()
         networks["decoder"].eval()
-        images = self.pictures(batch)
+        images = self.images(batch)
         loss = self.loss(heatmaps_of(networks, images, frozen=not c.tune_encoder), batch)
         context.update(loss, *(("transfer", "encoder") if c.tune_encoder else ("transfer",)))
         return {"loss": loss.detach()}
@@ -187,7 +187,7 @@ class LandmarkRecipe(Recipe[LandmarkConfig, FaceSample]):
         device: torch.device | None = None,
         dtype: torch.dtype | None = None,
     ) -> LandmarkPredictor:
-        """Landmarks and reconstructions of the faces of photographs."""
+        """Landmarks and reconstructions of the faces of images."""
         return LandmarkPredictor(self.config, networks, device, dtype)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:

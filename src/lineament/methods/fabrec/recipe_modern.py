@@ -46,7 +46,7 @@ class ModernLandmarkConfig(LandmarkConfig):
     steps: int = 750
     # Faces of one step; with --unlabelled half of them are unlabelled.
     batch_size: int = 20
-    # Faces without labels, named as for --data: their landmarks must move with the picture. Labels stay unseen.
+    # Faces without labels, named as for --data: their landmarks must move with the image. Labels stay unseen.
     unlabelled: tuple[str, ...] = ()
     # Weight of the unlabelled faces in the loss.
     consistency: float = 1.0
@@ -54,7 +54,7 @@ class ModernLandmarkConfig(LandmarkConfig):
     lateral: bool = True
     # What heatmaps learn: squared differences, as published, or the place of the landmark as a distribution.
     loss: Literal["squared", "cross-entropy"] = "cross-entropy"
-    # Deviation of the target heatmaps in pixels of a 128 px heatmap.
+    # Standard deviation of the target heatmaps in pixels of a 128 px heatmap.
     sigma: float = 3.5
     # Tune the encoder too.
     tune_encoder: bool = True
@@ -106,7 +106,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         return bool(self.config.unlabelled)
 
     def networks(self) -> dict[str, nn.Module]:
-        """Encoder, decoder and transfer layers; what only pictures need stays frozen."""
+        """Encoder, decoder and transfer layers; what only images need stays frozen."""
         networks = super().networks()
         stages = range(1, self.config.layout.transfers + 1)
         used = ("fc.", "conv1.", "bn1.", *(f"layer{number}." for number in stages))
@@ -141,7 +141,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         return SemiSupervisedSource(labelled, open_joined(self.config.unlabelled))
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
-        """Crop and move one face; of an unlabelled one the unmoved picture too, which the teacher sees."""
+        """Crop and move one face; of an unlabelled one the unmoved image too, which the teacher sees."""
         if not self.semi_supervised:
             return super().item(sample, generator)
         size = self.config.size
@@ -159,10 +159,10 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         region = view.region(sample)
         move = sample_affine(self.spread, region_side(c.size), generator, c.mirror)
         batch = {
-            "image": view.picture(sample.image, region, move),
+            "image": view.image(sample.image, region, move),
             "points": torch.zeros(count, 2),
             "known": torch.zeros(count, dtype=torch.bool),
-            "plain": view.picture(sample.image, region),
+            "plain": view.image(sample.image, region),
             "clean_to_augmented": view.clean_to_augmented(region, move).float(),
             "mirrored": move.mirror,
         }
@@ -172,7 +172,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step; normalisation uses the statistics of the batch."""
-        heatmaps = heatmaps_of(networks, self.pictures(batch))
+        heatmaps = heatmaps_of(networks, self.images(batch))
         loss = self._labelled_loss(heatmaps, batch)
         values = {"loss": loss}
         if self.semi_supervised:
@@ -197,7 +197,7 @@ class ModernLandmarkRecipe(LandmarkRecipe):
         return self.config.consistency * min(1.0, max(0.0, (share - RISE[0]) / (RISE[1] - RISE[0])))
 
     def _consistency(self, teacher: Mapping[str, nn.Module], heatmaps: Tensor, batch: Batch) -> Tensor:
-        """Loss of the unlabelled faces of a batch, whose landmarks the teacher finds in their unmoved pictures."""
+        """Loss of the unlabelled faces of a batch, whose landmarks the teacher finds in their unmoved images."""
         unlabelled = batch["unlabelled"]
         # Processes that train together normalise together: the teacher must see something in every one of them.
         chosen = unlabelled if bool(unlabelled.any()) else slice(1)

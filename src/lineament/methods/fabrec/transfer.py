@@ -45,7 +45,7 @@ class TransferLayers(nn.Module):
             maps: The encoder's maps (:meth:`Encoder.maps`), which lateral layers need.
 
         Returns:
-            ``[B, K, side, side]`` raw scores, 1 at a landmark; ``side`` is 128, for 64 px pictures 64.
+            ``[B, K, side, side]`` raw scores, 1 at a landmark; ``side`` is 128, for 64 px images 64.
         """
         x = x1
         for number in range(1, self.count + 1):

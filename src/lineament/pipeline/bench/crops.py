@@ -1,7 +1,7 @@
-"""Bench of the cache of crops: reading it against decoding photographs, preparing it with one and two processes.
+"""Bench of the cache of crops: reading it against decoding photos, preparing it with one and two processes.
 
-Photographs are synthetic faces enlarged to 1024 x 1024 JPEG, with known boxes; crops are ``fabrec`` of 128 pixels. Each
-read goes on to the randomly moved picture that a network sees.
+Photos are synthetic faces enlarged to 1024 x 1024 JPEG, with known boxes; crops are ``fabrec`` of 128 pixels. Each
+read goes on to the randomly moved image that a network sees.
 """
 
 from __future__ import annotations
@@ -27,49 +27,48 @@ from lineament.pipeline.bench.timing import Timing, measure, report
 from lineament.pipeline.prepare.run import PrepareOptions, prepare
 from lineament.synthetic.source import SyntheticFaces
 
-# Photographs that are prepared, those of them that are read in a timed call, and sides in pixels.
+# Images that are prepared, those of them that are read in a timed call, and sides in pixels.
 PHOTOS, READ = 64, 16
 SIDE, DRAWN, SIZE = 1024, 128, 128
 
 
 def run(*, repeats: int = 20) -> dict[str, Any]:
-    """Time one picture from the cache, and its twin: the same picture from the photograph.
+    """Time one image from the cache, and its twin: the same image from the photo.
 
     Args:
-        repeats: Timed passes over some photographs.
+        repeats: Timed passes over some photos.
 
     Returns:
-        ``median_ms`` and its like of one picture from the cache, ``reference_ms`` from the photograph; pictures per
-        second of processor time of both (``cached_per_cpu_second``, ``decoded_per_cpu_second``); photographs prepared
+        ``median_ms`` and its like of one image from the cache, ``reference_ms`` from the photo; images per
+        second of processor time of both (``cached_per_cpu_second``, ``decoded_per_cpu_second``); photos prepared
         per second, and per second of processor time, with one and two processes; ``bytes_per_crop``.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        _photographs(folder / "photos")
-        photographs = open_data(folder / "photos")
+        _photos(folder / "photos")
+        photos = open_data(folder / "photos")
         further: dict[str, float] = {}
         for workers in (1, 2):
-            wall, processor = _prepared(photographs, folder / f"crops{workers}", workers)
+            wall, processor = _prepared(photos, folder / f"crops{workers}", workers)
             further[f"prepared_per_second_{workers}"] = PHOTOS / wall
             further[f"prepared_per_cpu_second_{workers}"] = PHOTOS / processor
         cache = open_data(folder / "crops1")
-        from_cache, from_photographs = (
-            _per_picture(measure(_pass(source), repeats=repeats, warm_up=1))
-            for source in (cache, photographs)
+        from_cache, from_photos = (
+            _per_image(measure(_pass(source), repeats=repeats, warm_up=1)) for source in (cache, photos)
         )
         stored = sum(path.stat().st_size for path in (folder / "crops1" / "shards").glob("*.tar"))
     return report(
-        f"a moved picture of {SIZE} x {SIZE} from a cached crop, and from a JPEG of {SIDE} x {SIDE}",
+        f"a moved image of {SIZE} x {SIZE} from a cached crop, and from a JPEG of {SIDE} x {SIDE}",
         from_cache,
-        from_photographs,
+        from_photos,
         cached_per_cpu_second=1e3 / from_cache.process_ms,
-        decoded_per_cpu_second=1e3 / from_photographs.process_ms,
+        decoded_per_cpu_second=1e3 / from_photos.process_ms,
         bytes_per_crop=stored // PHOTOS,
         **further,
     )
 
 
-def _photographs(folder: Path) -> None:
+def _photos(folder: Path) -> None:
     enlarge = Affine2D.resize((DRAWN, DRAWN), (SIDE, SIDE))
     labels = []
     drawn = SyntheticFaces(seed=11, count=PHOTOS, size=DRAWN)
@@ -94,7 +93,7 @@ def _prepared(source: FaceSource, out: Path, workers: int) -> tuple[float, float
 
 
 def _pass(source: FaceSource) -> Callable[[], None]:
-    """Read some samples once, to the pictures that a network sees."""
+    """Read some samples once, to the images that a network sees."""
     view, spread, passes = View(SIZE), level(4), iter(range(1 << 30))
 
     def work() -> None:
@@ -102,12 +101,12 @@ def _pass(source: FaceSource) -> Callable[[], None]:
         for index in range(READ):
             sample = source[index]
             move = sample_affine(spread, region_side(SIZE), sample_generator(0, epoch, index))
-            view.picture(sample.image, view.region(sample), move)
+            view.image(sample.image, view.region(sample), move)
 
     return work
 
 
-def _per_picture(timing: Timing) -> Timing:
+def _per_image(timing: Timing) -> Timing:
     return Timing(
         *(value / READ for value in (timing.median_ms, timing.min_ms, timing.max_ms, timing.process_ms))
     )

@@ -1,4 +1,4 @@
-"""Face detection: pictures per second on portraits cut from scikit-image's astronaut."""
+"""Face detection: images per second on portraits cut from scikit-image's astronaut."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lineament.faces.detection import detect_faces
 from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.bench.timing import measure, report
 
-# The face of the photograph, pixels.
+# The face of the photo, pixels.
 _FACE_CENTRE, _FACE_HEIGHT = (221.0, 118.0), 110.0
 
 
@@ -22,17 +22,17 @@ def portraits(count: int, width: int = 200, height: int = 250, seed: int = 0) ->
     """Return ``[count, 3, height, width]`` portraits of one person at random sizes and places, RGB in 0..1."""
     from skimage.data import astronaut
 
-    photograph = from_array(astronaut())
+    photo = from_array(astronaut())
     generator = torch.Generator().manual_seed(seed)
-    pictures = []
+    images = []
     for _ in range(count):
         share, shift_x, shift_y = torch.rand(3, generator=generator).tolist()
         scale = (0.35 + 0.25 * share) * height / _FACE_HEIGHT
         x = (0.45 + 0.1 * shift_x) * width - scale * _FACE_CENTRE[0]
         y = (0.45 + 0.1 * shift_y) * height - scale * _FACE_CENTRE[1]
         crop = Affine2D.from_similarity(scale, 0.0, (x, y))
-        pictures.append(crop_image(photograph, crop, (height, width), fill="edge"))
-    return torch.stack(pictures)
+        images.append(crop_image(photo, crop, (height, width), fill="edge"))
+    return torch.stack(images)
 
 
 def run(
@@ -43,25 +43,25 @@ def run(
     Args:
         device: Where the networks run.
         repeats: Timed calls.
-        batch: Pictures in one call.
+        batch: Images in one call.
         width: Pixels.
         height: Pixels.
 
     Returns:
-        See :func:`lineament.pipeline.bench.timing.report`; also pictures per second by wall clock and by processor
-        time, the share of the pictures in which a face was found, and the operations of the networks in billions.
+        See :func:`lineament.pipeline.bench.timing.report`; also images per second by wall clock and by processor
+        time, the share of the images in which a face was found, and the operations of the networks in billions.
     """
-    pictures = portraits(batch, width, height).to(device)
-    found = detect_faces(pictures, batch_size=batch, upright="off")
+    images = portraits(batch, width, height).to(device)
+    found = detect_faces(images, batch_size=batch, upright="off")
     timing = measure(
-        lambda: detect_faces(pictures, batch_size=batch, upright="off"), repeats=repeats, device=device
+        lambda: detect_faces(images, batch_size=batch, upright="off"), repeats=repeats, device=device
     )
     with FlopCounterMode(display=False) as counter:
-        detect_faces(pictures, batch_size=batch, upright="off")
+        detect_faces(images, batch_size=batch, upright="off")
     return report(
         f"{batch} portraits of {width} x {height}, smallest face 20 px",
         timing,
-        measure(lambda: detect_faces(pictures, "lbp", upright="off"), repeats=1, warm_up=0),
+        measure(lambda: detect_faces(images, "lbp", upright="off"), repeats=1, warm_up=0),
         images_per_second=batch * 1e3 / timing.median_ms,
         images_per_processor_second=batch * 1e3 / timing.process_ms,
         found=sum(map(bool, found)) / batch,

@@ -161,7 +161,7 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
         **extra,
         published_code_s=PUBLISHED_STEP_SECONDS,
         times_faster_than_published=min(PUBLISHED_STEP_SECONDS) / median(ours),
-        pair_warp_work=f"one {SIZE} x {SIZE} picture: drawn, warped twice, landmarks carried, cut",
+        pair_warp_work=f"one {SIZE} x {SIZE} image: drawn, warped twice, landmarks carried, cut",
         pair_warp=[warp_figures(landmarks, repeats) for landmarks in LANDMARKS],
         pair_warp_published_code_s=PUBLISHED_WARP_SECONDS,
     )

@@ -70,13 +70,13 @@ def training_step(
 
 def sampling_grid(weights: Tensor, height: int, width: int, control: int = 10) -> Tensor:
     """Grid ``[H, W, 2]`` of one warp ``[103, 2]``."""
-    pixels = _lattice(height, width)
-    squared = (pixels[:, None] - _lattice(control, control)).square().sum(2)
+    pixels = _grid(height, width)
+    squared = (pixels[:, None] - _grid(control, control)).square().sum(2)
     basis = torch.cat([squared * torch.log(squared + 1e-5), torch.ones(len(pixels), 1), pixels], dim=1)
     return (basis @ weights).view(height, width, 2)
 
 
-def _lattice(height: int, width: int) -> Tensor:
+def _grid(height: int, width: int) -> Tensor:
     ys, xs = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
     return torch.stack([xs, ys], dim=-1).view(-1, 2)
 
@@ -93,7 +93,7 @@ def carry(points: Tensor, grid: Tensor) -> Tensor:
 def warp_pair(
     image: Tensor, first: Tensor, second: Tensor, crop: int, points: Tensor
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Twice- and once-warped image and landmarks of one picture ``[3, H, W]``, cropped."""
+    """Twice- and once-warped image and landmarks of one image ``[3, H, W]``, cropped."""
     height, width = image.shape[1:]
     grid1, grid2 = (sampling_grid(weights, height, width) for weights in (first, second))
     once = F.grid_sample(image[None], grid1[None], align_corners=True)

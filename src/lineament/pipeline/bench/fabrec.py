@@ -79,7 +79,7 @@ def _landmark_calls(
 
 
 def run(*, device: str = "cpu", repeats: int = 5) -> dict[str, Any]:
-    """Measure all three at 256 px, random networks and pictures.
+    """Measure all three at 256 px, random networks and images.
 
     Args:
         device: Where to compute.

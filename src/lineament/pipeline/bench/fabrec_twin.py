@@ -1,7 +1,7 @@
 """3FabRec written out plainly: what the bench compares with.
 
-The twin does the same work as the published program: dense windows picture by picture, one pass per loss and update,
-landmarks after the whole picture was decoded, all maps in the usual order of memory. It runs on the networks' own
+The twin does the same work as the published program: dense windows image by image, one pass per loss and update,
+landmarks after the whole image was decoded, all maps in the usual order of memory. It runs on the networks' own
 modules; its first decoder layer is a matrix product as in ours, which is faster than the published one.
 """
 
@@ -27,7 +27,7 @@ from lineament.methods.fabrec.loss import (
 
 
 def structural_loss(targets: Tensor, images: Tensor) -> Tensor:
-    """The plain twin of the structural loss: dense 31 x 31 windows, one picture at a time."""
+    """The plain twin of the structural loss: dense 31 x 31 windows, one image at a time."""
     offsets = torch.arange(WINDOW, dtype=torch.float32, device=images.device) - WINDOW // 2
     profile = torch.exp(-0.5 * (offsets / WINDOW_SIGMA) ** 2)
     profile = profile / profile.sum()
@@ -47,7 +47,7 @@ def structural_loss(targets: Tensor, images: Tensor) -> Tensor:
 
 
 def encode(encoder: Any, images: Tensor) -> Tensor:
-    """Codes ``[B, code]`` of mean-free pictures ``[B, 3, S, S]``, by a published encoder."""
+    """Codes ``[B, code]`` of mean-free images ``[B, 3, S, S]``, by a published encoder."""
     x = encoder.maxpool(F.relu(encoder.bn1(encoder.conv1(images))))
     for name in encoder.stages:
         for block in getattr(encoder, name):
@@ -59,7 +59,7 @@ def encode(encoder: Any, images: Tensor) -> Tensor:
 
 
 def decode(decoder: Any, codes: Tensor) -> tuple[Tensor, Tensor]:
-    """First stage ``[B, 256, 8, 8]`` and picture ``[B, 3, S, S]`` of codes, by a published decoder."""
+    """First stage ``[B, 256, 8, 8]`` and image ``[B, 3, S, S]`` of codes, by a published decoder."""
     x = (decoder.fc(codes) @ decoder.conv1.weight.flatten(1)).view(len(codes), -1, 4, 4)
     x = F.relu(decoder.bn1(x))
     stages = []

@@ -1,4 +1,4 @@
-"""Bench of the published face warp: one face of 80 x 80 and one of 512 x 512 that fill their pictures."""
+"""Bench of the published face warp: one face of 80 x 80 and one of 512 x 512 that fill their images."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from lineament.methods.depthnet.warp import face_triangles, face_warp
 from lineament.pipeline.bench.timing import measure, report
 
 SMALL, LARGE = 80, 512
-# The face's share of the picture's sides.
+# The face's share of the image's sides.
 SHARE = 0.9
 # Radians by which it is turned.
 YAW = 0.3
@@ -61,7 +61,7 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
 
 
 def bench_face(size: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """A picture of noise with the mean face's keypoints, depths and a turn, batch of one."""
+    """An image of noise with the mean face's keypoints, depths and a turn, batch of one."""
     shape = torch.tensor(LANDMARKS68, dtype=torch.float64)
     low, high = shape[:, :2].amin(0), shape[:, :2].amax(0)
     scale = SHARE * size / (high - low)

@@ -16,7 +16,7 @@ SIZE, BATCH, WARM_UP = 128, 10, 10
 
 
 def run(*, repeats: int = 20) -> dict[str, Any]:
-    """Time pictures with all their truth, 4 samples a pixel.
+    """Time images with all their truth, 4 samples a pixel.
 
     Args:
         repeats: Timed batches of ten faces; the two processes draw as many each.

@@ -1,4 +1,4 @@
-"""How well the demo's model does on its one real photograph, and what may be said of it."""
+"""How well the demo's model does on its one real photo, and what may be said of it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CONVINCING_SHARE = 0.5
 
 @dataclass(frozen=True)
 class PhotoScore:
-    """Disagreement with the detector's five points on the photograph.
+    """Disagreement with the detector's five points on the photo.
 
     Attributes:
         model: Mean distance of the model's points, % of the inter-pupil distance.
@@ -29,21 +29,21 @@ class PhotoScore:
 
     @property
     def convincing(self) -> bool:
-        """Whether the photograph may be shown as a success; never where a number is not finite."""
+        """Whether the photo may be shown as a success; never where a number is not finite."""
         return self.model <= CONVINCING_SHARE * self.mean_shape
 
     @property
     def sentence(self) -> str:
         """Both numbers, and what follows from them."""
         numbers = (
-            f"On the real photograph the model disagrees with the detector's five points by {self.model:.1f} % of "
+            f"On the real photo the model disagrees with the detector's five points by {self.model:.1f} % of "
             f"the eye distance, the mean shape by {self.mean_shape:.1f} %"
         )
         if self.convincing:
             return f"{numbers}."
         return (
-            f"The model fails on the real photograph. {numbers}; a success is at most half of the mean shape's. The "
-            "numbers on synthetic faces say nothing about photographs then."
+            f"The model fails on the real photo. {numbers}; a success is at most half of the mean shape's. The "
+            "numbers on synthetic faces say nothing about photos then."
         )
 
 
@@ -53,7 +53,7 @@ def score_photo(
     """Measure the model and the mean shape against the detector.
 
     Args:
-        found: ``[K, 2]`` landmarks of the model, pixels of the photograph.
+        found: ``[K, 2]`` landmarks of the model, pixels of the photo.
         found_scheme: Their scheme, which must convert to scheme 5.
         placed: ``[L, 2]`` landmarks of the mean shape.
         placed_scheme: Their scheme.

@@ -1,4 +1,4 @@
-"""The page that the demo ends with: a real photograph, curves, tables and pictures, each with its command."""
+"""The page that the demo ends with: a real photo, curves, tables and images, each with its command."""
 
 from __future__ import annotations
 
@@ -38,19 +38,17 @@ PHOTO = "astronaut"
 
 
 def astronaut() -> Tensor:
-    """The real photograph: Eileen Collins, NASA, public domain, as scikit-image carries it; ``[3, 512, 512]``."""
+    """The real photo: Eileen Collins, NASA, public domain, as scikit-image carries it; ``[3, 512, 512]``."""
     import skimage.data
 
     return from_array(skimage.data.astronaut())
 
 
 def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Box ``[4]`` and five points ``[5, 2]`` of the photograph's face, by the detector."""
+    """Box ``[4]`` and five points ``[5, 2]`` of the photo's face, by the detector."""
     face = main_face(detect_faces(photo, upright="off")[0])
     if face is None or face.points is None:
-        raise LineamentError(
-            "the detector finds no face in the astronaut photograph: is its package complete?"
-        )
+        raise LineamentError("the detector finds no face in the astronaut photo: is its package complete?")
     return face.box.double(), face.points.float()
 
 
@@ -60,7 +58,7 @@ class DemoReport:
 
     Attributes:
         path: The page.
-        photo: How well the model did on the real photograph.
+        photo: How well the model did on the real photo.
     """
 
     path: Path
@@ -69,7 +67,7 @@ class DemoReport:
 
 @dataclass(frozen=True)
 class _DrawnPhoto:
-    """The photograph with the landmarks of model and mean shape, and their score."""
+    """The photo with the landmarks of model and mean shape, and their score."""
 
     path: Path
     score: PhotoScore
@@ -77,10 +75,10 @@ class _DrawnPhoto:
 
 
 def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command: str) -> DemoReport:
-    """Draw every picture of the demo into ``out/figures`` and write ``out/report.html``.
+    """Draw every image of the demo into ``out/figures`` and write ``out/report.html``.
 
-    The real photograph comes first where the model is convincing on it; else the page begins with the sentence that it
-    is not, and shows the photograph after everything else.
+    The real photo comes first where the model is convincing on it; else the page begins with the sentence that it
+    is not, and shows the photo after everything else.
 
     Args:
         result: What was trained and measured.
@@ -104,14 +102,14 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
     _add_curves(page, figures, result, command)
     page.section("Faces of people never seen")
     path = _faces_figure(figures / "unseen.png", result.test, predictor, frame)
-    page.picture(
+    page.image(
         path,
         "Synthetic faces of unseen people: predicted landmarks (yellow dots), truth (blue rings).",
         command=_evaluate_command(result.landmarks),
     )
     if result.portraits is not None:
         path = _faces_figure(figures / "portraits.png", result.portraits, predictor, frame)
-        page.picture(
+        page.image(
             path,
             "Real portraits held out of training: predicted landmarks (yellow dots); the detector's five points (blue "
             "rings), which the model never saw.",
@@ -145,7 +143,7 @@ def _evaluate_command(run: Run) -> str:
 
 
 def _draw_photo(figures: Path, photo: Tensor, box: Tensor, five: Tensor, result: DemoResult) -> _DrawnPhoto:
-    """The real photograph, the model's landmarks beside the mean shape."""
+    """The real photo, the model's landmarks beside the mean shape."""
     predictor, mean = result.predictor(), result.mean_shape
     window = boxes.expand(boxes.square(box), 1.5)
     left, top = (int(v) for v in window[:2].clamp(min=0))
@@ -174,17 +172,17 @@ def _draw_photo(figures: Path, photo: Tensor, box: Tensor, five: Tensor, result:
 
 
 def _add_photo(page: Report, drawn: _DrawnPhoto) -> None:
-    page.section("A real photograph")
+    page.section("A real photo")
     if not drawn.score.convincing:
         page.text(drawn.score.sentence)
-    page.picture(
+    page.image(
         drawn.path,
         "The astronaut Eileen Collins (NASA, public domain): landmarks of the model (left) and of the mean labelled "
         "shape (right) as yellow dots; the five points of an independent detector as blue rings.",
         command=drawn.command,
     )
     table = Table(
-        "Disagreement with the detector's five points on this photograph",
+        "Disagreement with the detector's five points on this photo",
         ("who", "mean"),
         ("", "% of inter-pupil"),
     )
@@ -252,7 +250,7 @@ def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -
         x_label="step",
         y_label=f"loss (px to the power {result.descriptors.config['power']:g})",
     )
-    page.picture(
+    page.image(
         path,
         f"The {name} while training without labels.",
         command=made_by,
@@ -268,7 +266,7 @@ def _add_curves(page: Report, figures: Path, result: DemoResult, command: str) -
         path = plot_curves(
             figures / "matching.png", curves, x_label="step", y_label="matching error (px at 70 px)"
         )
-        page.picture(
+        page.image(
             path,
             "Matching error on unseen synthetic people while training.",
             command=made_by,
@@ -283,7 +281,7 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
         few_shot_cards(study.plan, study.cells, study.test_sets), figures.parent / "few-shot.cards.json"
     )
     path = plot_few_shot(figures / "few-shot.png", study.plan, study.cells, study.test_sets)
-    page.picture(
+    page.image(
         path,
         "Landmark error against the number of labelled faces. Descriptors had minutes to learn without labels, the "
         "autoencoder part of one, and its landmarks see unlabelled faces beside the labelled ones; the same networks "
@@ -295,23 +293,23 @@ def _add_few_shot(page: Report, figures: Path, result: DemoResult, command: str)
     drawn = study.autoencoder.figures(int(study.autoencoder.config["steps"])) / "reconstructions.png"
     if drawn.is_file():
         made_by = train_command(study.autoencoder) if study.autoencoder.data else command
-        page.picture(
+        page.image(
             drawn, "Unseen faces (top) and what the autoencoder makes of them (bottom).", command=made_by
         )
 
 
 def _faces_figure(path: Path, source: FaceSource, predictor: LandmarkPredictor, frame: Frame) -> Path:
     samples = [source[index] for index in range(min(SHOWN, len(source)))]
-    pictures, predicted, true = [], [], []
+    images, predicted, true = [], [], []
     for sample in samples:
         transform = frame.view_of(sample_box(sample))
-        pictures.append(cut(sample.image, transform, frame.seen))
+        images.append(cut(sample.image, transform, frame.seen))
         predicted.append(
             transform.apply(predictor.landmarks(sample.image, sample_box(sample)[None]).points[0])
         )
         true.append(None if sample.landmarks is None else transform.apply(sample.landmarks.float()))
     return draw_grid(
-        path, pictures, columns=6, predicted=predicted, true=true, titles=[_short(s) for s in samples]
+        path, images, columns=6, predicted=predicted, true=true, titles=[_short(s) for s in samples]
     )
 
 
@@ -320,7 +318,7 @@ def _short(sample: FaceSample) -> str:
 
 
 def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result: DemoResult) -> None:
-    """Descriptors as colours, and dense matches from the photograph to another face."""
+    """Descriptors as colours, and dense matches from the photo to another face."""
     page.section("What the descriptors see")
     recipe = result.descriptors.build_recipe()
     model = load(result.descriptors.folder)
@@ -333,10 +331,10 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
         whole = frame.whole(sample_box(sample))
         faces.append(PreparedFace(sample.id, cut(sample.image, whole, frame.size), torch.zeros(0, 2)))
     path = descriptor_figure(describe, faces, frame, figures / "descriptors.png")
-    page.picture(
+    page.image(
         path,
         "Top: faces. Middle: their descriptors as colours, the same part of a face in the same colour. Bottom: the "
-        "photograph rendered in the geometry of each face, through dense matches alone.",
+        "photo rendered in the geometry of each face, through dense matches alone.",
     )
     other = others[0]
     write_image(figures / "other.png", other.image)
@@ -347,9 +345,9 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     points, names = points_to_match(model, photo, Detection.given(box=box), None, Path(PHOTO))
     match = ["lineament", "match", f"{figures / PHOTO}.png", str(figures / "other.png")]
     path = write_match(match_faces(first, second, points, names), figures / "match")[1]
-    page.picture(
+    page.image(
         path,
-        "Points of the photograph and where the descriptors find them on another face.",
+        "Points of the photo and where the descriptors find them on another face.",
         command=shlex.join([*match, "--model", str(result.descriptors.folder)]),
     )
 

@@ -1,4 +1,4 @@
-"""The demo: learn without labels, show a few labelled faces, read a real photograph, write a report."""
+"""The demo: learn without labels, show a few labelled faces, read a real photo, write a report."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def run_demo(
         command: The command line, for the report.
 
     Returns:
-        The report, and how well the model did on the real photograph.
+        The report, and how well the model did on the real photo.
 
     Raises:
         LineamentError: If ``out`` is in use and ``overwrite`` is False.

@@ -38,7 +38,7 @@ class DemoPlan:
         unlabelled: Synthetic faces to learn descriptors from.
         labelled: How many of them are then shown with landmarks.
         test: Faces of unseen people to measure on.
-        size: Side of the drawn pictures in pixels.
+        size: Side of the drawn images in pixels.
         recipe: Which descriptors to learn.
         descriptors: Fields of that recipe's config.
         landmarks: Fields of the ``dve-landmarks`` config.
@@ -79,7 +79,7 @@ PLANS = {
     "full": DemoPlan(
         unlabelled=800,
         test=100,
-        # More steps of fewer faces: as much work, and landmarks that hold on a photograph too.
+        # More steps of fewer faces: as much work, and landmarks that hold on a photo too.
         descriptors={
             **_DESCRIPTORS,
             "steps": 690,

@@ -1,4 +1,4 @@
-"""Is the depth of faces in photographs plausible? A check that needs no labels.
+"""Is the depth of faces in photos plausible? A check that needs no labels.
 
 Whoever a face belongs to: seen from the front, the tip of the nose lies in front of the outer eye corners, and the two
 upper ends of the jaw line, before the ears, lie behind them.
@@ -37,13 +37,13 @@ DEFINITION = (
 
 @dataclass(frozen=True)
 class FoundFaces:
-    """Main faces of some photographs.
+    """Main faces of some photos.
 
     Attributes:
         photos: ``N`` files.
         points: ``[N, 68, 2]`` keypoints in pixels.
         fits: A head fitted to each.
-        left_out: Why a photograph is missing, a sentence each.
+        left_out: Why a photo is missing, a sentence each.
     """
 
     photos: tuple[Path, ...]
@@ -54,15 +54,15 @@ class FoundFaces:
 
 @dataclass(frozen=True)
 class PhotoFaces:
-    """Main faces of some photographs with depth by a network.
+    """Main faces of some photos with depth by a network.
 
     Attributes:
         photos: ``N`` files.
         points: ``[N, 68, 2]`` keypoints in pixels.
         poses: ``[N, 3]`` yaw, pitch, roll in radians of a head fitted to them.
-        depth: ``[N, 66]`` the network's own depth, in sides of the picture it sees.
+        depth: ``[N, 66]`` the network's own depth, in sides of the image it sees.
         shown: ``[N, 68]`` pixels: the depth as `lineament depth` gives it, fitted to the head.
-        left_out: Why a photograph is missing, a sentence each.
+        left_out: Why a photo is missing, a sentence each.
         run: The run, and the recipe it is of.
     """
 
@@ -80,18 +80,18 @@ class PhotoFaces:
 
 
 def find_faces(photos: Sequence[Path], request: FaceRequest, *, progress: Progress = silent) -> FoundFaces:
-    """Find the main face of each photograph, its keypoints and its pose.
+    """Find the main face of each photo, its keypoints and its pose.
 
     Args:
-        photos: Picture files.
+        photos: Image files.
         request: Where keypoints come from, and the head that tells the pose.
         progress: Shows how far it is.
 
     Raises:
-        DataError: If no photograph shows a face that can be used.
+        DataError: If no photo shows a face that can be used.
     """
     kept, points, fits, left_out = [], [], [], []
-    with progress("finding faces", len(photos), "pictures") as advance:
+    with progress("finding faces", len(photos), "images") as advance:
         for photo in photos:
             try:
                 found = request.points(read_image(photo), photo).points.double()
@@ -102,7 +102,7 @@ def find_faces(photos: Sequence[Path], request: FaceRequest, *, progress: Progre
                 left_out.append(str(error) if photo.name in str(error) else f"{photo.name}: {error}")
             advance()
     if not kept:
-        raise DataError(f"none of {len(photos)} photographs can be used; the first: {left_out[0]}")
+        raise DataError(f"none of {len(photos)} photos can be used; the first: {left_out[0]}")
     return FoundFaces(tuple(kept), torch.stack(points), tuple(fits), tuple(left_out))
 
 
@@ -156,7 +156,7 @@ def plausibility_card(faces: PhotoFaces, name: str, degrees: float = FRONTAL_DEG
 
     Args:
         faces: The faces.
-        name: Of the photographs.
+        name: Of the images.
         degrees: Largest yaw of a frontal face.
 
     Raises:
@@ -180,7 +180,7 @@ def plausibility_card(faces: PhotoFaces, name: str, degrees: float = FRONTAL_DEG
         unit="% of frontal faces",
         definition=DEFINITION,
         protocol=(
-            f"main face of each photograph, yaw of a fitted head within {degrees:g} degrees; the network's own depth, "
+            f"main face of each photo, yaw of a fitted head within {degrees:g} degrees; the network's own depth, "
             "nothing fitted afterwards"
         ),
         count=count,
@@ -206,7 +206,7 @@ def summary(card: MetricCard) -> str:
         f"  sign        {d['with_the_opposite_sign']:g} % with the opposite sign; "
         f"{d['as_lineament_depth_shows_it']:g} % as `lineament depth` shows it, fitted to a head\n"
         f"  all poses   {d['all_faces']['plausible']:g} % of {d['all_faces']['faces']} faces; "
-        f"{len(d['left_out'])} photographs left out"
+        f"{len(d['left_out'])} photos left out"
     )
 
 

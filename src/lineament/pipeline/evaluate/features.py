@@ -1,9 +1,9 @@
 """Dense features from elsewhere - a file, or a Python function - in place of a model of this package.
 
-The matching evaluation asks for the features of three pictures per pair of faces, named ``00012-source``,
-``00012-same`` and ``00012-other``. ``lineament evaluate ... --pictures-out FOLDER`` writes these pictures as PNG, so
+The matching evaluation asks for the features of three images per pair of faces, named ``00012-source``,
+``00012-same`` and ``00012-other``. ``lineament evaluate ... --pictures-out FOLDER`` writes these images as PNG, so
 that any program can describe them. A file of features holds one array ``[C, h, w]`` under each name: an ``.npz``, a
-``.safetensors``, or a folder of ``NAME.npy``. A function takes pictures ``[B, 3, H, W]`` in 0..1 and returns
+``.safetensors``, or a folder of ``NAME.npy``. A function takes images ``[B, 3, H, W]`` in 0..1 and returns
 ``[B, C, h, w]``.
 """
 
@@ -39,14 +39,14 @@ def is_feature_file(path: Path) -> bool:
 
 
 class FileFeatures(PairFeatures):
-    """Features of a file by the names of the pictures; one pair is in memory at a time."""
+    """Features of a file by the names of the images; one pair is in memory at a time."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._read = _reader(path)
 
     def of(self, pair: MatchingPair) -> tuple[Tensor, Tensor, Tensor]:
-        """Features ``[C, h, w]`` of the three pictures of a pair.
+        """Features ``[C, h, w]`` of the three images of a pair.
 
         Raises:
             DataError: If one is missing or is no map of finite numbers.
@@ -64,7 +64,7 @@ class FileFeatures(PairFeatures):
             stored = self._read(name)
         except KeyError:
             raise DataError(
-                f"{self.path} has no features of {name}: describe every picture that --pictures-out writes."
+                f"{self.path} has no features of {name}: describe every image that --pictures-out writes."
             ) from None
         # What is wrong with a foreign file comes in many classes.
         except Exception as error:
@@ -155,18 +155,18 @@ def _current_folder_importable() -> Any:
 def checked_function(function: Callable[[Tensor], Any], name: str) -> Describe:
     """The same function with its answers checked; see :func:`checked_map`."""
 
-    def describe(pictures: Tensor) -> Tensor:
+    def describe(images: Tensor) -> Tensor:
         with torch.no_grad():
-            features = checked_map(function(pictures), f"what {name} returns", 4)
-        if len(features) != len(pictures):
-            raise DataError(f"{name} returns features of {len(features)} pictures for {len(pictures)}.")
+            features = checked_map(function(images), f"what {name} returns", 4)
+        if len(features) != len(images):
+            raise DataError(f"{name} returns features of {len(features)} images for {len(images)}.")
         return features
 
     return describe
 
 
 def write_features(path: Path, describe: Describe, pairs: Iterable[MatchingPair]) -> Path:
-    """Describe the pictures of all pairs into a file; its ending says the format, no ending makes a folder.
+    """Describe the images of all pairs into a file; its ending says the format, no ending makes a folder.
 
     Raises:
         UsageError: If the ending is of neither format.
@@ -174,7 +174,7 @@ def write_features(path: Path, describe: Describe, pairs: Iterable[MatchingPair]
     named = (
         (name, np.ascontiguousarray(features.numpy()))
         for pair in pairs
-        for name, features in zip(pair.names, describe(pair.pictures), strict=True)
+        for name, features in zip(pair.names, describe(pair.images), strict=True)
     )
     if path.suffix == "":
         path.mkdir(parents=True, exist_ok=True)
@@ -197,12 +197,12 @@ def write_features(path: Path, describe: Describe, pairs: Iterable[MatchingPair]
     return path
 
 
-def write_pictures(folder: Path, pairs: Iterable[MatchingPair], facts: Mapping[str, Any]) -> Path:
-    """Write the pictures of all pairs as ``NAME.png``, and what they are as ``pictures.json``."""
+def write_images(folder: Path, pairs: Iterable[MatchingPair], facts: Mapping[str, Any]) -> Path:
+    """Write the images of all pairs as ``NAME.png``, and what they are as ``pictures.json``."""
     names: list[str] = []
     for pair in pairs:
-        for name, picture in zip(pair.names, pair.pictures, strict=True):
-            write_image(folder / f"{name}.png", picture)
+        for name, image in zip(pair.names, pair.images, strict=True):
+            write_image(folder / f"{name}.png", image)
             names.append(name)
     write_text(folder / "pictures.json", json.dumps({**facts, "pictures": names}, indent=1) + "\n")
     return folder

@@ -115,7 +115,7 @@ VARIANTS = {
 
 @dataclass(frozen=True)
 class FewShotTestSet:
-    """A test set: faces to measure on.
+    """A test set of labelled faces.
 
     Attributes:
         title: For tables and plots.
@@ -410,6 +410,6 @@ def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
 
 
 def over_seeds_of(cells: Sequence[Cell], variant: str, count: int, test_set: str) -> tuple[float, float]:
-    """Mean and population deviation over the seeds of one variant's errors."""
+    """Mean and population standard deviation over the seeds of one variant's errors."""
     errors = [cell.errors[test_set] for cell in cells if (cell.variant, cell.count) == (variant, count)]
     return statistics.fmean(errors), statistics.pstdev(errors)

@@ -36,7 +36,7 @@ def write_few_shot(
 
 
 def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], test_set: FewShotTestSet) -> Table:
-    """One row for each variant, one column for each number of labels: mean over the seeds and their deviation."""
+    """One row for each variant, one column for each number of labels: mean and standard deviation over the seeds."""
     columns = ["learnt by", *(_count(count, "label") for count in plan.counts)]
     units = ["", *[f"% of {test_set.normalise_by}"] * len(plan.counts)]
     table = Table(
@@ -45,7 +45,7 @@ def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], test_set: FewShotTe
     for variant in plan.variants:
         row = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
         several = len(plan.seeds) > 1
-        texts = [f"{mean:.2f} ± {deviation:.2f}" if several else f"{mean:.2f}" for mean, deviation in row]
+        texts = [f"{mean:.2f} ± {std:.2f}" if several else f"{mean:.2f}" for mean, std in row]
         table.add(VARIANTS[variant].title, *texts)
     return table
 
@@ -64,7 +64,7 @@ def _markdown(table: Table) -> str:
 def plot_few_shot(
     path: Path, plan: FewShotPlan, cells: Sequence[Cell], test_sets: Sequence[FewShotTestSet]
 ) -> Path:
-    """Error against the number of labels, both logarithmic; bars show the deviation over seeds.
+    """Error against the number of labels, both logarithmic; bars show the standard deviation over seeds.
 
     Args:
         path: The PNG to write.
@@ -76,11 +76,11 @@ def plot_few_shot(
     for axes, test_set in zip(figure.subplots(1, len(test_sets), squeeze=False)[0], test_sets, strict=True):
         for variant, colour in zip(plan.variants, COLOURS * len(plan.variants), strict=False):
             points = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
-            means, deviations = zip(*points, strict=True)
+            means, stds = zip(*points, strict=True)
             axes.errorbar(
                 plan.counts,
                 means,
-                yerr=deviations if len(plan.seeds) > 1 else None,
+                yerr=stds if len(plan.seeds) > 1 else None,
                 color=colour,
                 label=VARIANTS[variant].title,
                 marker="o",
@@ -112,7 +112,7 @@ def plot_few_shot(
 def few_shot_cards(
     plan: FewShotPlan, cells: Sequence[Cell], test_sets: Sequence[FewShotTestSet]
 ) -> list[MetricCard]:
-    """One card for each test set, variant and number of labels: the mean over seeds with its deviation."""
+    """One card for each test set, variant and number of labels: the mean over seeds with its standard deviation."""
     cards = []
     for test_set in test_sets:
         for variant in plan.variants:

@@ -31,7 +31,7 @@ class Portraits:
     """What a portrait pack gives.
 
     Attributes:
-        unlabelled: Portraits to learn from: pictures and the detector's boxes.
+        unlabelled: Portraits to learn from: images and the detector's boxes.
         test_set: Held-out portraits with the detector's boxes and its five points as landmarks.
         test_set_pack_boxes: Those of them that the pack has a box for, with that box.
     """
@@ -51,7 +51,7 @@ def read_portraits(root: Path, progress: Progress) -> Portraits:
 def portraits_to_learn_from(root: Path, progress: Progress) -> FaceSource:
     """The portraits of a pack that are not held out, with the detector's boxes and without its points."""
     train = find_portraits(root, "train", progress).found
-    # Nothing but the pictures and the boxes teaches.
+    # Nothing but the images and the boxes teaches.
     return replace(train, samples=[replace(each, landmarks=None, scheme=None) for each in train.samples])
 
 

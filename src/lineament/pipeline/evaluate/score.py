@@ -40,7 +40,7 @@ from lineament.pipeline.evaluate.features import (
     import_function,
     is_feature_file,
     write_features,
-    write_pictures,
+    write_images,
 )
 from lineament.training.run import Run, open_run
 
@@ -69,11 +69,11 @@ class EvaluateOptions:
         device: Where the model runs.
         crops: ``auto``, ``box``, or a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic); None is
             ``auto``.
-        image_size: For features from elsewhere: side of the picture before the crop; None is 100.
+        image_size: For features from elsewhere: side of the image before the crop; None is 100.
         crop: For features from elsewhere: pixels cut off each side; None is 15.
         view: For features from elsewhere, cut by the box: side of what is seen, in box sides.
         features_out: Write the features of the matching evaluation there.
-        pictures_out: Write the pictures of the matching evaluation into this folder.
+        pictures_out: Write the images of the matching evaluation into this folder.
         tables: Write tables and curves of the landmark evaluation into this folder.
         area: How the area under the cumulative curve is taken; None is ``exact``.
     """
@@ -130,7 +130,7 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
 
     Args:
         subject: A run directory; a label file of predicted landmarks (json, csv); a file of dense features (npz,
-            safetensors, folder of npy); ``package.module:function``, or a function, from pictures ``[B, 3, H, W]`` in
+            safetensors, folder of npy); ``package.module:function``, or a function, from images ``[B, 3, H, W]`` in
             0..1 to features ``[B, C, h, w]``.
         source: Labelled faces.
         options: How.
@@ -255,7 +255,7 @@ def _matching(
 ) -> list[MetricCard]:
     faces = _faces(source, frame, indices)
     if options.pictures_out is not None:
-        _write_pictures(faces, frame, source, options)
+        _write_images(faces, frame, source, options)
     if options.features_out is not None:
         if isinstance(features, PairFeatures):
             raise UsageError(
@@ -263,26 +263,24 @@ def _matching(
             )
         pairs = matching_pairs(faces, frame, seed=options.seed, eight_bit=True)
         write_features(options.features_out, features, pairs)
-    # Eight bits, as published, so that features of the written pictures score alike.
+    # Eight bits, as published, so that features of the written images score alike.
     cards = matching_cards(features, faces, frame, source, seed=options.seed, eight_bit=True, note=note)
     return list(cards)
 
 
-def write_matching_pictures(source: FaceSource, options: EvaluateOptions) -> Path:
-    """Write the pictures of the matching evaluation, for a program that will describe them; scores nothing.
+def write_matching_images(source: FaceSource, options: EvaluateOptions) -> Path:
+    """Write the images of the matching evaluation, for a program that will describe them; scores nothing.
 
     Raises:
         UsageError: If no folder is named.
         DataError: If fewer than two samples have landmarks.
     """
     if options.pictures_out is None:
-        raise UsageError(
-            "give what is to be scored, or --pictures-out FOLDER to get the pictures to describe."
-        )
-    _only(options, "matching", "pictures")
+        raise UsageError("give what is to be scored, or --pictures-out FOLDER to get the images to describe.")
+    _only(options, "matching", "images")
     indices = range(min(len(source), options.count) if options.count else len(source))
     frame = replace(options.frame, protocol=_crops(options, protocol_for(source.name)))
-    return _write_pictures(_faces(source, frame, indices), frame, source, options)
+    return _write_images(_faces(source, frame, indices), frame, source, options)
 
 
 def _faces(source: FaceSource, frame: Frame, indices: range) -> Sequence[PreparedFace]:
@@ -292,7 +290,7 @@ def _faces(source: FaceSource, frame: Frame, indices: range) -> Sequence[Prepare
     return faces
 
 
-def _write_pictures(
+def _write_images(
     faces: Sequence[PreparedFace], frame: Frame, source: FaceSource, options: EvaluateOptions
 ) -> Path:
     assert options.pictures_out is not None
@@ -304,7 +302,7 @@ def _write_pictures(
         "crops": frame.protocol or BOX,
     }
     pairs = matching_pairs(faces, frame, seed=options.seed, eight_bit=True)
-    return write_pictures(options.pictures_out, pairs, facts)
+    return write_images(options.pictures_out, pairs, facts)
 
 
 def _only(options: EvaluateOptions, protocol: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""`lineament depth`: a depth for every pixel of a face, as numbers, as a picture and as a coloured mesh."""
+"""`lineament depth`: a depth for every pixel of a face, as numbers, as an image and as a coloured mesh."""
 
 from __future__ import annotations
 
@@ -38,16 +38,16 @@ ON_FACE = 0.5
 
 @dataclass(frozen=True)
 class FaceDepth:
-    """Depth of the main face of a photograph.
+    """Depth of the main face of a photo.
 
     Attributes:
-        image: ``[3, H, W]`` the photograph.
+        image: ``[3, H, W]`` the photo.
         depth: ``[H, W]`` float32 pixels, growing away from the camera, 0 between the outer eye corners, NaN off the
             face.
         found: Its 68 keypoints and where they come from.
         keypoint_depth: Their depth.
         fit: The head fitted to them.
-        surface: The surface in pixels of the photograph.
+        surface: The surface in pixels of the photo.
     """
 
     image: Tensor
@@ -64,10 +64,10 @@ class FaceDepth:
 
 
 def measure_depth(photo: Path, request: FaceRequest) -> FaceDepth:
-    """Find the depth of the main face of a photograph.
+    """Find the depth of the main face of an image.
 
     Raises:
-        DataError: If the photograph or its keypoints cannot be used, or there is no face.
+        DataError: If the image or its keypoints cannot be used, or there is no face.
     """
     image = read_image(photo)
     found = request.points(image, photo)
@@ -167,16 +167,16 @@ def _draw(face: FaceDepth, path: Path) -> None:
     margin = round(0.25 * face.surface.unit)
     top, bottom = max(rows.min() - margin, 0), rows.max() + margin + 1
     left, right = max(columns.min() - margin, 0), columns.max() + margin + 1
-    picture = face.image.permute(1, 2, 0).numpy()[top:bottom, left:right].clip(0, 1)
+    image = face.image.permute(1, 2, 0).numpy()[top:bottom, left:right].clip(0, 1)
     depth = face.depth[top:bottom, left:right]
     extent = (left - 0.5, left + depth.shape[1] - 0.5, top + depth.shape[0] - 0.5, top - 0.5)
     figure = Figure(figsize=(12.0, 4.6), layout="constrained")
     FigureCanvasAgg(figure)
     photo, colours, relief = figure.subplots(1, 3)
-    photo.imshow(picture, extent=extent)
+    photo.imshow(image, extent=extent)
     photo.plot(*face.points.T.numpy(), ".", color="lime", markersize=3)
-    photo.set_title("photograph and keypoints")
-    colours.imshow(picture.mean(-1), extent=extent, cmap="gray", vmin=-0.6, vmax=1.4)
+    photo.set_title("photo and keypoints")
+    colours.imshow(image.mean(-1), extent=extent, cmap="gray", vmin=-0.6, vmax=1.4)
     shown = colours.imshow(np.ma.masked_invalid(depth), extent=extent, cmap="viridis_r")
     levels = np.linspace(np.nanmin(depth), np.nanmax(depth), 14)
     grid = np.arange(depth.shape[1]) + left, np.arange(depth.shape[0]) + top

@@ -1,4 +1,4 @@
-"""Finds the faces of photographs and folders, and writes boxes, points and overlays in the photographs' own pixels."""
+"""Finds the faces of images and folders, and writes boxes, points and overlays in the images' own pixels."""
 
 from __future__ import annotations
 
@@ -20,11 +20,9 @@ from lineament.files import replacing
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import refuse_other_settings, result_meta, table_meta
 
-# What one batch may hold: so many pictures, so many pixels together (a large photograph goes alone).
-_BATCH_PICTURES, _BATCH_PIXELS = 16, 8_000_000
-_OVERLAY_SIDE = (
-    2000  # longest side of an overlay in pixels; the numbers always refer to the photograph itself
-)
+# What one batch may hold: so many images, so many pixels together (a large photo goes alone).
+_BATCH_IMAGES, _BATCH_PIXELS = 16, 8_000_000
+_OVERLAY_SIDE = 2000  # longest side of an overlay in pixels; the numbers always refer to the image itself
 
 
 @dataclass(frozen=True)
@@ -34,10 +32,10 @@ class DetectOptions:
     Attributes:
         detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
         min_score: Leave out faces with a lower score, 0..1.
-        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the picture's shorter side
+        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the image's shorter side
             if larger.
         upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
-            once at the picture as it is.
+            once at the image as it is.
         overwrite: Do again what is done, replacing its files.
     """
 
@@ -66,9 +64,9 @@ class DetectReport:
     """What came of it.
 
     Attributes:
-        found: Faces by photograph, in order, as written; those of earlier runs included.
-        skipped: Photographs that were done before.
-        unreadable: Reason by photograph.
+        found: Faces by image, in order, as written; those of earlier runs included.
+        skipped: Images that were done before.
+        unreadable: Reason by image.
     """
 
     found: dict[str, list[FaceLabel]] = field(default_factory=dict)
@@ -77,13 +75,13 @@ class DetectReport:
 
     @property
     def without_face(self) -> list[str]:
-        """Photographs in which no face was found."""
+        """Images in which no face was found."""
         return [name for name, faces in self.found.items() if not faces]
 
     def summary(self) -> str:
         """Return one line with all counts."""
         faces = sum(map(len, self.found.values()))
-        parts = [f"{faces} faces in {len(self.found) - len(self.without_face)} of {len(self.found)} pictures"]
+        parts = [f"{faces} faces in {len(self.found) - len(self.without_face)} of {len(self.found)} images"]
         if self.without_face:
             parts.append(f"{len(self.without_face)} without a face")
         if self.skipped:
@@ -99,18 +97,18 @@ def detect_photos(
     advance: Callable[[], None] = lambda: None,
     keep_empty: bool = True,
 ) -> DetectReport:
-    """Detect, write each photograph's JSON, CSV and overlay, and skip what is done.
+    """Detect, write each image's JSON, CSV and overlay, and skip what is done.
 
-    Unreadable photographs are noted in the report and left out.
+    Unreadable images are noted in the report and left out.
 
     Args:
         photos: From :func:`lineament.pipeline.predict.photos.plan`.
         options: How to look.
-        advance: Called after each photograph.
-        keep_empty: Write the JSON and CSV of a photograph without a face, so that it is not looked at again.
+        advance: Called after each image.
+        keep_empty: Write the JSON and CSV of an image without a face, so that it is not looked at again.
 
     Raises:
-        UsageError: If a photograph was done with other settings, and ``overwrite`` is not set; nothing is written.
+        UsageError: If an image was done with other settings, and ``overwrite`` is not set; nothing is written.
     """
     options.check()
     if not options.overwrite:
@@ -124,7 +122,7 @@ def detect_photos(
             detector,
             min_face=options.min_face,
             min_score=options.min_score,
-            batch_size=_BATCH_PICTURES,
+            batch_size=_BATCH_IMAGES,
             upright=options.upright,
         )
         for photo, image, detections in zip(batch, images, found, strict=True):
@@ -143,17 +141,17 @@ def detect_photos(
 
 
 def no_face(path: Path, options: DetectOptions) -> NoFaceError:
-    """Build the error for a photograph without a face."""
+    """Build the error for an image without a face."""
     return NoFaceError(
         f"no face was found in {path} by {options.detector} with a score of at least {options.min_score:g}: "
-        "try a lower --min-score, a smaller --min-face, or another picture."
+        "try a lower --min-score, a smaller --min-face, or another image."
     )
 
 
 def write_tables(
     photos: Sequence[Photo], report: DetectReport, folder: Path, options: DetectOptions
 ) -> list[Path]:
-    """Write ``faces.json`` and ``faces.csv`` with the faces of all photographs into ``folder``."""
+    """Write ``faces.json`` and ``faces.csv`` with the faces of all images into ``folder``."""
     faces = [label for photo in photos for label in report.found.get(str(photo.path), [])]
     paths = [str(photo.path) for photo in photos]
     meta = {
@@ -166,15 +164,15 @@ def write_tables(
 
 
 def draw_overlay(image: Tensor, faces: Sequence[Detection]) -> Image.Image:
-    """Draw boxes, scores and points over a picture ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
-    picture = to_pil(image)
-    scale = min(1.0, _OVERLAY_SIDE / max(picture.size))
+    """Draw boxes, scores and points over an image ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
+    pil_image = to_pil(image)
+    scale = min(1.0, _OVERLAY_SIDE / max(pil_image.size))
     if scale < 1.0:
-        picture = picture.resize(
-            (round(picture.width * scale), round(picture.height * scale)), Image.Resampling.BOX
+        pil_image = pil_image.resize(
+            (round(pil_image.width * scale), round(pil_image.height * scale)), Image.Resampling.BOX
         )
-    pen = ImageDraw.Draw(picture)
-    width = max(1, round(max(picture.size) / 300))
+    pen = ImageDraw.Draw(pil_image)
+    width = max(1, round(max(pil_image.size) / 300))
     for face in faces:
         box = [(edge + 0.5) * scale - 0.5 for edge in face.box.tolist()]
         pen.rectangle(box, outline=(255, 64, 64), width=width)
@@ -182,7 +180,7 @@ def draw_overlay(image: Tensor, faces: Sequence[Detection]) -> Image.Image:
         for x, y in [] if face.points is None else ((face.points + 0.5) * scale - 0.5).tolist():
             radius = 1.5 * width
             pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
-    return picture
+    return pil_image
 
 
 def _batches(
@@ -205,7 +203,7 @@ def _batches(
             continue
         try:
             width, height = image_size(photo.path)
-            if images and (len(images) == _BATCH_PICTURES or pixels + width * height > _BATCH_PIXELS):
+            if images and (len(images) == _BATCH_IMAGES or pixels + width * height > _BATCH_PIXELS):
                 yield batch, images
                 batch, images, pixels = [], [], 0
             image = read_image(photo.path)

@@ -1,4 +1,4 @@
-"""Puts landmarks on photographs and folders, and writes them with overlays in the photographs' own pixels."""
+"""Puts landmarks on images and folders, and writes them with overlays in the images' own pixels."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from lineament.pipeline.predict.results import (
 )
 
 FORMATS = ("json", "csv", "pts")
-# Longest side of an overlay in pixels; the numbers always refer to the photograph itself.
+# Longest side of an overlay in pixels; the numbers always refer to the image itself.
 OVERLAY_SIDE = 2000
 
 
 @dataclass(frozen=True)
 class LandmarkOptions:
-    """How to put landmarks on photographs.
+    """How to put landmarks on images.
 
     Attributes:
-        format: Files to write besides the overlay: json, csv, pts. By default all three for photographs (pts holds the
+        format: Files to write besides the overlay: json, csv, pts. By default all three for images (pts holds the
             best face only), json and csv for videos, of which pts writes a folder with a file for every face in every
             frame.
-        boxes: Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
-        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
-            border; off: look once at the photograph as it is.
-        tiles: Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
+        boxes: Label file (json or csv) with the face boxes of images, instead of detecting faces.
+        upright: search: also find faces of images that lie on their side, stand on their head or are cut by the
+            border; off: look once at the image as it is.
+        tiles: Also write NAME.tiles.png of images (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
             in both.
         overwrite: Do again what is done, replacing its files.
     """
@@ -60,7 +60,7 @@ class LandmarkOptions:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Files to write of photographs."""
+        """Files to write of images."""
         return FORMATS if self.format is None else self.format
 
     def check(self) -> None:
@@ -74,15 +74,15 @@ class LandmarkOptions:
 
 @dataclass
 class LandmarkReport:
-    """What came of it; pictures are not kept.
+    """What came of it; images are not kept.
 
     Attributes:
-        found: Faces by path of the photograph, in order.
-        photos: Number of photographs looked at.
-        skipped: Photographs that were done before.
-        without_face: Photographs in which no face was found.
-        unreadable: Reason by photograph.
-        written: Files of the photograph done last, for a single one.
+        found: Faces by path of the photo, in order.
+        photos: Number of photos looked at.
+        skipped: Photos that were done before.
+        without_face: Photos in which no face was found.
+        unreadable: Reason by photo.
+        written: Files of the photo done last, for a single one.
     """
 
     found: dict[str, list[FaceLabel]] = field(default_factory=dict)
@@ -99,7 +99,7 @@ class LandmarkReport:
 
     def summary(self) -> str:
         """Return one line with all counts."""
-        parts = [f"{self.faces} faces in {self.photos} pictures"]
+        parts = [f"{self.faces} faces in {self.photos} images"]
         if self.without_face:
             parts.append(f"{len(self.without_face)} without a face")
         if self.skipped:
@@ -110,7 +110,7 @@ class LandmarkReport:
 
 
 def read_boxes(path: Path) -> dict[str, Tensor]:
-    """Read face boxes from a JSON or CSV label file: ``[N, 4]`` by the name of the picture.
+    """Read face boxes from a JSON or CSV label file: ``[N, 4]`` by the name of the image.
 
     Raises:
         DataError: If the file cannot be read or a face in it has no box.
@@ -131,13 +131,13 @@ def predict_landmarks(
     options: LandmarkOptions,
     advance: Callable[[], None] = lambda: None,
 ) -> LandmarkReport:
-    """Find the landmarks of every photograph and write each one's files as soon as they are known.
+    """Find the landmarks of every image and write each one's files as soon as they are known.
 
-    One photograph is in memory at a time. Unreadable ones and those without a face are noted and left out.
+    One image is in memory at a time. Unreadable ones and those without a face are noted and left out.
 
     Raises:
         DataError: If the file of boxes cannot be read.
-        UsageError: If a photograph was done with other settings, and ``overwrite`` is not set; nothing is written.
+        UsageError: If an image was done with other settings, and ``overwrite`` is not set; nothing is written.
     """
     options.check()
     settings = settings_of(model, options)
@@ -155,7 +155,7 @@ def predict_landmarks(
 
 
 def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
-    """All that decides the landmarks of a photograph, as its results say it."""
+    """All that decides the landmarks of an image, as its results say it."""
     return {
         "model": run_digest(model.run.folder),
         "boxes": file_digest(options.boxes),
@@ -164,7 +164,7 @@ def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
 
 
 def _done_file(photo: Photo, options: LandmarkOptions) -> Path:
-    """The file whose presence means that a photograph is done; the one that tells its settings where it is written."""
+    """The file whose presence means that an image is done; the one that tells its settings where it is written."""
     return result_path(photo, "json" if "json" in options.formats else options.formats[0])
 
 
@@ -208,7 +208,7 @@ def _detections(
 
 
 def result_path(photo: Photo, ending: str) -> Path:
-    """Path of one result of a photograph."""
+    """Path of one result of an image."""
     return photo.stem.with_name(f"{photo.stem.name}.{ending}")
 
 
@@ -221,7 +221,7 @@ def write_results(
     options: LandmarkOptions,
     settings: Mapping[str, Any],
 ) -> list[Path]:
-    """Write overlay and label files of one photograph; the file whose presence means "done" comes last."""
+    """Write overlay and label files of one image; the file whose presence means "done" comes last."""
     layout = model.scheme
     meta: dict[str, Any] = {
         "width": image.shape[2],
@@ -254,7 +254,7 @@ def write_tables(
     folder: Path,
     options: LandmarkOptions,
 ) -> list[Path]:
-    """Write ``landmarks.json`` and ``.csv`` with the faces of photographs whose results lie in ``folder``."""
+    """Write ``landmarks.json`` and ``.csv`` with the faces of images whose results lie in ``folder``."""
     own = [photo for photo in photos if photo.folder == folder]
     paths = [str(photo.path) for photo in own]
     meta = {
@@ -270,13 +270,13 @@ def write_tables(
 
 
 def draw_landmarks(image: Tensor, faces: Sequence[Face], layout: LandmarkScheme) -> Image.Image:
-    """Draw boxes, contours and points over a picture ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
-    picture = to_pil(image)
-    scale = min(1.0, OVERLAY_SIDE / max(picture.size))
+    """Draw boxes, contours and points over an image ``[3, H, W]`` in 0..1, scaled to at most 2000 px."""
+    pil_image = to_pil(image)
+    scale = min(1.0, OVERLAY_SIDE / max(pil_image.size))
     if scale < 1.0:
-        size = (round(picture.width * scale), round(picture.height * scale))
-        picture = picture.resize(size, Image.Resampling.BOX)
-    pen = ImageDraw.Draw(picture)
+        size = (round(pil_image.width * scale), round(pil_image.height * scale))
+        pil_image = pil_image.resize(size, Image.Resampling.BOX)
+    pen = ImageDraw.Draw(pil_image)
     for face in faces:
         side = float((face.box[2:] - face.box[:2]).max()) * scale
         width = max(1, round(side / 150))
@@ -290,4 +290,4 @@ def draw_landmarks(image: Tensor, faces: Sequence[Face], layout: LandmarkScheme)
         radius = max(1.0, side / 110)
         for x, y in points:
             pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
-    return picture
+    return pil_image

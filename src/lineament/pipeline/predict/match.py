@@ -26,7 +26,7 @@ from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.inference import Model
 from lineament.metrics.correspondence import match_points_softly
-from lineament.report.descriptors import descriptor_colours, picture_grid, warp_onto
+from lineament.report.descriptors import descriptor_colours, image_grid, warp_onto
 
 # Side of a face in the overlay, in pixels.
 PANEL = 320
@@ -39,10 +39,10 @@ class FaceView:
     """A face as the network sees it.
 
     Attributes:
-        name: Name of the photograph.
+        name: Name of the image.
         side: Side in pixels of what the network sees.
-        shown: ``[3, S, S]`` uint8, the same part of the photograph at a resolution to look at.
-        box: ``[4]`` face box in pixels of the photograph.
+        shown: ``[3, S, S]`` uint8, the same part of the image at a resolution to look at.
+        box: ``[4]`` face box in pixels of the image.
         features: ``[C, h, w]`` descriptors.
         to_view: Photo pixels -> pixels of what the network sees.
         stride: These pixels per step of the descriptors.
@@ -87,7 +87,7 @@ class FaceMatch:
     names: tuple[str, ...]
 
     def to_json(self) -> dict[str, Any]:
-        """Plain values; pixels of the two photographs."""
+        """Plain values; pixels of the two images."""
         rows = zip(
             self.names,
             self.points_a.tolist(),
@@ -101,7 +101,7 @@ class FaceMatch:
             "meta": {"version": lineament.__version__, "verb": "match"},
             "a": {"image": self.a.name, "box": self.a.box.tolist()},
             "b": {"image": self.b.name, "box": self.b.box.tolist()},
-            "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of A's box side",
+            "units": "pixels of each photo; similarity is a cosine; round_trip in shares of A's box side",
             "matches": [
                 {"name": name, "a": a, "b": b, "similarity": cosine, "round_trip": back}
                 for name, a, b, cosine, back in rows
@@ -127,7 +127,7 @@ def find_face(model: Model, image: Tensor, name: str) -> Detection:
     face = main_face(model.detect(image))
     if face is None:
         raise NoFaceError(
-            f"{name}: no face was found in it: choose a picture in which the face is larger or less turned."
+            f"{name}: no face was found in it: choose an image in which the face is larger or less turned."
         )
     return face
 
@@ -230,7 +230,7 @@ def match_sheet(match: FaceMatch) -> Image.Image:
     gap = 2
     side = (2 * PANEL - 3 * gap) // 4
     warped = warp_onto(shown[0], a.directions, b.directions, side)
-    row = picture_grid([[colours[0], colours[1], warped, shown[1]]], side, gap)
+    row = image_grid([[colours[0], colours[1], warped, shown[1]]], side, gap)
     bottom = torch.ones(3, row.shape[1], 2 * PANEL)
     bottom[:, :, : row.shape[2]] = row
     sheet = to_pil(torch.cat([top, bottom], dim=1))

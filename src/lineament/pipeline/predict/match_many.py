@@ -40,7 +40,7 @@ def matches_json(matches: Sequence[FaceMatch]) -> dict[str, Any]:
             "box": first.a.box.tolist(),
             "points": dict(zip(first.names, first.points_a.tolist(), strict=True)),
         },
-        "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of the source's box side",
+        "units": "pixels of each photo; similarity is a cosine; round_trip in shares of the source's box side",
         "faces": [
             {
                 "image": match.b.name,
@@ -70,7 +70,7 @@ def matches_csv(matches: Sequence[FaceMatch]) -> str:
 def contact_sheet_of(matches: Sequence[FaceMatch]) -> Image.Image:
     """Draw, for up to 64 faces: the carried points, the descriptors as colours, the first face in each one's geometry.
 
-    The first column of pictures is the face that holds the points. Colours are principal components over all faces of
+    The first column of images is the face that holds the points. Colours are principal components over all faces of
     the sheet, so that equal colours mean alike descriptors from face to face.
     """
     source = matches[0].a
@@ -91,8 +91,8 @@ def contact_sheet_of(matches: Sequence[FaceMatch]) -> Image.Image:
     return sheet
 
 
-def _tile(picture: Tensor) -> Image.Image:
-    return to_pil(F.interpolate(picture[None], (TILE, TILE), mode="bilinear", align_corners=False)[0])
+def _tile(image: Tensor) -> Image.Image:
+    return to_pil(F.interpolate(image[None], (TILE, TILE), mode="bilinear", align_corners=False)[0])
 
 
 def _with_points(view: FaceView, points: Tensor) -> Image.Image:

@@ -1,4 +1,4 @@
-"""Which photographs a command works on, and where their results go."""
+"""Which images a command works on, and where their results go."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ LANDMARKS = ".landmarks"
 
 @dataclass(frozen=True)
 class Photo:
-    """A picture to look at.
+    """An image to look at.
 
     Attributes:
         path: The file.
         name: Its name in tables, relative to the folder that was given.
         folder: Folder of the results.
-        mark: What is put between the photograph's name and the ending of a result.
-        film: Take an animated picture for a video.
+        mark: What is put between the photo's name and the ending of a result.
+        film: Take an animated image for a video.
     """
 
     path: Path
@@ -49,7 +49,7 @@ class Photo:
 
     @property
     def json(self) -> Path:
-        """The file that is written last: where it exists, the photograph is done."""
+        """The file that is written last: where it exists, the image is done."""
         return self.stem.with_name(self.stem.name + ".json")
 
 
@@ -60,17 +60,17 @@ def plan(
     videos: bool = False,
     animations: bool = False,
 ) -> list[Photo]:
-    """List the photographs of files and folders and decide where results go.
+    """List the photos of files and folders and decide where results go.
 
-    Results of a single photograph lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
+    Results of a single photo lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
     folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
     Other marks than ``.faces`` replace that word everywhere. With ``videos`` the videos of folders follow their
-    photographs; with ``animations`` animated GIFs are videos.
+    photos; with ``animations`` animated GIFs are videos.
 
     Raises:
-        DataError: If an input does not exist, or a folder holds no picture.
-        UsageError: If two photographs would write the same files, a path is none, the folder for results is a file, or
-            a video is given where photographs are wanted.
+        DataError: If an input does not exist, or a folder holds no image.
+        UsageError: If two photos would write the same files, a path is none, the folder for results is a file, or
+            a video is given where photos are wanted.
     """
     for given in (*inputs, *([] if out is None else [out])):
         if "\0" in str(given):
@@ -79,7 +79,7 @@ def plan(
         raise UsageError(f"{out} is a file: name a folder for the results with --out.")
     if not videos and (films := [given for given in inputs if is_video(given) and not given.is_dir()]):
         raise UsageError(
-            f"{films[0]} is a video: `lineament landmarks {films[0]} --model RUN` reads videos, this verb photographs."
+            f"{films[0]} is a video: `lineament landmarks {films[0]} --model RUN` reads videos, this verb photos."
         )
     photos: list[Photo] = []
     taken: dict[Path, Path] = {}
@@ -93,7 +93,7 @@ def plan(
             if folder.resolve() != here:
                 paths = [path for path in paths if folder.resolve() not in path.resolve().parents]
             if not paths:
-                raise DataError(f"there is no photograph in {given}, only pictures that earlier runs drew.")
+                raise DataError(f"there is no photo in {given}, only images that earlier runs drew.")
             names = [path.relative_to(given).as_posix() for path in paths]
         else:
             folder = out or given.parent
@@ -111,7 +111,7 @@ def plan(
 
 
 def _listed(folder: Path, videos: bool) -> list[Path]:
-    """Photographs of a folder and, where they are wanted, its videos; nothing that earlier runs drew."""
+    """Images of a folder and, where they are wanted, its videos; nothing that earlier runs drew."""
     films = list_videos(folder) if videos else []
     try:
         photos = list_images(folder)
@@ -120,6 +120,6 @@ def _listed(folder: Path, videos: bool) -> list[Path]:
             return films
         if videos:
             endings = ", ".join(sorted(IMAGE_SUFFIXES | VIDEO_SUFFIXES))
-            raise DataError(f"there is no picture in {folder} and no video: expected {endings}.") from error
+            raise DataError(f"there is no image in {folder} and no video: expected {endings}.") from error
         raise
     return photos + films

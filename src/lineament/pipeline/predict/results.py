@@ -1,4 +1,4 @@
-"""What every result file says about how it was made, and how a verb goes through many photographs."""
+"""What every result file says about how it was made, and how a verb goes through many images."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ NOTE = "lineament settings"
 
 
 def result_meta(photo: Photo, verb: str, settings: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-    """Return the ``meta`` of a photograph's JSON file.
+    """Return the ``meta`` of an image's JSON file.
 
     Args:
-        photo: The photograph and where its results go.
+        photo: The image and where its results go.
         verb: Verb of the command line that makes them.
-        settings: All that decides the result besides the photograph, as JSON holds it.
+        settings: All that decides the result besides the image, as JSON holds it.
         more: Further facts, for example ``width`` and ``height``.
     """
     return {**table_meta([photo], photo.json.parent, verb, settings), **more}
@@ -78,7 +78,7 @@ def refuse_other_settings(
     Args:
         photos: What is to be done.
         settings: How; as given to :func:`result_meta`.
-        done: Gives the file whose presence means that a photograph is done; its JSON file when None.
+        done: Gives the file whose presence means that an image is done; its JSON file when None.
 
     Raises:
         UsageError: Naming the first setting that differs.
@@ -127,13 +127,13 @@ def _plain(value: Any) -> str:
 
 @dataclass
 class Tally:
-    """What became of many photographs.
+    """What became of many images.
 
     Attributes:
         done: How many have a result now.
         skipped: How many of them were done before.
-        without_face: Reason by photograph without a face; no failure.
-        failed: Reason by photograph that could not be read or used.
+        without_face: Reason by image without a face; no failure.
+        failed: Reason by image that could not be read or used.
     """
 
     done: int = 0
@@ -141,7 +141,7 @@ class Tally:
     without_face: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
-    def tell(self, unit: str = "photographs") -> int:
+    def tell(self, unit: str = "photos") -> int:
         """Print the account, the failures on the error stream, and return the exit code."""
         parts = [f"{self.done} {unit} done"]
         if self.skipped:
@@ -164,15 +164,15 @@ def tell_failures(failed: Mapping[str, str]) -> int:
 
 
 def go_through(photos: Sequence[Photo], work: Callable[[Photo], bool], single: bool) -> Tally:
-    """Do ``work`` for each photograph; a bad one does not stop the others.
+    """Do ``work`` for each image; a bad one does not stop the others.
 
     Args:
         photos: What to go through.
-        work: Does one photograph, and returns whether it was done before.
-        single: Whether the user named this one photograph: then what it raises comes through.
+        work: Does one image, and returns whether it was done before.
+        single: Whether the user named this one image: then what it raises comes through.
 
     Raises:
-        DataError: If a single photograph cannot be used, or has no face.
+        DataError: If a single image cannot be used, or has no face.
     """
     tally = Tally()
     for photo in photos:

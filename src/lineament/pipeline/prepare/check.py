@@ -28,8 +28,8 @@ class CheckReport:
         name: Data set and split.
         total: Samples read.
         faults: Id -> why the sample cannot be used.
-        duplicates: Groups of ids whose pictures hold the same pixels; they are reported, not refused.
-        smallest: Width and height of the usable picture with the fewest pixels.
+        duplicates: Groups of ids whose images hold the same pixels; they are reported, not refused.
+        smallest: Width and height of the usable image with the fewest pixels.
         largest: Width and height of the one with the most pixels.
         boxes: Usable samples with a face box.
         landmarks: Usable samples with landmarks.
@@ -62,7 +62,7 @@ class CheckReport:
             size = "{}x{}".format(*self.smallest)
             if self.smallest != self.largest:
                 size += " to {}x{}".format(*self.largest)
-            lines.append(f"pictures {size} px, {self.boxes} with a box, {self.landmarks} with landmarks")
+            lines.append(f"images {size} px, {self.boxes} with a box, {self.landmarks} with landmarks")
             if self.scheme:
                 lines[-1] += f" (scheme {self.scheme})"
             if self.missing or self.hidden:
@@ -70,7 +70,7 @@ class CheckReport:
         if self.duplicates:
             copies = sum(len(group) - 1 for group in self.duplicates)
             lines.append(
-                f"{copies} pictures repeat the pixels of another, for example {' = '.join(self.duplicates[0])}"
+                f"{copies} images repeat the pixels of another, for example {' = '.join(self.duplicates[0])}"
             )
         return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""Finds the faces of photographs and cuts them out: the part of the preparation that worker processes do."""
+"""Finds the faces of images and cuts them out: the part of the preparation that worker processes do."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ class PrepareOptions:
         margins: What fabrec grows a face box by above and below, as shares of its height; 0.05 0.10 when not given.
         by: auto: the rule may use landmarks, known or detected; box: by the face box alone.
         faces: main: the one face a portrait is of; all: every face found.
-        detector: Detector for photographs without a known face: mtcnn or lbp.
+        detector: Detector for images without a known face: mtcnn or lbp.
         detect: Detect faces even where the data set knows them.
-        min_face: Smallest face, longer side of its box in pixels of the photograph.
+        min_face: Smallest face, longer side of its box in pixels of the image.
         min_score: Least confidence of a detected face, 0..1.
         upright: search: find faces that lie on their side, stand on their head or are cut by the border, too, and turn
             them upright; off: look once.
@@ -108,11 +108,11 @@ class PrepareOptions:
 
 @dataclass
 class Cut:
-    """What became of one photograph.
+    """What became of one photo.
 
     Attributes:
         reason: Why nothing was cut; "" where something was.
-        crops: Row of the index without place and name, and bytes of the picture, for each face.
+        crops: Row of the index without place and name, and bytes of the image, for each face.
     """
 
     reason: str = ""
@@ -121,7 +121,7 @@ class Cut:
 
 @dataclass(frozen=True)
 class _Face:
-    """One face to cut out, in pixels of the photograph."""
+    """One face to cut out, in pixels of the image."""
 
     box: Tensor
     landmarks: Tensor | None = None
@@ -132,7 +132,7 @@ class _Face:
 
 
 class Cutter:
-    """Reads photographs, finds their faces, cuts and encodes them."""
+    """Reads images, finds their faces, cuts and encodes them."""
 
     def __init__(self, source: FaceSource, options: PrepareOptions) -> None:
         self.source = source
@@ -140,19 +140,19 @@ class Cutter:
         self._detector: Detector | None = None
 
     def __call__(self, indices: Sequence[int]) -> list[Cut]:
-        """Cut the faces of the photographs ``indices``."""
+        """Cut the faces of the images ``indices``."""
         read = [self._read(index) for index in indices]
         return [self._cut(sample, faces) for sample, faces in zip(read, self._find(read), strict=True)]
 
     def _read(self, index: int) -> FaceSample | str:
-        """Read a photograph, or say why not."""
+        """Read an image, or say why not."""
         try:
             return self.source[index]
         except DataError as error:
             return str(error)
 
     def _find(self, read: Sequence[FaceSample | str]) -> list[list[_Face]]:
-        """List the faces of every photograph: the labelled one, else those the detector finds."""
+        """List the faces of every image: the labelled one, else those the detector finds."""
         options = self.options
         faces: list[list[_Face]] = [[] for _ in read]
         search = []
@@ -213,7 +213,7 @@ class Cutter:
         return cut
 
     def _transform(self, image: Tensor, face: _Face) -> tuple[Affine2D, str]:
-        """Upright photograph to what is stored, and whether box or landmarks set it."""
+        """Upright image to what is stored, and whether box or landmarks set it."""
         options = self.options
         landmarks, scheme = face.landmarks, face.scheme
         if landmarks is None and face.points is not None:
@@ -246,16 +246,16 @@ class Cutter:
     def _encoded(self, name: str, image: Tensor, transform: Affine2D) -> bytes:
         region, around = self.options.frame
         border = crop_entry(self.options.crop).border
-        picture = crop_image(image, transform, region + 2 * around, border)
-        eight = to_uint8(picture)
-        # Grey photographs have three equal channels: one is enough, and reads back as three.
+        crop = crop_image(image, transform, region + 2 * around, border)
+        eight = to_uint8(crop)
+        # Grey images have three equal channels: one is enough, and reads back as three.
         if torch.equal(eight[0], eight[1]) and torch.equal(eight[0], eight[2]):
             eight = eight[:1]
         return encode_image(eight, self.options.format, name, quality=self.options.quality)
 
 
 def _known(sample: FaceSample) -> _Face | None:
-    """Return the face that the labels of a photograph tell of."""
+    """Return the face that the labels of an image tell of."""
     if sample.box is None and sample.landmarks is None:
         return None
     if sample.box is not None:
@@ -269,7 +269,7 @@ def _known(sample: FaceSample) -> _Face | None:
 
 
 def _row(sample: FaceSample, face: _Face, transform: Affine2D, cut_by: str) -> dict[str, Any]:
-    """Describe one crop; everything but the transform is in pixels of the photograph."""
+    """Describe one crop; everything but the transform is in pixels of the image."""
     height, width = sample.image.shape[-2:]
     labelled = face.landmarks is not None and sample.visibility is not None
     return {
@@ -292,7 +292,7 @@ def _row(sample: FaceSample, face: _Face, transform: Affine2D, cut_by: str) -> d
 
 
 def _plain(meta: dict[str, Any]) -> str:
-    """Texts, numbers and truth values of ``meta``: whatever else there is lies in pixels of the photograph."""
+    """Texts, numbers and truth values of ``meta``: whatever else there is lies in pixels of the image."""
     kept = {
         name: value for name, value in meta.items() if value is None or isinstance(value, str | int | float)
     }

@@ -113,12 +113,12 @@ def _compare(out: Path, settings: Mapping[str, Any], overwrite: bool) -> None:
 
 @dataclass
 class Group:
-    """The photographs of one shard that is to be written.
+    """The images of one shard that is to be written.
 
     Attributes:
         number: Number of the shard.
-        photos: Photographs in order, as indices of the source.
-        kept: What needs no work, by photograph: crops of a damaged shard that are whole.
+        photos: Images in order, as indices of the source.
+        kept: What needs no work, by image: crops of a damaged shard that are whole.
     """
 
     number: int
@@ -131,7 +131,7 @@ class Known:
     """What a folder holds already.
 
     Attributes:
-        done: Number of the shard of every photograph that is done.
+        done: Number of the shard of every image that is done.
         damaged: Shards to write again, with what is left of them.
         taken: Numbers of all shards.
     """
@@ -157,14 +157,14 @@ def part_path(out: Path, number: int) -> Path:
 def take_stock(
     out: Path, names: Sequence[str], digests: Sequence[str], workers: int, show: Progress
 ) -> Known:
-    """Find out which photographs are done; every byte of every shard is read and compared with its CRC.
+    """Find out which images are done; every byte of every shard is read and compared with its CRC.
 
-    A photograph whose file or labels changed since is not done. A shard without its table, or whose table cannot be
-    read, is removed: its photographs are done again.
+    An image whose file or labels changed since is not done. A shard without its table, or whose table cannot be
+    read, is removed: its images are done again.
 
     Args:
         out: Folder of the cache.
-        names: Ids of all photographs in order.
+        names: Ids of all images in order.
         digests: Digest of each.
         workers: Shards read at once.
         show: Shows progress.
@@ -229,7 +229,7 @@ def _is_whole(out: Path, number: int, table: pa.Table) -> bool:
 def _salvaged(
     out: Path, number: int, table: pa.Table, place_of: Mapping[str, int], photos: Sequence[int]
 ) -> dict[int, Cut]:
-    """Read what is whole of a damaged shard: photographs all of whose crops are as they were written."""
+    """Read what is whole of a damaged shard: images all of whose crops are as they were written."""
     files = ShardFiles(out / SHARDS, REMEDY)
     wanted = set(photos)
     kept: dict[int, Cut] = {}
@@ -251,23 +251,23 @@ def _salvaged(
 
 
 def write_part(out: Path, number: int, rows: Sequence[Mapping[str, Any]], size: int, crc: int) -> None:
-    """Write the table of a shard, which makes its photographs done."""
+    """Write the table of a shard, which makes its images done."""
     write_table(part_path(out, number), part_table(rows, {"number": number, "size": size, "crc": crc}))
 
 
 def finish(
     out: Path, names: Sequence[str], done: Mapping[int, int], facts: Mapping[str, Any]
 ) -> Counter[str]:
-    """Join the tables of all shards to the index, in the order of the photographs, and complete the manifest.
+    """Join the tables of all shards to the index, in the order of the images, and complete the manifest.
 
     Args:
         out: Folder of the cache.
-        names: Ids of all photographs in order.
-        done: Number of the shard of every photograph.
+        names: Ids of all images in order.
+        done: Number of the shard of every image.
         facts: What the manifest says besides.
 
     Returns:
-        How many crops there are, under ``crops``, and how many photographs were left out, by the kind of reason.
+        How many crops there are, under ``crops``, and how many images were left out, by the kind of reason.
     """
     place_of = {name: index for index, name in enumerate(names)}
     parts, order, shards = [], [], {}
@@ -309,7 +309,7 @@ def finish(
 
 
 def _write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
-    """Write photograph and reason of everything that was left out, also when that is nothing."""
+    """Write image and reason of everything that was left out, also when that is nothing."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["photo", "reason"])

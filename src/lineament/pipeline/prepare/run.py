@@ -1,8 +1,8 @@
 """Finds the faces of a data set, cuts each out by a named rule, and keeps account of what was left out and why.
 
-The result is a cache of crops (docs/data.md): shards of pictures, an index with the transform from each crop back to
-its photograph, and a list of what was left out. Worker processes cut; this process alone writes, shard after shard,
-each complete before its photographs count as done, so that a run may end at any moment and be repeated.
+The result is a cache of crops (docs/data.md): shards of images, an index with the transform from each crop back to
+its photo, and a list of what was left out. Worker processes cut; this process alone writes, shard after shard,
+each complete before its photos count as done, so that a run may end at any moment and be repeated.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from lineament.progress import Progress, silent
 
 __all__ = ["PrepareOptions", "PrepareReport", "prepare"]
 
-# Photographs of one shard, and those read and searched together by one process.
+# Images of one shard, and those read and searched together by one process.
 PER_SHARD, CHUNK = 256, 8
 _AGAIN = "run the same command again, it goes on where it stopped"
 
@@ -37,15 +37,15 @@ class PrepareReport:
 
     Attributes:
         out: Folder of the crops.
-        photographs: Photographs of the data set.
-        skipped: Photographs that were done before.
+        photos: Photos of the data set.
+        skipped: Photos that were done before.
         crops: Crops in the index.
-        left_out: Kind of reason -> photographs.
+        left_out: Kind of reason -> photos.
         repaired: Shards that were found damaged and written again.
     """
 
     out: Path
-    photographs: int
+    photos: int
     skipped: int = 0
     crops: int = 0
     left_out: Counter[str] = field(default_factory=Counter)
@@ -53,8 +53,8 @@ class PrepareReport:
 
     def summary(self) -> str:
         """Say the result in a few lines."""
-        before = f" ({self.skipped} photographs were done before)" if self.skipped else ""
-        text = f"wrote {self.crops} crops of {self.photographs} photographs to {self.out}{before}"
+        before = f" ({self.skipped} photos were done before)" if self.skipped else ""
+        text = f"wrote {self.crops} crops of {self.photos} photos to {self.out}{before}"
         if self.repaired:
             text += f"\nrepaired what was damaged: {', '.join(self.repaired)}"
         if not self.left_out:
@@ -71,13 +71,13 @@ def prepare(
     workers: int = 1,
     progress: Progress = silent,
 ) -> PrepareReport:
-    """Cut out the faces of every photograph of a source.
+    """Cut out the faces of every image of a source.
 
-    Unreadable photographs, photographs without a face and faces that the rule cannot cut are left out and listed. The
+    Unreadable images, images without a face and faces that the rule cannot cut are left out and listed. The
     crops do not depend on the number of workers or on interruptions.
 
     Args:
-        source: The photographs.
+        source: The images.
         out: Folder to write; an interrupted run goes on in it, a damaged shard is repaired.
         options: How.
         overwrite: Start again; crops of an older run are removed.
@@ -102,7 +102,7 @@ def prepare(
             processes = max(1, min(workers, len(chunks)))
             with (
                 ordered_map(Cutter(source, options), chunks, processes, _AGAIN) as results,
-                progress("cropping", len(photos.names), "photographs", skipped) as step,
+                progress("cropping", len(photos.names), "photos", skipped) as step,
             ):
                 cuts = chain.from_iterable(results)
                 for group in groups:
@@ -120,7 +120,7 @@ def prepare(
     crops = counts.pop("crops")
     if not crops:
         raise DataError(
-            f"no face of {source.name} could be cut out: {counts.total()} photographs were left out, see "
+            f"no face of {source.name} could be cut out: {counts.total()} photos were left out, see "
             f"{out / LEFT_OUT}."
         )
     repaired = [str(out / SHARDS / shard_name(group.number)) for group in known.damaged]
@@ -137,7 +137,7 @@ def _settings(source: FaceSource, options: PrepareOptions) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class _Photos:
-    """Ids of all photographs in order, and the digest of each."""
+    """Ids of all images in order, and the digest of each."""
 
     names: list[str]
     digests: list[str]
@@ -149,11 +149,11 @@ class _Photos:
         taken = frozenset(names)
         if len(taken) < len(names):
             twice = next(name for name, count in Counter(names).items() if count > 1)
-            raise DataError(f"{source.name} names the photograph {twice!r} twice: remove one of them.")
+            raise DataError(f"{source.name} names the photo {twice!r} twice: remove one of them.")
         return _Photos(names, [sample_digest(source, index) for index in range(len(source))], taken)
 
     def crop(self, index: int, number: int) -> str:
-        """Id of crop ``number`` of a photograph: that of the photograph, for further ones with a number behind it."""
+        """Id of crop ``number`` of an image: that of the image, for further ones with a number behind it."""
         name = self.names[index]
         if number == 1:
             return name
@@ -163,7 +163,7 @@ class _Photos:
 
 
 def _new_groups(known: Known, count: int) -> Iterator[Group]:
-    """Share out the photographs that no shard holds to new shards."""
+    """Share out the images that no shard holds to new shards."""
     placed = set(known.done).union(*(group.photos for group in known.damaged))
     left = [index for index in range(count) if index not in placed]
     numbers = known.next_numbers()
@@ -193,7 +193,7 @@ def _write_group(
 
 
 def _member(name: str, data: bytes) -> str:
-    """Name of a crop inside its shard: that of the photograph, with the ending of what it is now."""
+    """Name of a crop inside its shard: that of the image, with the ending of what it is now."""
     ending = "webp" if data[8:12] == b"WEBP" else "png" if data[1:4] == b"PNG" else "jpg"
     parts = [part for part in name.split("/") if part not in ("", ".", "..")]
     return "/".join(parts) + f".{ending}"

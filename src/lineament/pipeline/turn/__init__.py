@@ -1,1 +1,1 @@
-"""Turns the face of a photograph: keypoints ─► fitted head ─► keypoint depth ─► dense surface ─► pictures."""
+"""Turns the face of a photo: keypoints ─► fitted head ─► keypoint depth ─► dense surface ─► images."""

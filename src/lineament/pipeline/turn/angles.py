@@ -43,7 +43,7 @@ class Angles:
             return list(self.values) * count
         if len(self.values) != count:
             raise UsageError(
-                f"{len(self.values)} angles are given for {count} pictures: give as many, or a range."
+                f"{len(self.values)} angles are given for {count} images: give as many, or a range."
             )
         return list(self.values)
 
@@ -72,7 +72,7 @@ def parse_angles(text: str, name: str) -> Angles:
 
 
 def frame_count(angles: tuple[Angles, ...], wanted: int | None, default: int) -> int:
-    """How many pictures to draw: as asked for, else as many as a list has, else ``default``, else one.
+    """How many images to draw: as asked for, else as many as a list has, else ``default``, else one.
 
     Raises:
         UsageError: If less than one is asked for, or lists of different lengths meet.

@@ -17,7 +17,7 @@ from lineament.heads.model import HeadModel
 from lineament.inference import load
 from lineament.training.run import Run
 
-# The network has seen faces that fill their picture: side of the picture in outer eye distances.
+# The network has seen faces that fill their image: side of the image in outer eye distances.
 FRAME = 3.6
 # Where the middle of the points lies in it.
 MIDDLE = (0.5, 0.57)
@@ -107,18 +107,18 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
 
 
 def framed_keypoints(points: Tensor) -> Tensor:
-    """The 66 keypoints ``[66, 2]`` of a face ``[68, 2]`` in pixels, over a square picture around it."""
+    """The 66 keypoints ``[66, 2]`` of a face ``[68, 2]`` in pixels, over a square image around it."""
     return _framed(points.double(), *_frame(points))
 
 
 def _frame(points: Tensor) -> tuple[Tensor, float]:
-    """Middle and side of a square picture around a face, as the network has seen faces."""
+    """Middle and side of a square image around a face, as the network has seen faces."""
     side = FRAME * float(inter_ocular(points, "68"))
     return (points.amax(0) + points.amin(0)).double() / 2, side
 
 
 def _framed(points: Tensor, middle: Tensor, side: float) -> Tensor:
-    """Keypoints ``[68, 2]`` as 66 points over a square picture around the face."""
+    """Keypoints ``[68, 2]`` as 66 points over a square image around the face."""
     return convert_points((points - middle) / side + torch.tensor(MIDDLE, dtype=torch.float64), "68", "66")
 
 

@@ -1,4 +1,4 @@
-"""Pictures of a turned face: the dense surface, or the published 107 triangles."""
+"""Images of a turned face: the dense surface, or the published 107 triangles."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ WARPS = ("dense", "triangles")
 STRIP_SIZE, VIDEO_SIZE = 320, 512
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
-# Pictures are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
+# Images are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
 SUPERSAMPLING = 2
-# Width of the soft border in the picture, in outer eye distances.
+# Width of the soft border in the image, in outer eye distances.
 BORDER = 0.05
 
 
@@ -35,11 +35,11 @@ class TurnOptions:
 
     Attributes:
         warp: dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
-        keep_background: Keep the rest of the photograph around the face.
-        background: Colour around a face without its photograph: white, grey or black.
-        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photograph's.
-        size: Longer side of a picture in pixels: when not given 320 in a strip, 512 in a video.
-        whole: Show the whole photograph instead of a square around the head.
+        keep_background: Keep the rest of the photo around the face.
+        background: Colour around a face without its photo: white, grey or black.
+        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photo's.
+        size: Longer side of an image in pixels: when not given 320 in a strip, 512 in a video.
+        whole: Show the whole photo instead of a square around the head.
     """
 
     warp: str = "dense"
@@ -62,16 +62,16 @@ class TurnOptions:
 
     @property
     def side(self) -> int:
-        """Longer side of a picture in pixels; that of a video where none is given."""
+        """Longer side of an image in pixels; that of a video where none is given."""
         return VIDEO_SIZE if self.size is None else self.size
 
 
 @dataclass(frozen=True)
 class PreparedFace:
-    """Everything that does not change from picture to picture.
+    """Everything that does not change from image to image.
 
     Attributes:
-        view: The part of the photograph.
+        view: The part of the photo.
         points: ``[68, 2]`` keypoints in its pixels.
         fit: The head fitted to them.
         depth: Depth of the keypoints in its pixels.
@@ -96,10 +96,10 @@ def prepare_face(
     """Fit a head to a face, find its depth and build its surface.
 
     Args:
-        image: ``[3, H, W]`` photograph.
+        image: ``[3, H, W]`` photo.
         points: ``[68, 2]`` keypoints in its pixels.
         head: The head to fit.
-        options: Size and extent of the pictures are needed here.
+        options: Size and extent of the images are needed here.
         run: Run of a depthnet recipe that predicts the depth; None takes the fitted head's.
         forehead: See ``build_surface``.
 
@@ -115,7 +115,7 @@ def prepare_face(
     return PreparedFace(view, here, fit, depth, build_surface(fit, here, depth.values + zero, forehead))
 
 
-def turned_pictures(face: PreparedFace, poses: Tensor, options: TurnOptions) -> Iterator[Tensor]:
+def turned_images(face: PreparedFace, poses: Tensor, options: TurnOptions) -> Iterator[Tensor]:
     """Draw the face at each pose.
 
     Args:
@@ -139,7 +139,7 @@ def _dense(face: PreparedFace, rotation: Tensor, options: TurnOptions) -> Tensor
     surface, keep = face.surface, options.keep_background
     centre = surface.neck if keep else surface.face_centre
     points = turn_points(surface, rotation, centre, whole=keep)
-    colour, cover = draw_smoothly(face.surface, points, face.view.picture, face.view.window, cut=not keep)
+    colour, cover = draw_smoothly(face.surface, points, face.view.image, face.view.window, cut=not keep)
     if keep:
         return cover * colour + (1 - cover) * face.view.shown
     cover = soften(cover, BORDER * surface.unit)
@@ -147,7 +147,7 @@ def _dense(face: PreparedFace, rotation: Tensor, options: TurnOptions) -> Tensor
 
 
 def draw_smoothly(
-    surface: FaceSurface, points: Tensor, picture: Tensor, window: Window, *, cut: bool
+    surface: FaceSurface, points: Tensor, image: Tensor, window: Window, *, cut: bool
 ) -> tuple[Tensor, Tensor]:
     """Like ``draw_surface``, with several samples in each pixel; the colours are those of the covered samples."""
     times = SUPERSAMPLING
@@ -156,14 +156,14 @@ def draw_smoothly(
     shift = torch.tensor([window.left, window.top], dtype=points.dtype) - 0.5
     fine[:, :2] = (fine[:, :2] - shift) * times - 0.5
     larger = Window(0, 0, window.width * times, window.height * times)
-    colour, cover = draw_surface(surface, fine, picture, larger, cut=cut)
+    colour, cover = draw_surface(surface, fine, image, larger, cut=cut)
     seen = F.avg_pool2d(cover[None], times)[0]
     mixed = F.avg_pool2d((colour * cover)[None], times)[0] / seen.clamp(min=1e-6)
     return mixed.clamp(0, 1), seen
 
 
 def soften(cover: Tensor, width: float) -> Tensor:
-    """Fade a coverage ``[1, h, w]`` out towards its border in the picture, over ``width`` pixels inside."""
+    """Fade a coverage ``[1, h, w]`` out towards its border in the image, over ``width`` pixels inside."""
     distance = torch.from_numpy(ndimage.distance_transform_edt(cover[0].numpy() > 0.02)).float()
     ramp = ((distance - 1) / max(width, 1.0)).clamp(0, 1)
     return cover * (ramp * ramp * (3 - 2 * ramp))
@@ -176,7 +176,7 @@ def _triangles(face: PreparedFace, rotation: Tensor, options: TurnOptions) -> Te
     shift = middle[:2] - rotation[:2] @ middle
     affine = torch.cat([rotation[:2], shift[:, None]], dim=1)[None]
     points = face.points.double()[None] + CORNER
-    warped, index = face_warp(face.view.picture[None], points, depth[None], affine)
+    warped, index = face_warp(face.view.image[None], points, depth[None], affine)
     top, left = int(face.view.window.top), int(face.view.window.left)
     rows, columns = (
         slice(top, top + face.view.window.height),

@@ -16,7 +16,7 @@ from lineament.files import write_text
 from lineament.pipeline.turn.points import FacePoints
 
 UNITS = (
-    "pixels of the photograph and degrees; depth grows away from the camera, 0 between the outer eye corners; "
+    "pixels of the photo and degrees; depth grows away from the camera, 0 between the outer eye corners; "
     "R = Rz(roll) Rx(pitch) Ry(yaw)"
 )
 
@@ -33,11 +33,11 @@ def face_numbers(
     """One face as it stands in the list of the file.
 
     Args:
-        name: Name of the photograph, which ``folder`` of the meta leads to.
+        name: Name of the image, which ``folder`` of the meta leads to.
         found: Its 68 keypoints.
-        depth: ``[68]`` their depth in pixels of the photograph.
+        depth: ``[68]`` their depth in pixels of the image.
         depth_origin: Where that comes from.
-        pose: ``[3]`` yaw, pitch and roll of the face in the photograph, radians.
+        pose: ``[3]`` yaw, pitch and roll of the face in the image, radians.
     """
     face = found.face
     box = None if face is None else face.box

@@ -1,4 +1,4 @@
-"""Puts the face of one photograph on to the face of another."""
+"""Puts the face of one image on to the face of another."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def face_onto(
 
     Args:
         face: The source.
-        target: ``[3, H, W]`` the other photograph.
+        target: ``[3, H, W]`` the other photo.
         target_points: ``[68, 2]`` in its pixels.
         options: How.
         keep_colours: Leave the source's colours as they are, instead of moving their mean and spread to the target's.
@@ -42,15 +42,15 @@ def face_onto(
         ``[3, h, w]`` the part of the target around the face.
 
     Raises:
-        DataError: With ``triangles``, if the two pictures are not of one size, which the published warper needs.
+        DataError: With ``triangles``, if the two images are not of one size, which the published warper needs.
     """
     view = head_view(target, target_points, options.side, whole=options.whole)
     there = view.to_view.apply(target_points.double())
     source, depth = face.points.double(), face.depth.values
     affine = fit_affine(source[None], depth[None], there[None])
     if options.warp == "triangles":
-        if view.picture.shape != face.view.picture.shape:
-            sizes = [f"{p.shape[2]} x {p.shape[1]}" for p in (face.view.picture, view.picture)]
+        if view.image.shape != face.view.image.shape:
+            sizes = [f"{p.shape[2]} x {p.shape[1]}" for p in (face.view.image, view.image)]
             raise DataError(
                 f"the published warp needs source and target of one size, not {sizes[0]} and {sizes[1]}: "
                 "scale one, or use --warp dense."
@@ -58,13 +58,13 @@ def face_onto(
         corner = source + CORNER
         shifted = affine.clone()
         shifted[..., 3] += CORNER - CORNER * affine[..., :2].sum(-1)
-        warped, index = face_warp(face.view.picture[None], corner[None], depth[None], shifted)
+        warped, index = face_warp(face.view.image[None], corner[None], depth[None], shifted)
         top, left = int(view.window.top), int(view.window.left)
         rows, columns = slice(top, top + view.window.height), slice(left, left + view.window.width)
         colour, cover = warped[0, :, rows, columns], (index[:, rows, columns] >= 0).float()
     else:
         points = _landed(face, affine[0], there)
-        colour, cover = draw_smoothly(face.surface, points, face.view.picture, view.window, cut=True)
+        colour, cover = draw_smoothly(face.surface, points, face.view.image, view.window, cut=True)
     cover = soften(cover, 2 * BORDER * float(inter_ocular(there, "68")))
     shown = view.shown
     if not keep_colours:
@@ -73,7 +73,7 @@ def face_onto(
 
 
 def _landed(face: PreparedFace, affine: Tensor, there: Tensor) -> Tensor:
-    """Points ``[V, 3]`` of the surface in the target's picture."""
+    """Points ``[V, 3]`` of the surface in the target's image."""
     surface = face.surface
     zero = face.fit.eye_depth
     depth = surface.points[:, 2] - zero
@@ -95,10 +95,10 @@ def _landed(face: PreparedFace, affine: Tensor, there: Tensor) -> Tensor:
 def _match_colours(colour: Tensor, shown: Tensor, cover: Tensor) -> Tensor:
     """Give the covered part of ``colour`` the mean and the spread of each channel that ``shown`` has there."""
     weight = cover / cover.sum().clamp(min=1e-6)
-    means = [(weight * picture).sum((1, 2), keepdim=True) for picture in (colour, shown)]
+    means = [(weight * image).sum((1, 2), keepdim=True) for image in (colour, shown)]
     spreads = [
-        (weight * (picture - mean).square()).sum((1, 2), keepdim=True).sqrt()
-        for picture, mean in zip((colour, shown), means, strict=True)
+        (weight * (image - mean).square()).sum((1, 2), keepdim=True).sqrt()
+        for image, mean in zip((colour, shown), means, strict=True)
     ]
     gain = (spreads[1] / spreads[0].clamp(min=1e-3)).clamp(0.6, 1.6)
     return ((colour - means[0]) * gain + means[1]).clamp(0, 1)

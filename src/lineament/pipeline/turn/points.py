@@ -43,17 +43,17 @@ class FacePoints:
 
 
 def points_from_file(path: Path, photo: Path, size: tuple[int, int]) -> FacePoints:
-    """Read the keypoints of a picture from a label file of any tool.
+    """Read the keypoints of an image from a label file of any tool.
 
     Args:
-        path: The file; of several faces the largest of the picture is taken.
-        photo: The picture; a file that names other pictures only is refused.
-        size: Width and height of the picture.
+        path: The file; of several faces the largest of the image is taken.
+        photo: The image; a file that names other images only is refused.
+        size: Width and height of the image.
 
     Raises:
-        DataError: If it cannot be read, holds no face of the picture, lacks points, or they lie outside.
+        DataError: If it cannot be read, holds no face of the image, lacks points, or they lie outside.
     """
-    # A folder's photographs share one file, of which each takes a line.
+    # A folder's images share one file, of which each takes a line.
     changed = path.stat().st_mtime_ns if path.is_file() else 0
     labels = _read_labels(path, changed)
     face = max(faces_of(labels, photo, path), key=_extent)
@@ -82,7 +82,7 @@ def _extent(face: FaceLabel) -> float:
 
 
 def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:
-    """Refuse keypoints of which a third or more lie outside of the picture, or that are too close to each other.
+    """Refuse keypoints of which a third or more lie outside of the image, or that are too close to each other.
 
     Raises:
         DataError: In these cases.
@@ -92,11 +92,11 @@ def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:
     outside = int((~inside).sum())
     if 3 * outside >= len(points):
         raise DataError(
-            f"{what}: {outside} of {len(points)} keypoints lie outside the picture of {width} x {height} pixels: "
-            "are they of another picture or size?"
+            f"{what}: {outside} of {len(points)} keypoints lie outside the image of {width} x {height} pixels: "
+            "are they of another image or size?"
         )
     if float(inter_ocular(points, "68")) < SMALLEST:
-        raise DataError(f"{what}: the eyes lie less than {SMALLEST:g} pixels apart: choose a larger picture.")
+        raise DataError(f"{what}: the eyes lie less than {SMALLEST:g} pixels apart: choose a larger image.")
 
 
 def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
@@ -108,7 +108,7 @@ def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
     face = main_face(detect_faces(image, make_detector(detector), min_score=0.7)[0])
     if face is None:
         raise NoFaceError(
-            f"{name}: no face was found in it: choose a picture in which it is larger or less turned, "
+            f"{name}: no face was found in it: choose an image in which it is larger or less turned, "
             "or give its keypoints with --keypoints."
         )
     return face

@@ -1,4 +1,4 @@
-"""Draws a turned surface with the colours of its photograph."""
+"""Draws a turned surface with the colours of its image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STILL = 0.05
 
 @dataclass(frozen=True)
 class Window:
-    """Which part of a picture is drawn: ``height`` x ``width`` pixels from the pixel ``left``, ``top`` on."""
+    """Which part of an image is drawn: ``height`` x ``width`` pixels from the pixel ``left``, ``top`` on."""
 
     left: float
     top: float
@@ -29,7 +29,7 @@ def turn_matrix(surface: FaceSurface, pose: Tensor, *, absolute: bool = False) -
     """Rotation in the camera frame that turns the head about its own axes.
 
     Args:
-        surface: The surface, which knows how the head is turned in the photograph.
+        surface: The surface, which knows how the head is turned in the image.
         pose: ``[3]`` yaw, pitch, roll in radians.
         absolute: The angles are those of the result (0, 0, 0 looks straight at the camera), not changes.
     """
@@ -54,21 +54,21 @@ def turn_points(surface: FaceSurface, rotation: Tensor, centre: Tensor, *, whole
 
 
 def draw_surface(
-    surface: FaceSurface, points: Tensor, picture: Tensor, window: Window, *, cut: bool
+    surface: FaceSurface, points: Tensor, image: Tensor, window: Window, *, cut: bool
 ) -> tuple[Tensor, Tensor]:
     """Draw the surface at new points.
 
     Args:
         surface: The surface.
         points: ``[V, 3]`` where its points are now; z decides who hides whom.
-        picture: ``[3, H, W]`` in whose pixels the surface was built.
+        image: ``[3, H, W]`` in whose pixels the surface was built.
         window: What to draw, in those pixels.
         cut: Draw the face only, with its soft border as coverage; else everything that moves.
 
     Returns:
         Colours ``[3, h, w]`` and coverage ``[1, h, w]``, both in 0..1.
     """
-    height, width = picture.shape[1:]
+    height, width = image.shape[1:]
     depth = points[:, 2] - points[:, 2].min() + 100 * surface.unit
     shift = torch.tensor([window.left, window.top], dtype=points.dtype)
     placed = torch.cat([points[:, :2] - shift, depth[:, None]], dim=1).float()[None]
@@ -78,9 +78,9 @@ def draw_surface(
     index = rasterize(placed, faces, window.height, window.width)
     _, bary = barycentrics(placed, faces, index)
     origin = (surface.points[:, :2] + 0.5) / torch.tensor([width, height])
-    # What hardly moves is left to the photograph itself, which is sharper than anything drawn from it.
+    # What hardly moves is left to the image itself, which is sharper than anything drawn from it.
     visible = surface.alpha if cut else (surface.hold / STILL).clamp(max=1)
     attributes = torch.cat([origin, visible[:, None]], dim=1).float()[None]
     found = interpolate(attributes, faces, index, bary)
-    colour = sample_texture(picture[None], found[:, :2], align_corners=False, index=index)[0]
+    colour = sample_texture(image[None], found[:, :2], align_corners=False, index=index)[0]
     return colour, found[0, 2:].clamp(0, 1)

@@ -1,4 +1,4 @@
-"""`lineament turn` from photographs to files."""
+"""`lineament turn` from images to files."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ from lineament.pipeline.turn.frames import (
     PreparedFace,
     TurnOptions,
     prepare_face,
-    turned_pictures,
+    turned_images,
 )
 from lineament.pipeline.turn.numbers import UNITS, face_numbers, named_angles, write_face
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
-from lineament.pipeline.turn.write import kind_of, write_pictures, write_png
+from lineament.pipeline.turn.write import kind_of, write_images, write_png
 
 STRIP_FRAMES, VIDEO_FRAMES = 7, 72
 
@@ -111,13 +111,13 @@ class FaceOptions:
 
 @dataclass(frozen=True)
 class Written:
-    """What came of one photograph.
+    """What came of one photo.
 
     Attributes:
-        path: The picture or video.
+        path: The image or video.
         points: Where the keypoints come from.
         depth: Where the depth comes from.
-        count: Number of pictures in it.
+        count: Number of images in it.
     """
 
     path: Path
@@ -135,19 +135,19 @@ def turn_photo(
     frames: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Turn the face of one photograph and write the result and its numbers.
+    """Turn the face of one photo and write the result and its numbers.
 
     Args:
-        photo: The photograph.
+        photo: The photo.
         request: Where keypoints and depth come from.
         angles: Yaw, pitch and roll.
         options: How.
         out: A .png strip, an .mp4 or a .gif; its numbers go to the same name with .json.
-        frames: Number of pictures; None by the kind of the result.
+        frames: Number of images; None by the kind of the result.
         settings: All that decides the result, for its numbers.
 
     Raises:
-        DataError: If the photograph or the keypoints cannot be used, or there is no face.
+        DataError: If the photo or the keypoints cannot be used, or there is no face.
         UsageError: If angles and frames do not go together.
     """
     kind = kind_of(out)
@@ -159,7 +159,7 @@ def turn_photo(
     image = read_image(photo.path)
     found = request.points(image, photo.path)
     face = prepare_face(image, found.points, request.head, options, request.run)
-    write_pictures(out, turned_pictures(face, wanted, options))
+    write_images(out, turned_images(face, wanted, options))
     views = [named_angles(each) for each in wanted]
     _write_numbers(photo, "turn", image, found, face, out, settings, views=views)
     return Written(out, found.origin, face.depth.origin, count)
@@ -176,23 +176,23 @@ def swap_face(
     keep_colours: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> Written:
-    """Put the face of one photograph on to that of another and write the picture.
+    """Put the face of one photo on to that of another and write the image.
 
     Raises:
-        DataError: If a photograph or its keypoints cannot be used, or there is no face.
+        DataError: If a photo or its keypoints cannot be used, or there is no face.
         UsageError: If ``out`` is no .png.
     """
     from lineament.pipeline.turn.onto import face_onto
 
     if kind_of(out) != "strip":
-        raise UsageError(f"{out}: a face put on to another is one picture: give a .png.")
+        raise UsageError(f"{out}: a face put on to another is one image: give a .png.")
     options = _sized(options, "strip")
     image, other = read_image(photo.path), read_image(target)
     found, there = request.points(image, photo.path), target_request.points(other, target)
     # Hair over the forehead stays with its owner.
     face = prepare_face(image, found.points, request.head, options, request.run, BROWS_ONLY)
-    picture = face_onto(face, other, there.points, options, keep_colours=keep_colours)
-    write_png(out, picture)
+    swapped = face_onto(face, other, there.points, options, keep_colours=keep_colours)
+    write_png(out, swapped)
     onto = {
         "image": Path(os.path.relpath(target, out.parent)).as_posix(),
         "landmarks_from": there.origin,

@@ -1,8 +1,8 @@
-"""A dense surface over a picture of a head: a depth for every pixel, the face, and what moves along with it.
+"""A dense surface over an image of a head: a depth for every pixel, the face, and what moves along with it.
 
 Depth comes from a fitted head (head_fit.py), bent so that its landmarks lie on the given ones; around the skin it runs
-out to the plane of the ears. Steep flanks are made gentler: a photograph shows hardly any pixel of them, and turning
-would stretch those few over a large part of the picture.
+out to the plane of the ears. Steep flanks are made gentler: a photo shows hardly any pixel of them, and turning
+would stretch those few over a large part of the image.
 """
 
 from __future__ import annotations
@@ -47,11 +47,11 @@ _SKIN = (Part.SKIN, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EAR)
 
 @dataclass(frozen=True)
 class FaceSurface:
-    """A grid of points over the picture.
+    """A grid of points over the image.
 
     Attributes:
         columns: Points in a row of the grid.
-        points: ``[V, 3]`` float64: x and y in pixels of the picture, z in pixels, growing away from the camera.
+        points: ``[V, 3]`` float64: x and y in pixels of the image, z in pixels, growing away from the camera.
         faces: ``[F, 3]`` int32.
         alpha: ``[V]`` 1 on the face, falling to 0 at its border.
         hold: ``[V]`` 1 on the head, falling to 0 in the background, which stays where it is.
@@ -143,7 +143,7 @@ def face_outline(points: np.ndarray, forehead: float = FOREHEAD) -> np.ndarray:
 
 
 def _place(fit: HeadFit, millimetres: tuple[float, float, float]) -> np.ndarray:
-    """A point of the head frame in the picture's."""
+    """A point of the head frame in the image's."""
     eyes = fit.landmarks[LAYOUT.part("eyes")].mean(0).numpy()
     # The landmarks of the lids lie in front of the eyeballs, whose middle is the origin.
     offset = np.array(millimetres) + np.array([0.0, 0.0, 6.0])
@@ -204,7 +204,7 @@ def _run_out(relief: np.ndarray, known: np.ndarray, back: float, step: float, un
     gentle = _limit_slope(full, STEEPEST * step, reach)
     smooth = ndimage.gaussian_filter(gentle, SMOOTH * unit / step)
     wide = ndimage.gaussian_filter(gentle, 0.2 * unit / step)
-    # The eyes, nose and mouth keep their relief; the rim of the head, which no photograph agrees with, is soft.
+    # The eyes, nose and mouth keep their relief; the rim of the head, which no image agrees with, is soft.
     depth_inside = ndimage.distance_transform_edt(inside) * step / unit
     share = _smooth_step(depth_inside / 0.5)
     blended: np.ndarray = share * smooth + (1 - share) * wide

@@ -1,4 +1,4 @@
-"""The part of a photograph that is shown, resampled once to the size of the result."""
+"""The part of an image that is shown, resampled once to the size of the result."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ MOST_ENLARGED = 2.0
 
 @dataclass(frozen=True)
 class View:
-    """A resampled part of a photograph.
+    """A resampled part of a photo.
 
     Attributes:
-        picture: ``[3, H, W]`` the part with a margin around it.
-        window: What of ``picture`` is shown.
-        to_view: Pixels of the photograph to pixels of ``picture``.
+        image: ``[3, H, W]`` the part with a margin around it.
+        window: What of ``image`` is shown.
+        to_view: Pixels of the photo to pixels of ``image``.
     """
 
-    picture: Tensor
+    image: Tensor
     window: Window
     to_view: Affine2D
 
@@ -39,7 +39,7 @@ class View:
     def shown(self) -> Tensor:
         """``[3, h, w]`` what is shown, unturned."""
         top, left = int(self.window.top), int(self.window.left)
-        return self.picture[:, top : top + self.window.height, left : left + self.window.width]
+        return self.image[:, top : top + self.window.height, left : left + self.window.width]
 
 
 def head_view(
@@ -48,10 +48,10 @@ def head_view(
     """Choose the view of a face.
 
     Args:
-        image: ``[3, H, W]`` photograph.
+        image: ``[3, H, W]`` photo.
         points: ``[68, 2]`` keypoints in its pixels.
         size: Longer side of the view in pixels.
-        whole: Show the whole photograph instead of a square around the head.
+        whole: Show the whole photo instead of a square around the head.
         side: Side of that square in outer eye distances.
     """
     height, width = image.shape[1:]
@@ -75,5 +75,5 @@ def head_view(
             dtype=torch.float64,
         )
     )
-    picture = crop_image(image, to_view, (shown[1] + 2 * margin, shown[0] + 2 * margin), fill="edge")
-    return View(picture.clamp(0, 1), Window(margin, margin, *shown), to_view)
+    crop = crop_image(image, to_view, (shown[1] + 2 * margin, shown[0] + 2 * margin), fill="edge")
+    return View(crop.clamp(0, 1), Window(margin, margin, *shown), to_view)

@@ -1,4 +1,4 @@
-"""Writes turned faces: a strip of pictures, a video or an animation, with its numbers beside it."""
+"""Writes turned faces: a strip of images, a video or an animation, with its numbers beside it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from lineament.files import replacing
 
 KINDS = {".png": "strip", ".mp4": "video", ".gif": "animation"}
 FRAMES_PER_SECOND = 24
-# Written into every picture: whoever finds it can know that it is none.
-NOTE = "Made by lineament turn: a photograph turned by computation, not a photograph."
+# Written into every image: whoever finds it can know that it is no photo.
+NOTE = "Made by lineament turn: a photo turned by computation, not a photo."
 
 
 def kind_of(path: Path) -> str:
@@ -33,38 +33,38 @@ def kind_of(path: Path) -> str:
     return KINDS[path.suffix.lower()]
 
 
-def strip_of(pictures: Sequence[Tensor], gap: int = 4) -> Tensor:
-    """Pictures ``[3, h, w]`` side by side with white gaps."""
-    height = pictures[0].shape[1]
+def strip_of(images: Sequence[Tensor], gap: int = 4) -> Tensor:
+    """Images ``[3, h, w]`` side by side with white gaps."""
+    height = images[0].shape[1]
     parts: list[Tensor] = []
-    for picture in pictures:
-        parts += [picture, torch.ones(3, height, gap)]
+    for image in images:
+        parts += [image, torch.ones(3, height, gap)]
     return torch.cat(parts[:-1], dim=2)
 
 
-def write_pictures(path: Path, pictures: Iterable[Tensor]) -> None:
-    """Write pictures ``[3, h, w]`` as the ending of the file says; it is complete or absent."""
+def write_images(path: Path, images: Iterable[Tensor]) -> None:
+    """Write images ``[3, h, w]`` as the ending of the file says; it is complete or absent."""
     kind = kind_of(path)
     if kind == "strip":
-        write_png(path, strip_of(list(pictures)))
+        write_png(path, strip_of(list(images)))
         return
     with replacing(path) as temporary:
         if kind == "animation":
-            _write_gif(temporary, pictures)
+            _write_gif(temporary, images)
         else:
-            _write_video(temporary, pictures)
+            _write_video(temporary, images)
 
 
-def write_png(path: Path, picture: Tensor) -> None:
-    """Write one picture ``[3, h, w]`` with a note that it is computed."""
+def write_png(path: Path, image: Tensor) -> None:
+    """Write one image ``[3, h, w]`` with a note that it is computed."""
     note = PngImagePlugin.PngInfo()
     note.add_text("Comment", NOTE)
     with replacing(path) as temporary:
-        to_pil(picture).save(temporary, "PNG", pnginfo=note)
+        to_pil(image).save(temporary, "PNG", pnginfo=note)
 
 
-def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
-    frames = [to_pil(picture).quantize(128, dither=Image.Dither.NONE) for picture in pictures]
+def _write_gif(path: Path, images: Iterable[Tensor]) -> None:
+    frames = [to_pil(image).quantize(128, dither=Image.Dither.NONE) for image in images]
     frames[0].save(
         path,
         "GIF",
@@ -76,7 +76,7 @@ def _write_gif(path: Path, pictures: Iterable[Tensor]) -> None:
     )
 
 
-def _write_video(path: Path, pictures: Iterable[Tensor]) -> None:
+def _write_video(path: Path, images: Iterable[Tensor]) -> None:
     with video_writer(path, FRAMES_PER_SECOND, NOTE) as write:
-        for picture in pictures:
-            write(to_array(picture))
+        for image in images:
+            write(to_array(image))
