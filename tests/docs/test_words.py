@@ -25,7 +25,7 @@ PRIVATE_WORDS = {
     r"pictures?": "image",
     r"photographs?": "photo, or image",
     r"lattices?": "grid",
-    r"(?<!standard )deviations?": "standard deviation (std)",
+    r"(?<!standard )(?<!absolute )deviations?": "standard deviation (std)",
 }
 # In documents a deviation may also be one from a paper.
 DOCUMENT_WORDS = {word: instead for word, instead in PRIVATE_WORDS.items() if "deviation" not in word}

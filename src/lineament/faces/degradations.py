@@ -1,7 +1,7 @@
-"""What cameras, files and bad light do to the pixels of a picture; the points in it stay where they are.
+"""What cameras, files and bad light do to the pixels of an image; the points in it stay where they are.
 
 All functions take and return ``[H, W, 3]`` uint8 RGB and are made for training on a processor: a crop of 112 px passes
-the whole of :func:`degrade` in about a millisecond. Lengths are pixels of the picture they are applied to.
+the whole of :func:`degrade` in about a millisecond. Lengths are pixels of the image they are applied to.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ _MAX_TAPS = 15
 
 @dataclass(frozen=True)
 class DegradationOdds:
-    """How often each flaw befalls a picture, and how far it may go.
+    """How often each flaw befalls an image, and how far it may go.
 
     Attributes:
         low_resolution: Probability of having been smaller.
-        least_share: Smallest share of its side that such a picture had (log-uniform up to 1).
+        least_share: Smallest share of its side that such an image had (log-uniform up to 1).
         defocus: Probability of a blur by a disc.
-        defocus_radius: Largest radius of the disc, as a share of the picture's side.
+        defocus_radius: Largest radius of the disc, as a share of the image's side.
         motion: Probability of a blur along a line.
-        motion_length: Longest line, as a share of the picture's side.
+        motion_length: Longest line, as a share of the image's side.
         noise: Probability of sensor noise.
-        noise_level: Largest deviation of it, as a share of the full range.
+        noise_level: Largest standard deviation of it, as a share of the full range.
         grey: Probability of black and white.
         tone: Probability of another brightness, contrast and gamma.
         cast: Probability of a colour cast.
@@ -63,15 +63,15 @@ class DegradationOdds:
 
 
 class Degradation(NamedTuple):
-    """The flaws of one picture; the neutral value of each field leaves the picture alone.
+    """The flaws of one image; the neutral value of each field leaves the image alone.
 
     Attributes:
-        share: Share of its side that the picture once had (1: always as large as now).
+        share: Share of its side that the image once had (1: always as large as now).
         filters: Numbers of the resampling down and up, 0..3 (bilinear, bicubic, Lanczos, nearest).
         defocus: Radius of the disc, px.
         motion: Length of the line, px.
         angle: Its direction, radians.
-        noise: Deviation of the noise, 0..1.
+        noise: Standard deviation of the noise, 0..1.
         noise_seed: Seed of the noise.
         grey: Whether black and white.
         gamma: Exponent on values in 0..1.
@@ -95,12 +95,12 @@ class Degradation(NamedTuple):
 
 
 def draw_degradation(rng: np.random.Generator, odds: DegradationOdds, side: float) -> Degradation:
-    """Draw the flaws of one picture; a fixed number of draws whatever the odds.
+    """Draw the flaws of one image; a fixed number of draws whatever the odds.
 
     Args:
         rng: Where all randomness comes from.
         odds: How often and how far.
-        side: Side of the picture (or of the face in it, when the flaws shall go with the face), px.
+        side: Side of the image (or of the face in it, when the flaws shall go with the face), px.
     """
     happens, size = rng.random(8), rng.random(8)
     down, up = rng.integers(0, 3), rng.choice(4, p=[0.4, 0.35, 0.15, 0.1])
@@ -127,60 +127,60 @@ def draw_degradation(rng: np.random.Generator, odds: DegradationOdds, side: floa
     )
 
 
-def degrade(picture: Bytes, flaws: Degradation) -> Bytes:
+def degrade(image: Bytes, flaws: Degradation) -> Bytes:
     """Apply flaws in the order in which light, lens, sensor and file bring them; the input stays as it is."""
     if flaws.gamma != 1.0 or flaws.lift or flaws.gain != (1.0, 1.0, 1.0):
-        picture = tone_and_cast(picture, flaws.gamma, flaws.gain, flaws.lift)
+        image = tone_and_cast(image, flaws.gamma, flaws.gain, flaws.lift)
     if flaws.defocus > 0.3:
-        picture = defocus(picture, flaws.defocus)
+        image = defocus(image, flaws.defocus)
     if flaws.motion > 1.0:
-        picture = motion_blur(picture, flaws.motion, flaws.angle)
+        image = motion_blur(image, flaws.motion, flaws.angle)
     if flaws.share < 1.0:
-        picture = low_resolution(picture, flaws.share, flaws.filters)
+        image = low_resolution(image, flaws.share, flaws.filters)
     if flaws.grey:
-        picture = black_and_white(picture)
+        image = black_and_white(image)
     if flaws.noise > 0.0:
-        picture = sensor_noise(picture, flaws.noise, flaws.noise_seed, flaws.grey)
+        image = sensor_noise(image, flaws.noise, flaws.noise_seed, flaws.grey)
     if flaws.quality:
-        picture = jpeg(picture, flaws.quality)
-    return picture
+        image = jpeg(image, flaws.quality)
+    return image
 
 
-def low_resolution(picture: Bytes, share: float, filters: tuple[int, int] = (0, 0)) -> Bytes:
+def low_resolution(image: Bytes, share: float, filters: tuple[int, int] = (0, 0)) -> Bytes:
     """Shrink to a share of the side (at least 4 px) and enlarge again.
 
     Args:
-        picture: ``[H, W, 3]``.
+        image: ``[H, W, 3]``.
         share: 0..1.
         filters: Numbers of the two resampling filters, see :class:`Degradation`.
     """
-    height, width = picture.shape[:2]
+    height, width = image.shape[:2]
     small = (max(round(width * share), 4), max(round(height * share), 4))
-    shrunk = Image.fromarray(picture).resize(small, _RESAMPLING[filters[0]])
+    shrunk = Image.fromarray(image).resize(small, _RESAMPLING[filters[0]])
     return np.asarray(shrunk.resize((width, height), _RESAMPLING[filters[1]]))
 
 
-def defocus(picture: Bytes, radius: float) -> Bytes:
+def defocus(image: Bytes, radius: float) -> Bytes:
     """Blur by two boxes that together spread as far as a disc of this radius, px."""
     # A disc of radius r has the variance r^2 / 4 along each axis, a box of 2 b + 1 pixels (b^2 + b) / 3.
     box = ImageFilter.BoxBlur(0.5 * (math.sqrt(1.0 + 1.5 * float(radius) ** 2) - 1.0))
-    return np.asarray(Image.fromarray(picture).filter(box).filter(box))
+    return np.asarray(Image.fromarray(image).filter(box).filter(box))
 
 
-def motion_blur(picture: Bytes, length: float, angle: float) -> Bytes:
+def motion_blur(image: Bytes, length: float, angle: float) -> Bytes:
     """Mean along a line through each pixel; ``length`` px, ``angle`` radians from the x axis towards y."""
     taps = min(max(round(length) + 1, 2), _MAX_TAPS)
     along = np.linspace(-0.5, 0.5, taps) * length
     offsets = np.rint(np.stack([along * math.sin(angle), along * math.cos(angle)], axis=1)).astype(np.int64)
-    blurred: Bytes = _mean_of_shifted(np.ascontiguousarray(picture), offsets)
+    blurred: Bytes = _mean_of_shifted(np.ascontiguousarray(image), offsets)
     return blurred
 
 
 @numba.njit(cache=True, nogil=True)
-def _mean_of_shifted(picture: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+def _mean_of_shifted(image: np.ndarray, offsets: np.ndarray) -> np.ndarray:
     """Mean of copies shifted by ``offsets`` ``[T, 2]`` (rows, columns); the border is repeated."""
-    height, width, channels = picture.shape
-    result = np.empty_like(picture)
+    height, width, channels = image.shape
+    result = np.empty_like(image)
     total = np.empty((width, channels), np.int64)
     taps = offsets.shape[0]
     for y in range(height):
@@ -191,40 +191,40 @@ def _mean_of_shifted(picture: np.ndarray, offsets: np.ndarray) -> np.ndarray:
             for x in range(width):
                 column = min(max(x + shift, 0), width - 1)
                 for c in range(channels):
-                    total[x, c] += picture[row, column, c]
+                    total[x, c] += image[row, column, c]
         for x in range(width):
             for c in range(channels):
                 result[y, x, c] = total[x, c] // taps
     return result
 
 
-def black_and_white(picture: Bytes) -> Bytes:
+def black_and_white(image: Bytes) -> Bytes:
     """Luma in all three channels."""
-    return np.repeat(np.asarray(Image.fromarray(picture).convert("L"))[..., None], 3, axis=2)
+    return np.repeat(np.asarray(Image.fromarray(image).convert("L"))[..., None], 3, axis=2)
 
 
-def sensor_noise(picture: Bytes, deviation: float, seed: int, grey: bool = False) -> Bytes:
-    """Add Gaussian noise of a deviation in 0..1, the same for all channels when ``grey``."""
+def sensor_noise(image: Bytes, std: float, seed: int, grey: bool = False) -> Bytes:
+    """Add Gaussian noise of a standard deviation in 0..1, the same for all channels when ``grey``."""
     rng = np.random.Generator(np.random.PCG64(seed))
-    shape = picture.shape[:2] + ((1,) if grey else (3,))
-    noisy = picture + np.float32(255.0 * deviation) * rng.standard_normal(shape, dtype=np.float32)
+    shape = image.shape[:2] + ((1,) if grey else (3,))
+    noisy = image + np.float32(255.0 * std) * rng.standard_normal(shape, dtype=np.float32)
     return np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
 
 
 def tone_and_cast(
-    picture: Bytes, gamma: float, gain: tuple[float, float, float] = (1.0, 1.0, 1.0), lift: float = 0.0
+    image: Bytes, gamma: float, gain: tuple[float, float, float] = (1.0, 1.0, 1.0), lift: float = 0.0
 ) -> Bytes:
     """``(gain * v) ** gamma + lift`` of each value in 0..1, by table."""
     values = np.arange(256) / 255.0
-    result = np.empty_like(picture)
+    result = np.empty_like(image)
     for channel in range(3):
         table = np.minimum(max(gain[channel], 0.0) * values, 1.0) ** gamma + lift
-        result[..., channel] = np.clip(np.rint(255.0 * table), 0, 255).astype(np.uint8)[picture[..., channel]]
+        result[..., channel] = np.clip(np.rint(255.0 * table), 0, 255).astype(np.uint8)[image[..., channel]]
     return result
 
 
-def jpeg(picture: Bytes, quality: int) -> Bytes:
+def jpeg(image: Bytes, quality: int) -> Bytes:
     """Write and read again as JPEG, chroma halved; ``quality`` 1..95."""
     buffer = io.BytesIO()
-    Image.fromarray(picture).save(buffer, format="JPEG", quality=quality)
+    Image.fromarray(image).save(buffer, format="JPEG", quality=quality)
     return np.asarray(Image.open(buffer))
