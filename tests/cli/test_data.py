@@ -16,7 +16,7 @@ from lineament.cli.main import main
 from lineament.data.registry import open_data
 from lineament.errors import DataError
 from lineament.geometry.affine2d import Affine2D
-from lineament.pipeline.prepare.run import PrepareOptions
+from lineament.pipeline.prepare.options import PrepareOptions
 
 
 @pytest.fixture

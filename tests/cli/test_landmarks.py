@@ -188,7 +188,8 @@ def resident() -> float:
 
 def test_many_pictures_do_not_grow_memory(tmp_path: Path, landmark_run: Path):
     from lineament.inference import load
-    from lineament.pipeline.predict.landmarks import LandmarkOptions, predict_landmarks
+    from lineament.pipeline.predict.landmarks import predict_landmarks
+    from lineament.pipeline.predict.options import LandmarkOptions
     from lineament.pipeline.predict.photos import LANDMARKS, Photo
 
     picture = tmp_path / "p.jpg"

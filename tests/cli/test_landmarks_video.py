@@ -25,7 +25,8 @@ from lineament.faces.detection import Detection
 from lineament.faces.labels import read_keypoints
 from lineament.faces.schemes import scheme
 from lineament.inference import Face
-from lineament.pipeline.video.track_faces import FollowOptions, follow_faces
+from lineament.pipeline.video.options import FollowOptions
+from lineament.pipeline.video.track_faces import follow_faces
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220)).resize((120, 120))
 # Marks of a made-up face about its middle, one level of blue each.

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from lineament.cli.main import VERBS
+
 # Seconds; several times what an idle machine takes, since tests run beside others (docs/benchmarks.md has the figures).
 HELP, IMPORT, PHOTO = 4.0, 3.0, 40.0
 HEAVY = (
@@ -28,6 +30,16 @@ from lineament.cli.main import main
 code = main(sys.argv[1:])
 print(json.dumps(sorted(sys.modules)), file=sys.stderr)
 sys.exit(code)
+"""
+# Shows the help of each verb ("--" begins one) in one process, and what has been imported after each.
+HELP_OF_EACH = """
+import json, sys
+from lineament.cli.main import main
+imported = {}
+for verb in " ".join(sys.argv[1:]).split("-- ")[1:]:
+    assert main([*verb.split(), "--help"]) == 0
+    imported[verb.strip()] = sorted(sys.modules)
+print(json.dumps(imported), file=sys.stderr)
 """
 
 
@@ -54,10 +66,12 @@ def test_help_and_import_are_quick_and_need_no_torch():
     assert done.stdout.strip() == "False" and seconds < IMPORT
 
 
-@pytest.mark.parametrize("verb", ["match", "bench", "recipes", "train", "data check"])
-def test_help_of_a_verb_needs_no_torch(verb: str):
-    # Verbs that parse the options of the pipeline itself import it for their help: landmarks, detect, data synth.
-    assert not {"torch", *HEAVY} & modules(*verb.split(), "--help")
+def test_help_of_no_verb_imports_torch_or_numpy():
+    """Options lie in modules of their own, apart from what computes with them."""
+    _, done = timed("-c", HELP_OF_EACH, *(word for verb in VERBS for word in ("--", *verb.split())))
+    imported: dict[str, list[str]] = json.loads(done.stderr.splitlines()[-1])
+    assert list(imported) == list(VERBS)
+    assert {verb: bad for verb in VERBS if (bad := {"torch", "numpy", *HEAVY} & set(imported[verb]))} == {}
 
 
 def test_landmarks_on_a_photograph_import_what_they_need(

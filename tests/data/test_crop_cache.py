@@ -34,7 +34,8 @@ from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
 from lineament.pipeline.prepare import run as module
-from lineament.pipeline.prepare.run import PrepareOptions, prepare
+from lineament.pipeline.prepare.options import PrepareOptions
+from lineament.pipeline.prepare.run import prepare
 
 MARKS = torch.tensor([[12.0, 14], [26, 13], [19, 20], [13, 28], [25, 27]])
 OPTIONS = PrepareOptions(crop="fabrec", size=16, by="box", min_face=5)

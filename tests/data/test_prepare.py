@@ -21,7 +21,8 @@ from lineament.faces.detection import Detection, register_detector
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.pipeline.prepare.run import PrepareOptions, prepare
+from lineament.pipeline.prepare.options import PrepareOptions
+from lineament.pipeline.prepare.run import prepare
 
 FIVE = torch.tensor([[-10.0, -8], [10, -8], [0, 3], [-8, 13], [8, 13]])
 

@@ -18,7 +18,8 @@ from lineament.faces.schemes import convert_points
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
 from lineament.pipeline.turn import points as points_module
-from lineament.pipeline.turn.run import FaceOptions
+from lineament.pipeline.turn.options import FaceOptions
+from lineament.pipeline.turn.run import FaceRequest
 from lineament.training.loop import LoopOptions, train
 
 BOX = torch.tensor([150.0, 20.0, 300.0, 220.0])
@@ -27,7 +28,7 @@ BOX = torch.tensor([150.0, 20.0, 300.0, 220.0])
 def test_a_fabrec_run_of_98_points_gives_68(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     snapshot(tmp_path / "published")
     import_checkpoint("fabrec", tmp_path / "published", tmp_path / "run")
-    request = FaceOptions(landmarks_model=tmp_path / "run").open()
+    request = FaceRequest.open(FaceOptions(landmarks_model=tmp_path / "run"))
     model = request.landmarks
     assert model is not None and len(model.scheme) == 98
     monkeypatch.setattr(points_module, "find_face", lambda image, name: Detection.given(box=BOX))
@@ -50,7 +51,7 @@ def test_a_fabrec_autoencoder_is_refused(tmp_path: Path):
     snapshot(tmp_path / "published", landmarks=0)
     import_checkpoint("fabrec", tmp_path / "published", tmp_path / "run")
     with pytest.raises(UsageError, match="without landmarks"):
-        FaceOptions(landmarks_model=tmp_path / "run").open()
+        FaceRequest.open(FaceOptions(landmarks_model=tmp_path / "run"))
 
 
 def test_runs_without_landmarks_are_refused(tmp_path: Path):
@@ -60,6 +61,6 @@ def test_runs_without_landmarks_are_refused(tmp_path: Path):
     with pytest.raises(
         UsageError, match="holds depths of keypoints, no landmarks: `lineament depth PHOTO --model"
     ):
-        FaceOptions(landmarks_model=tmp_path / "depth").open()
+        FaceRequest.open(FaceOptions(landmarks_model=tmp_path / "depth"))
     with pytest.raises(LineamentError, match="no run"):
-        FaceOptions(landmarks_model=tmp_path / "nowhere").open()
+        FaceRequest.open(FaceOptions(landmarks_model=tmp_path / "nowhere"))

@@ -18,7 +18,8 @@ from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.augment import AffineParams
 from lineament.methods.fabrec.crop import View, region_side
-from lineament.pipeline.prepare.run import PrepareOptions, prepare
+from lineament.pipeline.prepare.options import PrepareOptions
+from lineament.pipeline.prepare.run import prepare
 
 # Turns that bring the corners of the region into the picture, the last one also what lies outside it.
 TURNED, MIRRORED = AffineParams(angle=math.radians(40)), AffineParams(mirror=True)

@@ -17,8 +17,9 @@ import torch
 from lineament.data.sample import FaceSource
 from lineament.pipeline.evaluate.few_shot import FewShotPlan, FewShotTestSet, run_few_shot
 from lineament.pipeline.evaluate.score import EvaluateOptions, evaluate
-from lineament.synthetic.dataset import World, write_faces
+from lineament.synthetic.dataset import write_faces
 from lineament.synthetic.folder import SyntheticFolder
+from lineament.synthetic.world import World
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run

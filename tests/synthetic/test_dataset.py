@@ -21,8 +21,9 @@ from lineament.data.registry import open_data, open_source
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.synthetic import dataset
-from lineament.synthetic.dataset import INDEX, TRUTHS, World, write_faces
+from lineament.synthetic.dataset import INDEX, write_faces
 from lineament.synthetic.folder import SyntheticFolder
+from lineament.synthetic.world import TRUTHS, World
 
 WORLD = World(seed=5, size=32, truth=TRUTHS)
 

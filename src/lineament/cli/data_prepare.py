@@ -9,10 +9,8 @@ from pathlib import Path
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
-from lineament.data.registry import open_source
 from lineament.errors import UsageError
-from lineament.pipeline.prepare.keypoints import prepare_keypoints
-from lineament.pipeline.prepare.run import PrepareOptions, prepare
+from lineament.pipeline.prepare.options import PrepareOptions
 from lineament.progress import progress
 
 
@@ -47,6 +45,10 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "data prepare", arguments)
+    from lineament.data.registry import open_source
+    from lineament.pipeline.prepare.keypoints import prepare_keypoints
+    from lineament.pipeline.prepare.run import prepare
+
     if command.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {command.workers}.")
     command.cutting.check()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lineament.cli.parse import parse
 from lineament.progress import progress
-from lineament.synthetic.dataset import World, write_faces
+from lineament.synthetic.world import World
 
 
 @dataclass
@@ -38,6 +38,8 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "data synth", arguments)
+    from lineament.synthetic.dataset import write_faces
+
     names = tuple(name.strip() for word in command.world.truth for name in word.split(",") if name.strip())
     world = replace(command.world, truth=names)
     world.check()

@@ -9,10 +9,7 @@ from tyro.conf import Positional
 
 from lineament.cli.parse import parse
 from lineament.errors import UsageError
-from lineament.pipeline.predict.depth import measure_depth, write_depth
-from lineament.pipeline.predict.photos import Photo, plan
-from lineament.pipeline.predict.results import go_through, refuse_other_settings
-from lineament.pipeline.turn.run import FaceOptions
+from lineament.pipeline.turn.options import FaceOptions
 
 
 @dataclass
@@ -39,11 +36,16 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "depth", arguments)
+    from lineament.pipeline.predict.depth import measure_depth, write_depth
+    from lineament.pipeline.predict.photos import Photo, plan
+    from lineament.pipeline.predict.results import go_through, refuse_other_settings
+    from lineament.pipeline.turn.run import FaceRequest
+
     if not command.photos:
         raise UsageError("give at least one photo or folder: lineament depth PHOTO|FOLDER...")
     photos = plan(command.photos, command.out, ".depth")
     single = len(photos) == 1 and not command.photos[0].is_dir()
-    request = command.face.open()
+    request = FaceRequest.open(command.face)
     settings = command.face.recorded()
     if not command.overwrite:
         refuse_other_settings(photos, settings)

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
 from lineament.errors import DataError, UsageError
-from lineament.pipeline.predict.detect import DetectOptions, detect_photos, no_face, write_tables
-from lineament.pipeline.predict.photos import Photo, plan
-from lineament.pipeline.predict.results import tell_failures
+from lineament.pipeline.predict.options import DetectOptions
 from lineament.progress import progress
+
+if TYPE_CHECKING:
+    from lineament.pipeline.predict.photos import Photo
 
 
 @dataclass
@@ -35,6 +37,8 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "detect", arguments)
+    from lineament.pipeline.predict.photos import plan
+
     if not command.photos:
         raise UsageError("give at least one photo or folder: lineament detect PHOTO|FOLDER...")
     command.detection.check()  # an unknown name is said before any image is read
@@ -44,6 +48,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _one(photo: Photo, options: DetectOptions) -> int:
+    from lineament.pipeline.predict.detect import detect_photos, no_face
+
     report = detect_photos([photo], options, keep_empty=False)
     for reason in report.unreadable.values():
         raise DataError(reason)
@@ -65,7 +71,10 @@ def _one(photo: Photo, options: DetectOptions) -> int:
 
 
 def _many(photos: list[Photo], options: DetectOptions) -> int:
-    with progress("detecting", len(photos), "images") as advance:
+    from lineament.pipeline.predict.detect import detect_photos, write_tables
+    from lineament.pipeline.predict.results import tell_failures
+
+    with progress("detecting", len(photos), "pictures") as advance:
         report = detect_photos(photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")

@@ -113,7 +113,8 @@ def _on_photos(command: Command) -> int:
     )
     from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.turn.depth import load_depth_run
-    from lineament.pipeline.turn.run import FaceOptions
+    from lineament.pipeline.turn.options import FaceOptions
+    from lineament.pipeline.turn.run import FaceRequest
     from lineament.progress import progress
 
     if command.dump or not all(subject.is_dir() for subject in command.subject):
@@ -124,9 +125,9 @@ def _on_photos(command: Command) -> int:
         load_depth_run(str(subject))  # a wrong run is said before thousands of images are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
-    request = FaceOptions(
-        command.keypoints, command.landmarks_model, None, command.head, command.packs
-    ).open()
+    request = FaceRequest.open(
+        FaceOptions(command.keypoints, command.landmarks_model, None, command.head, command.packs)
+    )
     name = ", ".join(each.resolve().name for each in command.photos)
     found = find_faces(photos, request, progress=progress)
     for subject in command.subject:

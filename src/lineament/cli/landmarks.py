@@ -5,21 +5,20 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
 from tyro.conf import Positional
 
-from lineament.capabilities import FaceTiles, LandmarkPredictor
 from lineament.cli.parse import parse
 from lineament.errors import DataError, NoFaceError, UsageError
-from lineament.inference import Model, load
-from lineament.pipeline.predict.landmarks import LandmarkOptions, predict_landmarks, write_tables
-from lineament.pipeline.predict.photos import LANDMARKS, Photo, plan
-from lineament.pipeline.predict.results import go_through, tell_failures
-from lineament.pipeline.video.landmarks import FORMATS as VIDEO_FORMATS
-from lineament.pipeline.video.landmarks import VideoOptions, VideoReport, predict_video
-from lineament.pipeline.video.track_faces import FollowOptions
+from lineament.pipeline.predict.options import LandmarkOptions
+from lineament.pipeline.video.options import VIDEO_FORMATS, FollowOptions, VideoOptions
 from lineament.progress import progress
+
+if TYPE_CHECKING:
+    from lineament.inference import Model
+    from lineament.pipeline.predict.photos import Photo
+    from lineament.pipeline.video.landmarks import VideoReport
 
 
 @dataclass
@@ -54,6 +53,12 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "landmarks", arguments)
+    import torch
+
+    from lineament.capabilities import FaceTiles, LandmarkPredictor
+    from lineament.inference import load
+    from lineament.pipeline.predict.photos import LANDMARKS, plan
+
     if not command.photos:
         raise UsageError(
             "give at least one photo, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER... --model RUN"
@@ -79,6 +84,8 @@ def main(arguments: list[str]) -> int:
 
 
 def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
+    from lineament.pipeline.predict.landmarks import predict_landmarks
+
     report = predict_landmarks(model, [photo], options)
     for reason in report.unreadable.values():
         raise DataError(reason)
@@ -93,7 +100,10 @@ def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
 
 
 def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
-    with progress("landmarks", len(photos), "images") as advance:
+    from lineament.pipeline.predict.landmarks import predict_landmarks, write_tables
+    from lineament.pipeline.predict.results import tell_failures
+
+    with progress("landmarks", len(photos), "pictures") as advance:
         report = predict_landmarks(model, photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")
@@ -105,6 +115,9 @@ def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
 
 
 def _videos(model: Model, videos: list[Photo], options: VideoOptions, single: bool) -> int:
+    from lineament.pipeline.predict.results import go_through
+    from lineament.pipeline.video.landmarks import predict_video
+
     def work(video: Photo) -> bool:
         report = predict_video(model, video, options, progress)
         _tell(video, report)

@@ -10,12 +10,7 @@ from tyro.conf import Positional
 
 from lineament.cli.parse import parse
 from lineament.errors import UsageError
-from lineament.pipeline.predict.photos import Photo, plan
-from lineament.pipeline.predict.results import file_digest, go_through, refuse_other_settings
-from lineament.pipeline.turn.angles import frame_count, parse_angles
-from lineament.pipeline.turn.frames import TurnOptions
-from lineament.pipeline.turn.run import FaceOptions, swap_face, turn_photo
-from lineament.pipeline.turn.write import kind_of
+from lineament.pipeline.turn.options import FaceOptions, TurnOptions
 
 ANGLES = ("--yaw", "--pitch", "--roll")
 
@@ -62,6 +57,12 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "turn", join_angles(arguments))
+    from lineament.pipeline.predict.photos import Photo, plan
+    from lineament.pipeline.predict.results import go_through, refuse_other_settings
+    from lineament.pipeline.turn.angles import frame_count, parse_angles
+    from lineament.pipeline.turn.run import FaceRequest, swap_face, turn_photo
+    from lineament.pipeline.turn.write import kind_of
+
     angles = tuple(parse_angles(getattr(command, name[2:]), name[2:]) for name in ANGLES)
     frame_count(angles, command.frames, 1)
     file = (
@@ -79,7 +80,7 @@ def main(arguments: list[str]) -> int:
     outs = {photo: file or photo.stem.with_name(photo.stem.name + ending) for photo in photos}
     if single and outs[photos[0]].exists() and not command.overwrite:
         raise UsageError(f"{outs[photos[0]]} exists: give --overwrite, or another name with --out.")
-    request = command.face.open()
+    request = FaceRequest.open(command.face)
     other = replace(request, keypoints=command.onto_keypoints)
     settings = _settings(command)
     if not command.overwrite:
@@ -108,7 +109,9 @@ def main(arguments: list[str]) -> int:
 
 
 def _settings(command: Command) -> dict[str, Any]:
-    """All that decides a turned image besides the photo."""
+    """All that decides a turned picture besides the photograph."""
+    from lineament.pipeline.predict.results import file_digest
+
     return {
         **command.face.recorded(),
         **asdict(command.look),

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,21 +18,18 @@ from lineament.data.registry import UNFINISHED
 from lineament.data.sample import FaceSample
 from lineament.denormals import flush_denormals
 from lineament.eight_bit import to_pil
-from lineament.errors import DataError, UsageError, unknown_name
+from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme
 from lineament.files import replacing, write_bytes, write_text
 from lineament.parallel import single_threaded_children
-from lineament.synthetic.scene import WORLDS
-from lineament.synthetic.source import WORLD_VERSION, SyntheticFaces
+from lineament.synthetic.source import SyntheticFaces
+from lineament.synthetic.world import ADDED, World
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
-TRUTHS = ("depth", "normals", "mask", "uv")
 CHUNK = 64
 """Pictures between two points from which an interrupted run goes on."""
 
 POINTS = len(scheme("68"))
-_ADDED: dict[str, Any] = {"world": "plain", "sensor": 1.0}
-"""Settings that older folders lack, and what these folders hold."""
 _list = pa.list_
 SCHEMA = pa.schema(
     [
@@ -63,91 +58,6 @@ SCHEMA = pa.schema(
         ("light_exposure", pa.float32()),
     ]
 )
-
-
-@dataclass(frozen=True)
-class World:
-    """What decides the pictures of a folder; stored in ``settings.json`` and compared before going on.
-
-    Attributes:
-        seed: Number of the world; two seeds share no person.
-        size: Side of the square pictures in pixels.
-        head: Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
-        identities: Number of distinct people; another person in every picture when not given.
-        world: plain (faces and nothing else), or photo (what photographs have: accessories, profiles, hard light,
-            blur, other faces; docs/synthetic.md).
-        max_yaw: Largest turn of the head to either side, degrees; 40 (photo: 90) when not given.
-        max_pitch: Largest nod up or down, degrees; 20 (photo: 40) when not given.
-        max_roll: Largest tilt, degrees; 15 (photo: 30) when not given.
-        grey: Probability of a black-and-white picture.
-        sensor: Strength of blur, noise, compression and other flaws, 0 (clean, for training that adds its own) .. 1.
-        truth: Maps to write beside each picture: depth, normals, mask, uv.
-    """
-
-    seed: int = 0
-    size: int = 128
-    head: str = "builtin"
-    identities: int | None = None
-    world: str = "plain"
-    max_yaw: float | None = None
-    max_pitch: float | None = None
-    max_roll: float | None = None
-    grey: float = 0.2
-    sensor: float = 1.0
-    truth: tuple[str, ...] = ()
-
-    def check(self) -> None:
-        """Raise ``UsageError`` on an unknown kind of truth or a number out of range."""
-        for name in self.truth:
-            if name not in TRUTHS:
-                raise unknown_name("kind of truth", name, TRUTHS)
-        if self.world not in WORLDS:
-            raise unknown_name("world", self.world, WORLDS)
-        if not (0 <= self.grey <= 1 and 0 <= self.sensor <= 1) or not all(
-            0 <= angle <= 90 for angle in self.angles()
-        ):
-            raise UsageError(
-                "--grey and --sensor must be in 0..1 and --max-yaw, --max-pitch, --max-roll in 0..90 degrees."
-            )
-        if self.size > 4096:
-            raise UsageError(f"--size must be at most 4096, not {self.size}.")
-
-    def angles(self) -> tuple[float, float, float]:
-        """Largest yaw, pitch and roll, degrees: as given, else those of the named world."""
-        usual = WORLDS[self.world]
-        given = (self.max_yaw, self.max_pitch, self.max_roll)
-        defaults = (usual.max_yaw, usual.max_pitch, usual.max_roll)
-        yaw, pitch, roll = (
-            round(math.degrees(default), 9) if asked is None else asked
-            for asked, default in zip(given, defaults, strict=True)
-        )
-        return yaw, pitch, roll
-
-    def settings(self) -> dict[str, Any]:
-        """What ``settings.json`` holds; as before there was another world and a sensor where both are the usual."""
-        yaw, pitch, roll = self.angles()
-        told = {**asdict(self), "max_yaw": yaw, "max_pitch": pitch, "max_roll": roll}
-        for name, usual in _ADDED.items():
-            if told[name] == usual:
-                del told[name]
-        return {**told, "truth": list(self.truth), "version": WORLD_VERSION}
-
-    def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
-        """The pictures of this world as a source."""
-        return SyntheticFaces(
-            seed=self.seed,
-            count=count,
-            size=self.size,
-            head=self.head,
-            packs=packs,
-            identities=self.identities,
-            options=WORLDS[self.world],
-            max_yaw=math.radians(self.angles()[0]),
-            max_pitch=math.radians(self.angles()[1]),
-            max_roll=math.radians(self.angles()[2]),
-            grey=self.grey,
-            sensor=self.sensor,
-        )
 
 
 def write_faces(
@@ -235,7 +145,7 @@ def _claim(out: Path, world: World, overwrite: bool) -> None:
             old = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
             raise DataError(f"{path} is damaged ({error}): remove the folder and draw it anew.") from error
-        asked, there = {**_ADDED, **settings}, {**_ADDED, **old}
+        asked, there = {**ADDED, **settings}, {**ADDED, **old}
         differing = [name for name in asked if there.get(name) != asked[name]]
         if not differing:
             return

@@ -4,7 +4,6 @@ from lineament.faces.detection import lbp as _lbp
 from lineament.faces.detection import mtcnn as _mtcnn
 from lineament.faces.detection import yunet as _yunet
 from lineament.faces.detection.base import (
-    DEFAULT_DETECTOR,
     Detection,
     Detector,
     Scores,
@@ -14,7 +13,8 @@ from lineament.faces.detection.base import (
     register_detector,
     scores_of,
 )
-from lineament.faces.detection.search import Upright, detect_faces, turned_upright
+from lineament.faces.detection.search import detect_faces, turned_upright
+from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
 
 # Importing the modules registers them.
 _BUILT_IN = (_lbp, _mtcnn, _yunet)

@@ -99,9 +99,6 @@ class Detector(Protocol):
         ...
 
 
-# The detector of everything that is not told another.
-DEFAULT_DETECTOR = "yunet"
-
 _DETECTORS: dict[str, Callable[[], Detector]] = {}
 
 

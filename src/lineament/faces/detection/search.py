@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,15 +12,14 @@ from torch.nn import functional as F
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces import boxes
 from lineament.faces.detection.base import (
-    DEFAULT_DETECTOR,
     Detection,
     Detector,
     make_detector,
     scores_of,
 )
+from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
 from lineament.geometry.affine2d import Affine2D
 
-Upright = Literal["search", "off"]
 TURNS = (0, 90, 180, 270)
 # A face is looked at again in the other turns when its score is lower than this, when its eyes and mouth lean further,
 # or when they are further apart, in widths of the mouth: detectors find some faces that lie on their side or stand on

@@ -24,7 +24,8 @@ from lineament.geometry.affine2d import Affine2D
 from lineament.methods.fabrec.augment import level, sample_affine
 from lineament.methods.fabrec.crop import View, region_side
 from lineament.pipeline.bench.timing import Timing, measure, report
-from lineament.pipeline.prepare.run import PrepareOptions, prepare
+from lineament.pipeline.prepare.options import PrepareOptions
+from lineament.pipeline.prepare.run import prepare
 from lineament.synthetic.source import SyntheticFaces
 
 # Images that are prepared, those of them that are read in a timed call, and sides in pixels.

@@ -12,7 +12,8 @@ from lineament.data.subset import Concat
 from lineament.parallel import Helpers
 from lineament.pipeline.evaluate.portraits import portrait_pack, portraits_to_learn_from
 from lineament.progress import Progress, silent
-from lineament.synthetic.dataset import World, write_faces
+from lineament.synthetic.dataset import write_faces
+from lineament.synthetic.world import World
 
 
 @dataclass(frozen=True)

@@ -5,58 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from PIL import Image, ImageDraw
 from torch import Tensor
 
 from lineament.data.images import image_size, read_image
 from lineament.eight_bit import to_pil
-from lineament.errors import DataError, NoFaceError, UsageError
-from lineament.faces.detection import Detection, Upright, detect_faces, make_detector
+from lineament.errors import DataError, NoFaceError
+from lineament.faces.detection import Detection, detect_faces, make_detector
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.files import replacing
+from lineament.pipeline.predict.options import DetectOptions
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import refuse_other_settings, result_meta, table_meta
 
 # What one batch may hold: so many images, so many pixels together (a large photo goes alone).
 _BATCH_IMAGES, _BATCH_PIXELS = 16, 8_000_000
 _OVERLAY_SIDE = 2000  # longest side of an overlay in pixels; the numbers always refer to the image itself
-
-
-@dataclass(frozen=True)
-class DetectOptions:
-    """How to look for faces.
-
-    Attributes:
-        detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
-        min_score: Leave out faces with a lower score, 0..1.
-        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the image's shorter side
-            if larger.
-        upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
-            once at the image as it is.
-        overwrite: Do again what is done, replacing its files.
-    """
-
-    detector: str = "mtcnn"
-    min_score: float = 0.7
-    min_face: float | None = None
-    upright: Upright = "search"
-    overwrite: bool = False
-
-    def check(self) -> None:
-        """Raise ``UsageError`` on an unknown detector or an impossible number."""
-        if not 0.0 <= self.min_score <= 1.0:
-            raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
-        if self.min_face is not None and not 1.0 <= self.min_face < float("inf"):
-            raise UsageError(f"--min-face is a number of pixels, at least 1, not {self.min_face:g}.")
-        make_detector(self.detector)
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the settings that change the result, as kept in every JSON file."""
-        names = ("detector", "min_score", "min_face", "upright")
-        return {name: getattr(self, name) for name in names}
 
 
 @dataclass

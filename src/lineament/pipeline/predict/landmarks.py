@@ -15,12 +15,13 @@ from torch import Tensor
 
 from lineament.data.images import read_image, write_image
 from lineament.eight_bit import to_pil
-from lineament.errors import DataError, UsageError, unknown_name
+from lineament.errors import DataError
 from lineament.faces.detection import Detection, Upright
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
 from lineament.inference import Face, Model
+from lineament.pipeline.predict.options import LandmarkOptions
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import (
     NOTE,
@@ -31,45 +32,8 @@ from lineament.pipeline.predict.results import (
     table_meta,
 )
 
-FORMATS = ("json", "csv", "pts")
-# Longest side of an overlay in pixels; the numbers always refer to the image itself.
+# Longest side of an overlay in pixels; the numbers always refer to the photograph itself.
 OVERLAY_SIDE = 2000
-
-
-@dataclass(frozen=True)
-class LandmarkOptions:
-    """How to put landmarks on images.
-
-    Attributes:
-        format: Files to write besides the overlay: json, csv, pts. By default all three for images (pts holds the
-            best face only), json and csv for videos, of which pts writes a folder with a file for every face in every
-            frame.
-        boxes: Label file (json or csv) with the face boxes of images, instead of detecting faces.
-        upright: search: also find faces of images that lie on their side, stand on their head or are cut by the
-            border; off: look once at the image as it is.
-        tiles: Also write NAME.tiles.png of images (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
-            in both.
-        overwrite: Do again what is done, replacing its files.
-    """
-
-    format: tuple[str, ...] | None = None
-    boxes: Path | None = None
-    upright: Upright = "search"
-    tiles: bool = False
-    overwrite: bool = False
-
-    @property
-    def formats(self) -> tuple[str, ...]:
-        """Files to write of images."""
-        return FORMATS if self.format is None else self.format
-
-    def check(self) -> None:
-        """Raise ``UsageError`` on an unknown format or none."""
-        if not self.formats:
-            raise UsageError(f"give at least one of the formats {', '.join(FORMATS)}.")
-        for name in self.formats:
-            if name not in FORMATS:
-                raise unknown_name("format", name, FORMATS)
 
 
 @dataclass

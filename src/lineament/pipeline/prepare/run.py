@@ -20,13 +20,12 @@ from lineament.data.shards import shard_name, writing_shard
 from lineament.data.subset import sample_digest, sample_id
 from lineament.errors import DataError, LineamentError
 from lineament.parallel import ordered_map
-from lineament.pipeline.prepare.faces import Cut, Cutter, PrepareOptions
+from lineament.pipeline.prepare.faces import Cut, Cutter
 from lineament.pipeline.prepare.files import LEFT_OUT, Group, Known, claimed, finish, take_stock, write_part
+from lineament.pipeline.prepare.options import PrepareOptions
 from lineament.progress import Progress, silent
 
-__all__ = ["PrepareOptions", "PrepareReport", "prepare"]
-
-# Images of one shard, and those read and searched together by one process.
+# Photographs of one shard, and those read and searched together by one process.
 PER_SHARD, CHUNK = 256, 8
 _AGAIN = "run the same command again, it goes on where it stopped"
 

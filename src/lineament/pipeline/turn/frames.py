@@ -10,60 +10,19 @@ from scipy import ndimage
 from torch import Tensor
 from torch.nn import functional as F
 
-from lineament.errors import UsageError, unknown_name
 from lineament.heads.fit import HeadFit
 from lineament.heads.model import HeadModel
 from lineament.methods.depthnet.warp import CORNER, face_warp
 from lineament.pipeline.turn.depth import KeypointDepth, face_depth
+from lineament.pipeline.turn.options import BACKGROUNDS, TurnOptions
 from lineament.pipeline.turn.render import Window, draw_surface, turn_matrix, turn_points
 from lineament.pipeline.turn.surface import FOREHEAD, FaceSurface, build_surface
 from lineament.pipeline.turn.view import FACE_SIDE, HEAD_SIDE, View, head_view
 
-WARPS = ("dense", "triangles")
-STRIP_SIZE, VIDEO_SIZE = 320, 512
-SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
-BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
-# Images are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
+# Pictures are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
 SUPERSAMPLING = 2
 # Width of the soft border in the image, in outer eye distances.
 BORDER = 0.05
-
-
-@dataclass(frozen=True)
-class TurnOptions:
-    """How faces are turned.
-
-    Attributes:
-        warp: dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
-        keep_background: Keep the rest of the photo around the face.
-        background: Colour around a face without its photo: white, grey or black.
-        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photo's.
-        size: Longer side of an image in pixels: when not given 320 in a strip, 512 in a video.
-        whole: Show the whole photo instead of a square around the head.
-    """
-
-    warp: str = "dense"
-    keep_background: bool = False
-    background: str = "white"
-    absolute: bool = False
-    size: int | None = None
-    whole: bool = False
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` on an unknown word."""
-        if self.warp not in WARPS:
-            raise unknown_name("warp", self.warp, WARPS)
-        if self.background not in BACKGROUNDS:
-            raise unknown_name("background", self.background, BACKGROUNDS)
-        if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
-            raise UsageError(
-                f"--size must lie between {SMALLEST_SIZE} and {LARGEST_SIZE} pixels, not {self.size}."
-            )
-
-    @property
-    def side(self) -> int:
-        """Longer side of an image in pixels; that of a video where none is given."""
-        return VIDEO_SIZE if self.size is None else self.size
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from lineament.errors import DataError
 from lineament.faces.normalisers import inter_ocular
 from lineament.geometry.affine_fit import apply_affine, fit_affine
 from lineament.methods.depthnet.warp import CORNER, face_warp
-from lineament.pipeline.turn.frames import BORDER, PreparedFace, TurnOptions, draw_smoothly, soften
+from lineament.pipeline.turn.frames import BORDER, PreparedFace, draw_smoothly, soften
+from lineament.pipeline.turn.options import TurnOptions
 from lineament.pipeline.turn.view import head_view
 
 # Share of what the affine map leaves over that the dense surface makes up for; 1 moves every keypoint on to its target.

@@ -17,17 +17,16 @@ from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.inference import Model, load
 from lineament.pipeline.predict.photos import Photo
-from lineament.pipeline.predict.results import file_digest, run_digest, table_meta
+from lineament.pipeline.predict.results import table_meta
 from lineament.pipeline.turn.angles import Angles, frame_count, ping_pong, poses
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.frames import (
-    STRIP_SIZE,
     PreparedFace,
-    TurnOptions,
     prepare_face,
     turned_images,
 )
 from lineament.pipeline.turn.numbers import UNITS, face_numbers, named_angles, write_face
+from lineament.pipeline.turn.options import STRIP_SIZE, FaceOptions, TurnOptions
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
 from lineament.pipeline.turn.write import kind_of, write_images, write_png
@@ -51,6 +50,22 @@ class FaceRequest:
     run: str | None = None
     head: HeadModel = field(default_factory=lambda: load_head("builtin"))
 
+    @classmethod
+    def open(cls, options: FaceOptions) -> FaceRequest:
+        """Open what the options name; a wrong run is said before anything is drawn.
+
+        Raises:
+            LineamentError: If a run, a head or the device is not there.
+        """
+        if options.model is not None:
+            load_depth_run(str(options.model))
+        landmarks = None
+        if options.landmarks_model is not None:
+            landmarks = load(options.landmarks_model, options.device)
+            landmarks.capability(LandmarkPredictor)
+        run = None if options.model is None else str(options.model)
+        return cls(options.keypoints, landmarks, run, load_head(options.head, options.packs))
+
     def points(self, image: Tensor, photo: Path) -> FacePoints:
         """Keypoints of the main face of a photo; see points.py for what is raised."""
         if self.keypoints is not None:
@@ -58,55 +73,6 @@ class FaceRequest:
         if self.landmarks is not None:
             return points_from_model(self.landmarks, image, str(photo))
         return points_from_head(self.head, image, str(photo))
-
-
-@dataclass(frozen=True)
-class FaceOptions:
-    """Where the keypoints of a face and their depth come from.
-
-    Attributes:
-        keypoints: Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
-        landmarks_model: Run directory of a landmark model; without this and a label file a mean head is put on the
-            detector's five points.
-        model: Run directory of a depthnet recipe that predicts the depth; without it that of the fitted head is taken.
-        head: Head that is fitted to the keypoints: builtin or ict.
-        packs: Folder of the data packs, for the ICT head.
-        device: Where the landmark model runs: cpu or cuda.
-    """
-
-    keypoints: Path | None = None
-    landmarks_model: Path | None = None
-    model: Path | None = None
-    head: str = "builtin"
-    packs: Path | None = None
-    device: str = "cpu"
-
-    def open(self) -> FaceRequest:
-        """Open what is named; a wrong run is said before anything is drawn.
-
-        Raises:
-            LineamentError: If a run, a head or the device is not there.
-        """
-        if self.model is not None:
-            load_depth_run(str(self.model))
-        landmarks = None if self.landmarks_model is None else load(self.landmarks_model, self.device)
-        if landmarks is not None:
-            landmarks.capability(LandmarkPredictor)
-        run = None if self.model is None else str(self.model)
-        return FaceRequest(self.keypoints, landmarks, run, load_head(self.head, self.packs))
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the settings that change a result, as its JSON file keeps them: names, and digests of files and runs.
-
-        Raises:
-            DataError: If the label file cannot be read.
-        """
-        return {
-            "keypoints": file_digest(self.keypoints),
-            "landmarks_model": None if self.landmarks_model is None else run_digest(self.landmarks_model),
-            "model": None if self.model is None else run_digest(self.model),
-            "head": self.head,
-        }
 
 
 @dataclass(frozen=True)

@@ -24,26 +24,9 @@ from lineament.inference import Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import refuse_other_settings, result_meta, run_digest
-from lineament.pipeline.video.track_faces import Followed, FollowOptions, follow_faces
+from lineament.pipeline.video.options import VideoOptions
+from lineament.pipeline.video.track_faces import Followed, follow_faces
 from lineament.progress import Progress, silent
-
-# What is written of a video besides the overlay unless it is said.
-FORMATS = ("json", "csv")
-
-
-@dataclass(frozen=True)
-class VideoOptions:
-    """How to put landmarks on a video.
-
-    Attributes:
-        formats: Which of json, csv and pts to write; pts makes a folder with a file for every face in every frame.
-        follow: How to follow faces.
-        overwrite: Do again what is done.
-    """
-
-    formats: tuple[str, ...] = FORMATS
-    follow: FollowOptions = field(default_factory=FollowOptions)
-    overwrite: bool = False
 
 
 @dataclass

@@ -9,12 +9,12 @@ from typing import Protocol
 from torch import Tensor
 
 from lineament.data.video import Frame
-from lineament.errors import UsageError
 from lineament.faces.boxes import iou, size
 from lineament.faces.detection import Detection, Upright
 from lineament.faces.one_euro import OneEuroFilter
 from lineament.faces.tracking import MEMORY, SAME, BoxFollower, Track, Tracks
 from lineament.inference import Face
+from lineament.pipeline.video.options import FollowOptions
 
 # A face is lost when its mean confidence falls below this share of what it was when it was last detected.
 LOST = 0.5
@@ -32,27 +32,6 @@ class FaceFinder(Protocol):
     def face(self, image: Tensor, place: Detection) -> Face:
         """Landmarks of one of them."""
         ...
-
-
-@dataclass(frozen=True)
-class FollowOptions:
-    """How to follow faces.
-
-    Attributes:
-        smooth: Amount of smoothing in videos: 0 none, 1 usual, more for calmer landmarks that follow later (a One Euro
-            filter, faces/one_euro.py).
-        detect_every: Search the frames of videos for faces every so many; in between, and where a face is not found for
-            a moment, faces are followed by their landmarks. 1 searches every frame.
-    """
-
-    smooth: float = 1.0
-    detect_every: int = 5
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` on numbers out of range."""
-        OneEuroFilter(self.smooth)
-        if self.detect_every < 1:
-            raise UsageError(f"faces are searched every 1 or more frames, not every {self.detect_every}.")
 
 
 @dataclass(frozen=True)

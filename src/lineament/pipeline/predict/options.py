@@ -1,0 +1,88 @@
+"""The options of `lineament detect` and `lineament landmarks`.
+
+They are parsed before anything is computed, so that importing this module imports no torch.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import UsageError, unknown_name
+from lineament.faces.detector_options import Upright
+
+# Files that can be written of landmarks besides the overlay.
+FORMATS = ("json", "csv", "pts")
+
+
+@dataclass(frozen=True)
+class DetectOptions:
+    """How to look for faces.
+
+    Attributes:
+        detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
+        min_score: Leave out faces with a lower score, 0..1.
+        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the picture's shorter side
+            if larger.
+        upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
+            once at the picture as it is.
+        overwrite: Do again what is done, replacing its files.
+    """
+
+    detector: str = "mtcnn"
+    min_score: float = 0.7
+    min_face: float | None = None
+    upright: Upright = "search"
+    overwrite: bool = False
+
+    def check(self) -> None:
+        """Raise ``UsageError`` on an unknown detector or an impossible number."""
+        if not 0.0 <= self.min_score <= 1.0:
+            raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
+        if self.min_face is not None and not 1.0 <= self.min_face < float("inf"):
+            raise UsageError(f"--min-face is a number of pixels, at least 1, not {self.min_face:g}.")
+        from lineament.faces.detection import make_detector  # imports torch
+
+        make_detector(self.detector)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings that change the result, as kept in every JSON file."""
+        names = ("detector", "min_score", "min_face", "upright")
+        return {name: getattr(self, name) for name in names}
+
+
+@dataclass(frozen=True)
+class LandmarkOptions:
+    """How to put landmarks on photographs.
+
+    Attributes:
+        format: Files to write besides the overlay: json, csv, pts. By default all three for photographs (pts holds the
+            best face only), json and csv for videos, of which pts writes a folder with a file for every face in every
+            frame.
+        boxes: Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
+        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
+            border; off: look once at the photograph as it is.
+        tiles: Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
+            in both.
+        overwrite: Do again what is done, replacing its files.
+    """
+
+    format: tuple[str, ...] | None = None
+    boxes: Path | None = None
+    upright: Upright = "search"
+    tiles: bool = False
+    overwrite: bool = False
+
+    @property
+    def formats(self) -> tuple[str, ...]:
+        """Files to write of photographs."""
+        return FORMATS if self.format is None else self.format
+
+    def check(self) -> None:
+        """Raise ``UsageError`` on an unknown format or none."""
+        if not self.formats:
+            raise UsageError(f"give at least one of the formats {', '.join(FORMATS)}.")
+        for name in self.formats:
+            if name not in FORMATS:
+                raise unknown_name("format", name, FORMATS)

@@ -1,0 +1,88 @@
+"""The options of `lineament turn` and of the verbs that find depth; importing them imports no torch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lineament.errors import UsageError, unknown_name
+
+WARPS = ("dense", "triangles")
+STRIP_SIZE, VIDEO_SIZE = 320, 512
+SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
+BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
+
+
+@dataclass(frozen=True)
+class FaceOptions:
+    """Where the keypoints of a face and their depth come from.
+
+    Attributes:
+        keypoints: Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
+        landmarks_model: Run directory of a landmark model; without this and a label file a mean head is put on the
+            detector's five points.
+        model: Run directory of a depthnet recipe that predicts the depth; without it that of the fitted head is taken.
+        head: Head that is fitted to the keypoints: builtin or ict.
+        packs: Folder of the data packs, for the ICT head.
+        device: Where the landmark model runs: cpu or cuda.
+    """
+
+    keypoints: Path | None = None
+    landmarks_model: Path | None = None
+    model: Path | None = None
+    head: str = "builtin"
+    packs: Path | None = None
+    device: str = "cpu"
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the settings that change a result, as its JSON file keeps them: names, and digests of files and runs.
+
+        Raises:
+            DataError: If the label file cannot be read.
+        """
+        from lineament.pipeline.predict.results import file_digest, run_digest  # imports torch
+
+        return {
+            "keypoints": file_digest(self.keypoints),
+            "landmarks_model": None if self.landmarks_model is None else run_digest(self.landmarks_model),
+            "model": None if self.model is None else run_digest(self.model),
+            "head": self.head,
+        }
+
+
+@dataclass(frozen=True)
+class TurnOptions:
+    """How faces are turned.
+
+    Attributes:
+        warp: dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
+        keep_background: Keep the rest of the photograph around the face.
+        background: Colour around a face without its photograph: white, grey or black.
+        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photograph's.
+        size: Longer side of a picture in pixels: when not given 320 in a strip, 512 in a video.
+        whole: Show the whole photograph instead of a square around the head.
+    """
+
+    warp: str = "dense"
+    keep_background: bool = False
+    background: str = "white"
+    absolute: bool = False
+    size: int | None = None
+    whole: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise ``UsageError`` on an unknown word."""
+        if self.warp not in WARPS:
+            raise unknown_name("warp", self.warp, WARPS)
+        if self.background not in BACKGROUNDS:
+            raise unknown_name("background", self.background, BACKGROUNDS)
+        if self.size is not None and not SMALLEST_SIZE <= self.size <= LARGEST_SIZE:
+            raise UsageError(
+                f"--size must lie between {SMALLEST_SIZE} and {LARGEST_SIZE} pixels, not {self.size}."
+            )
+
+    @property
+    def side(self) -> int:
+        """Longer side of a picture in pixels; that of a video where none is given."""
+        return VIDEO_SIZE if self.size is None else self.size
