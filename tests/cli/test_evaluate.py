@@ -139,6 +139,7 @@ WITHOUT_EFFECT = [
     (["LANDMARKS", "--protocol", "matching", "--area", "paper"], "--area paper"),
     (["LANDMARKS", "--protocol", "matching", "--image-size", "60"], "--image-size 60"),
     (["LANDMARKS", "--image-size", "60"], "--image-size 60"),
+    (["LANDMARKS", "--view", "1.5"], "--view 1.5"),
     (["LANDMARKS", "--crop", "6"], "--crop 6"),
     (["LANDMARKS", "--crops", "300w", "--normaliser", "box"], "--normaliser box"),
     (["LANDMARKS", "--crops", "300w", "--box-jitter", "0.1"], "--box-jitter 0.1"),

@@ -23,7 +23,8 @@ from lineament.evaluation.published import published_faces
 from lineament.inference import load
 from lineament.methods.dve.evaluate import published_scores
 from lineament.pipeline.evaluate.features import checked_map
-from lineament.pipeline.evaluate.score import EvaluateOptions, evaluate, evaluate_seeds
+from lineament.pipeline.evaluate.options import EvaluateOptions
+from lineament.pipeline.evaluate.score import evaluate, evaluate_seeds
 
 DATA = "synthetic?count=5&size=64"
 MATCHING = EvaluateOptions(protocol="matching")
@@ -102,7 +103,11 @@ def test_a_function_is_scored_in_python_by_the_same_protocol(mafl: str):
     errors = matching_errors(colours, published_faces(source, "celeba", 100), frame, eight_bit=True).errors
     assert same.value == pytest.approx(float(errors[:, 0].mean()), abs=1e-4)
     assert other.value == pytest.approx(float(errors[:, 1].mean()), abs=1e-4)
+    with pytest.raises(UsageError, match=r"--view 1.5 has no effect on published crops \(celeba\)"):
+        evaluate(colours, source, replace(MATCHING, view=1.5))
+    wide = evaluate(colours, source, replace(MATCHING, crops="box", view=1.5))
     box = evaluate(colours, source, replace(MATCHING, crops="box"))
+    assert wide[0].value != box[0].value
     assert "around the face box" in box[0].protocol
 
 

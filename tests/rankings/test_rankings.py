@@ -16,7 +16,8 @@ import torch
 
 from lineament.data.sample import FaceSource
 from lineament.pipeline.evaluate.few_shot import FewShotPlan, FewShotTestSet, run_few_shot
-from lineament.pipeline.evaluate.score import EvaluateOptions, evaluate
+from lineament.pipeline.evaluate.options import EvaluateOptions
+from lineament.pipeline.evaluate.score import evaluate
 from lineament.synthetic.dataset import write_faces
 from lineament.synthetic.folder import SyntheticFolder
 from lineament.synthetic.world import World

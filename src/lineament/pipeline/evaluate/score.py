@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from torch import Tensor
 
@@ -27,10 +27,9 @@ from lineament.evaluation.matching import (
     matching_pairs,
     prepare_faces,
 )
-from lineament.evaluation.published import get_protocol, protocol_for
+from lineament.evaluation.published import protocol_for
 from lineament.evaluation.reconstruction import reconstruction_cards
 from lineament.faces.frame import Frame, PreparedFace
-from lineament.faces.normalisers import normaliser
 from lineament.inference import Model, load
 from lineament.metrics.card import MetricCard, over_seeds
 from lineament.metrics.landmark import AreaRule
@@ -42,87 +41,15 @@ from lineament.pipeline.evaluate.features import (
     write_features,
     write_images,
 )
+from lineament.pipeline.evaluate.options import AUTO, BOX, EvaluateOptions
 from lineament.training.run import Run, open_run
 
-# How faces are cut: as published where data and model have a published way, else by the face box; always by the box.
-AUTO, BOX = "auto", "box"
 # Fields in which the runs of several seeds may differ.
 FREE_FIELDS = ("seed", "base")
 # What is scored: a run, a file of predictions or features, the name of a function, or a function.
 Subject = str | Path | Callable[[Tensor], Any]
 # What the cards of a run that learnt from the very faces it is scored on must say.
 TRAINED_ON = "measured on the faces that it was trained on"
-
-
-@dataclass(frozen=True)
-class EvaluateOptions:
-    """How to score. What is None was not asked for; what is asked for and has no effect on the cards is refused.
-
-    Attributes:
-        protocol: ``landmarks``, ``matching``, or ``reconstruction`` (of the faces by an autoencoder).
-        count: Use only the first so many samples; 0 uses all.
-        scheme: Scheme to compare landmarks in, or None for the labels' own.
-        normaliser: Name of the normaliser of landmark errors; None takes inter-ocular, and box for a scheme without
-            eyes.
-        box_jitter: Largest move and scaling of the boxes, as a share of their side.
-        seed: Seed of everything random.
-        device: Where the model runs.
-        crops: ``auto``, ``box``, or a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic); None is
-            ``auto``.
-        image_size: For features from elsewhere: side of the image before the crop; None is 100.
-        crop: For features from elsewhere: pixels cut off each side; None is 15.
-        view: For features from elsewhere, cut by the box: side of what is seen, in box sides.
-        features_out: Write the features of the matching evaluation there.
-        pictures_out: Write the images of the matching evaluation into this folder.
-        tables: Write tables and curves of the landmark evaluation into this folder.
-        area: How the area under the cumulative curve is taken; None is ``exact``.
-    """
-
-    protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
-    count: int = 0
-    scheme: str | None = None
-    normaliser: str | None = None
-    box_jitter: float = 0.0
-    seed: int = 0
-    device: str = "cpu"
-    crops: str | None = None
-    image_size: int | None = None
-    crop: int | None = None
-    view: float = 1.2
-    features_out: Path | None = None
-    pictures_out: Path | None = None
-    tables: Path | None = None
-    area: AreaRule | None = None
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` on an unknown normaliser or preprocessing, or a crop that leaves nothing."""
-        if self.normaliser is not None:
-            normaliser(self.normaliser)
-        if self.crops not in (None, AUTO, BOX):
-            get_protocol(self.crops)
-        frame = self.frame
-        if frame.crop < 0 or frame.seen < 8:
-            raise UsageError(f"cutting {frame.crop} px off each side of {frame.size} px leaves too little.")
-        if (self.features_out or self.pictures_out) and self.protocol != "matching":
-            raise UsageError("--features-out and --pictures-out belong to --protocol matching.")
-        if self.tables and self.protocol != "landmarks":
-            raise UsageError("--tables belongs to --protocol landmarks.")
-        if self.protocol != "landmarks":
-            self.refuse(f"--protocol {self.protocol}", "scheme", "normaliser", "box_jitter", "area")
-
-    @property
-    def frame(self) -> Frame:
-        """The view of features from elsewhere."""
-        size = 100 if self.image_size is None else self.image_size
-        return Frame(size, 15 if self.crop is None else self.crop, self.view)
-
-    def refuse(self, what: str, *names: str) -> None:
-        """Raise ``UsageError`` if one of these fields was asked for, which has no effect on ``what``."""
-        for name in names:
-            value = getattr(self, name)
-            if value not in (None, 0.0) and not (name == "crops" and value in (AUTO, BOX)):
-                flag = f"--{name.replace('_', '-')}"
-                raise UsageError(f"{flag} {value} has no effect on {what}: leave it out.")
 
 
 def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> list[MetricCard]:
@@ -136,16 +63,18 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
         options: How.
 
     Raises:
-        UsageError: If the subject cannot be scored by the protocol, or an option has no effect on it.
+        UsageError: If the options contradict each other, the subject cannot be scored by the protocol, or an option has
+            no effect on it.
         DataError: If the data has no landmarks, or a prediction or feature is missing or unusable.
     """
+    options.check()
     indices = range(min(len(source), options.count) if options.count else len(source))
     if callable(subject):
         return _features(checked_function(subject, "the function"), source, indices, options)
     path = Path(subject)
     if path.suffix.lower() in (".json", ".csv") and path.is_file():
         _only(options, "landmarks", "a file of predictions")
-        options.refuse("a file of predictions", "crops", "box_jitter", "image_size", "crop")
+        options.refuse("a file of predictions", "crops", "box_jitter", "image_size", "crop", "view")
         scores = _score(read_predictions(path), source, indices, options)
         return _landmark_cards(scores, source, options)
     if is_feature_file(path):
@@ -163,7 +92,7 @@ def _run(model: Model, source: FaceSource, indices: range, options: EvaluateOpti
     note = TRAINED_ON if trained_on(run, source) else ""
     if options.protocol == "reconstruction":
         predictor = model.capability(Reconstructor)
-        options.refuse(f"{what}, whose own crop is reconstructed", "crops", "image_size", "crop")
+        options.refuse(f"{what}, whose own crop is reconstructed", "crops", "image_size", "crop", "view")
         return reconstruction_cards(predictor, source, indices, note)
     if options.protocol == "matching":
         descriptor = model.capability(DenseDescriptor)
@@ -171,10 +100,10 @@ def _run(model: Model, source: FaceSource, indices: range, options: EvaluateOpti
         if frame is None:
             frame = options.frame
         else:
-            options.refuse(f"{what}, which has a view of its own", "image_size", "crop")
+            options.refuse(f"{what}, which has a view of its own", "image_size", "crop", "view")
         frame = replace(frame, protocol=_crops(options, protocol_for(source.name)))
         return _matching(descriptor.describe_views, frame, source, indices, options, note)
-    options.refuse(f"the landmarks of {what}", "image_size", "crop")
+    options.refuse(f"the landmarks of {what}", "image_size", "crop", "view")
     marks = model.capability(LandmarkPredictor)
     crops = _crops(
         options, marks.published_crops(source.name) if isinstance(marks, PublishedLandmarks) else ""
@@ -236,12 +165,20 @@ def _crops(options: EvaluateOptions, published: str) -> str:
     return {None: published, AUTO: published, BOX: ""}.get(options.crops, options.crops or "")
 
 
+def _frame(options: EvaluateOptions, source: FaceSource) -> Frame:
+    """The view of features from elsewhere on this data."""
+    crops = _crops(options, protocol_for(source.name))
+    if crops:
+        options.refuse(f"published crops ({crops}), unlike --crops box", "view")
+    return replace(options.frame, protocol=crops)
+
+
 def _features(
     features: Describe | PairFeatures, source: FaceSource, indices: range, options: EvaluateOptions
 ) -> list[MetricCard]:
     """Score features that come from elsewhere."""
     _only(options, "matching", "features")
-    frame = replace(options.frame, protocol=_crops(options, protocol_for(source.name)))
+    frame = _frame(options, source)
     return _matching(features, frame, source, indices, options)
 
 
@@ -275,12 +212,13 @@ def write_matching_images(source: FaceSource, options: EvaluateOptions) -> Path:
         UsageError: If no folder is named.
         DataError: If fewer than two samples have landmarks.
     """
+    options.check()
     if options.pictures_out is None:
         raise UsageError("give what is to be scored, or --pictures-out FOLDER to get the images to describe.")
     _only(options, "matching", "images")
     indices = range(min(len(source), options.count) if options.count else len(source))
-    frame = replace(options.frame, protocol=_crops(options, protocol_for(source.name)))
-    return _write_images(_faces(source, frame, indices), frame, source, options)
+    frame = _frame(options, source)
+    return _write_pictures(_faces(source, frame, indices), frame, source, options)
 
 
 def _faces(source: FaceSource, frame: Frame, indices: range) -> Sequence[PreparedFace]:
