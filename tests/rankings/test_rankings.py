@@ -15,7 +15,8 @@ import pytest
 import torch
 
 from lineament.data.sample import FaceSource
-from lineament.pipeline.evaluate.few_shot import FewShotPlan, FewShotTestSet, run_few_shot
+from lineament.pipeline.evaluate.few_shot import FewShotTestSet, run_few_shot
+from lineament.pipeline.evaluate.few_shot_plan import FewShotPlan
 from lineament.pipeline.evaluate.options import EvaluateOptions
 from lineament.pipeline.evaluate.score import evaluate
 from lineament.synthetic.dataset import write_faces

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from lineament.cli.parse import parse
+from lineament.pipeline.evaluate.few_shot_plan import FewShotPlan
 
 
 @dataclass
@@ -13,7 +14,8 @@ class Command:
     """Learn landmarks from few labels in several variants, and show how the error falls with their number.
 
     Every variant sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
-    repeated and goes on with the models that are missing. Example:
+    repeated and goes on with the models that are missing, and other --counts, --seeds and --variants add to what is in
+    --out. Example:
     `lineament evaluate few-shot --fabrec runs/faces --data labelled/ --unlabelled photos/ --test test/ --out study/`.
     """
 
@@ -31,22 +33,12 @@ class Command:
     unlabelled: tuple[str, ...] = ()
     # Portraits without labels (the folder of a portrait pack): disagreement with the detector's five points.
     portraits: Path | None = None
-    # Numbers of labelled faces.
-    counts: tuple[int, ...] = (1, 5, 10, 50, 500)
-    # Seeds; each draws other labels.
-    seeds: tuple[int, ...] = (0, 1, 2)
-    # Variants: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder,
-    # no-unlabelled, plain; when left out, those of the runs given (supervised: of the fabrec run, fabrec-modern: where
-    # --unlabelled is given too), without the last three.
-    variants: tuple[str, ...] = ()
-    # Steps of the variants that learn by gradient descent.
-    steps: int = 750
-    # Learning rate of those variants; 0 leaves each recipe's own, made for its default steps.
-    rate: float = 0.0
-    # Move and scale each test box by up to this share of its side.
-    box_jitter: float = 0.0
+    # What is compared.
+    study: FewShotPlan = field(default_factory=FewShotPlan)
     # Where the models run: cpu or cuda.
     device: str = "cpu"
+    # Measure again what was measured with other settings; without it such results are refused.
+    overwrite: bool = False
 
 
 def main(arguments: list[str]) -> int:
@@ -54,25 +46,14 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "evaluate few-shot", arguments)
     from lineament.data.cache import WITHOUT_MAPS, CachedSource
     from lineament.data.registry import open_data
-    from lineament.errors import UsageError
-    from lineament.pipeline.evaluate.few_shot import (
-        FewShotPlan,
-        FewShotTestSet,
-        default_variants,
-        run_few_shot,
-    )
+    from lineament.pipeline.evaluate.few_shot import FewShotTestSet, covering, read_cells, run_few_shot
     from lineament.pipeline.evaluate.few_shot_report import write_few_shot
     from lineament.pipeline.evaluate.portraits import portrait_test_set
     from lineament.progress import progress
     from lineament.training.sources import open_joined
 
-    if not 0 <= command.box_jitter < 1:
-        raise UsageError(f"--box-jitter lies in 0..1, not {command.box_jitter}.")
     bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
-    variants = command.variants or default_variants(bases, bool(command.unlabelled))
-    plan = FewShotPlan(
-        command.counts, command.seeds, variants, command.steps, command.rate, command.box_jitter
-    )
+    plan = command.study.settled(bases, bool(command.unlabelled))
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
     )
@@ -85,7 +66,7 @@ def main(arguments: list[str]) -> int:
         test_sets.append(
             FewShotTestSet("disagreement with the detector on portraits", test_set, "5", "inter-pupil")
         )
-    cells = run_few_shot(
+    run_few_shot(
         plan,
         bases,
         labelled,
@@ -94,8 +75,10 @@ def main(arguments: list[str]) -> int:
         unlabelled=unlabelled,
         progress=progress,
         device=command.device,
+        overwrite=command.overwrite,
     )
-    written = write_few_shot(plan, cells, test_sets, command.out)
+    cells = read_cells(command.out)
+    written = write_few_shot(covering(plan, cells), cells, test_sets, command.out)
     print(written[0].read_text(encoding="utf-8"), end="")
     print(f"wrote {', '.join(map(str, written))}")
     return 0

@@ -98,19 +98,22 @@ class RecipeEntry:
         """
         return self.config_class(**{**self.defaults, **self.preset_fields(preset), **fields})
 
-    def build(self, config: Any = None, *, preset: str | None = None, restored: bool = False) -> Any:
+    def build(
+        self, config: Any = None, *, preset: str | None = None, restored: bool = False, **sources: Any
+    ) -> Any:
         """Build the recipe under this name.
 
         Args:
             config: Its config; that of the preset when None.
             preset: The preset that the config started from.
             restored: True for the config of a run that was trained before: it is taken as it is, and no base is read.
+            sources: Further data that the recipe learns from, opened already, such as ``unlabelled``.
         """
         from lineament.training.recipe import Origin
 
         start = None if restored else self.config(preset)
         return self.recipe_class(
-            start if config is None else config, Origin(self.name, start, preset or "", restored)
+            start if config is None else config, Origin(self.name, start, preset or "", restored), **sources
         )
 
 

@@ -79,5 +79,18 @@ register_variant(
     method="fabrec",
     recipe=f"{HERE}.recipe_modern:SupervisedRecipe",
     summary="the networks of fabrec-modern from labels alone, without an autoencoder: the baseline",
-    presets={"tiny": _LANDMARKS_TINY},
+    presets={
+        "tiny": _LANDMARKS_TINY,
+        # What the published head learns by, taught to networks that start from nothing.
+        "plain": {
+            "lateral": False,
+            "loss": "squared",
+            "sigma": 7.0,
+            "augmentation": 6,
+            "looks": False,
+            "schedule": "constant",
+            "learning_rate": 1e-3,
+            "encoder_rate": 1e-3,
+        },
+    },
 )

@@ -15,13 +15,8 @@ from typing import Any
 
 from lineament.data.subset import Subset
 from lineament.pipeline.demo.data import DemoFaces
-from lineament.pipeline.evaluate.few_shot import (
-    VARIANTS,
-    Cell,
-    FewShotPlan,
-    FewShotTestSet,
-    run_few_shot,
-)
+from lineament.pipeline.evaluate.few_shot import Cell, FewShotTestSet, run_few_shot
+from lineament.pipeline.evaluate.few_shot_plan import VARIANTS, FewShotPlan
 from lineament.progress import Progress
 from lineament.training.loop import LoopOptions, train
 from lineament.training.registry import get_recipe
@@ -151,6 +146,7 @@ class FewShotWork:
             self.test_sets(),
             self.out / "few-shot",
             unlabelled=self.faces.open("unlabelled"),
+            overwrite=True,
         )
 
     def gather(self, autoencoder: Run, descriptors: Run) -> DemoFewShot:

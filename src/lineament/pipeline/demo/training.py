@@ -19,7 +19,7 @@ from lineament.metrics.card import MetricCard
 from lineament.parallel import helpers, leaving_a_core
 from lineament.pipeline.demo.data import DemoFaces, draw_faces
 from lineament.pipeline.demo.few_shot import DemoFewShot, DemoFewShotPlan, FewShotWork
-from lineament.pipeline.evaluate.few_shot import FewShotPlan
+from lineament.pipeline.evaluate.few_shot_plan import FewShotPlan
 from lineament.pipeline.evaluate.portraits import Portraits, portrait_pack, read_portraits
 from lineament.progress import Progress
 from lineament.training.loop import LoopOptions, train

@@ -9,11 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import statistics
 import tempfile
 import time
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,95 +22,21 @@ import torch
 from lineament.capabilities import LandmarkPredictor
 from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
-from lineament.errors import DataError, UsageError, unknown_name
+from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import score_landmarks
 from lineament.files import write_text
 from lineament.inference import load
-from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.recipe_modern import ModernLandmarkConfig, ModernLandmarkRecipe
+from lineament.pipeline.evaluate.few_shot_plan import SIZES, VARIANTS, FewShotPlan
+from lineament.pipeline.predict.results import first_difference, other_settings
 from lineament.progress import Progress, silent
 from lineament.training.loop import LoopOptions, train
 from lineament.training.recipe import Recipe
-from lineament.training.registry import RANDOM_BASE, get_recipe
+from lineament.training.registry import get_recipe
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
 
-
-@dataclass(frozen=True)
-class Variant:
-    """One way of learning landmarks from labels, a row of the study.
-
-    Attributes:
-        title: For tables and plots.
-        recipe: Which recipe.
-        base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
-        fields: Fields of the recipe's config.
-        preset: Preset of the recipe that these fields change; "" for its defaults.
-        semi_supervised: Whether unlabelled faces take part.
-        stepwise: Whether it learns by gradient descent, for as many steps as the study says.
-        by_default: Whether a study that names no variants has it; the others are ablations.
-    """
-
-    title: str
-    recipe: str
-    base: str = ""
-    fields: Mapping[str, Any] = field(default_factory=dict)
-    preset: str = ""
-    semi_supervised: bool = False
-    stepwise: bool = True
-    by_default: bool = True
-
-
-_PUBLISHED = LandmarkConfig()
-
-VARIANTS = {
-    "fabrec": Variant("autoencoder, frozen", "fabrec-landmarks", "fabrec"),
-    "fabrec-tuned": Variant(
-        "autoencoder, encoder tuned", "fabrec-landmarks", "fabrec", {"tune_encoder": True}
-    ),
-    "fabrec-modern": Variant(
-        "autoencoder, all tuned (modern)", "fabrec-modern", "fabrec", {"batch_size": 10}, semi_supervised=True
-    ),
-    "fabrec-faithful": Variant(
-        "autoencoder, frozen, published head", "fabrec-landmarks", "fabrec", preset="paper"
-    ),
-    "supervised": Variant("same networks, labels alone", "fabrec-supervised"),
-    # What of the modern variant is due to the autoencoder, and what to unlabelled faces beside the labelled ones.
-    "no-autoencoder": Variant(
-        "labels and unlabelled faces, no autoencoder",
-        "fabrec-modern",
-        "",
-        {"base": RANDOM_BASE, "batch_size": 10},
-        semi_supervised=True,
-        by_default=False,
-    ),
-    "no-unlabelled": Variant(
-        "autoencoder, all tuned, labels alone",
-        "fabrec-modern",
-        "fabrec",
-        {"batch_size": 10},
-        by_default=False,
-    ),
-    # What the published head learns by, but from random weights: what of a frozen autoencoder's result is its own.
-    "plain": Variant(
-        "same networks, labels alone, published loss and moves",
-        "fabrec-supervised",
-        "",
-        {
-            "lateral": _PUBLISHED.lateral,
-            "loss": _PUBLISHED.loss,
-            "sigma": _PUBLISHED.sigma,
-            "augmentation": _PUBLISHED.augmentation,
-            "looks": _PUBLISHED.looks,
-            "schedule": _PUBLISHED.schedule,
-            "learning_rate": _PUBLISHED.learning_rate,
-            "encoder_rate": _PUBLISHED.learning_rate,
-        },
-        by_default=False,
-    ),
-    # Sixteen looks at every labelled face pin the detectors down, as in the demo.
-    "dve": Variant("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}, stepwise=False),
-}
+# Folder of the cells inside that of a study.
+CELLS = "cells"
 
 
 @dataclass(frozen=True)
@@ -131,39 +57,6 @@ class FewShotTestSet:
 
 
 @dataclass(frozen=True)
-class FewShotPlan:
-    """What is compared.
-
-    Attributes:
-        counts: Numbers of labelled faces.
-        seeds: Seeds; each draws other labels, other starts and other moves.
-        variants: Names in :data:`VARIANTS`.
-        steps: Steps of the variants that learn by gradient descent; 0 leaves each recipe's own.
-        rate: Learning rate of the transfer layers of those variants, to which that of the encoder keeps its ratio; 0
-            leaves each recipe's own.
-        box_jitter: Boxes of test faces are moved and scaled by up to this share of their side.
-    """
-
-    counts: tuple[int, ...] = (1, 5, 10, 50, 500)
-    seeds: tuple[int, ...] = (0, 1, 2)
-    variants: tuple[str, ...] = tuple(VARIANTS)
-    steps: int = 750
-    rate: float = 0.0
-    box_jitter: float = 0.0
-
-    def __post_init__(self) -> None:
-        """Raise ``UsageError`` on unknown variants or impossible numbers."""
-        for variant in self.variants:
-            if variant not in VARIANTS:
-                raise unknown_name("variant", variant, VARIANTS)
-        negative = min(self.steps, self.rate) < 0
-        if not self.counts or not self.seeds or not self.variants or min(self.counts) < 1 or negative:
-            raise UsageError(
-                "give at least one count of 1 or more, one seed and one variant, and no negative steps or rate."
-            )
-
-
-@dataclass(frozen=True)
 class Cell:
     """One trained model's errors.
 
@@ -180,30 +73,6 @@ class Cell:
     seed: int
     errors: dict[str, float]
     seconds: float
-
-
-def default_variants(bases: Collection[str], unlabelled: bool) -> tuple[str, ...]:
-    """Variants of a study that names none: only what the given runs and faces are for.
-
-    Args:
-        bases: Methods of the given runs, ``fabrec`` or ``dve``.
-        unlabelled: Whether there are unlabelled faces.
-
-    Raises:
-        UsageError: If no run is given.
-    """
-    if not bases:
-        raise UsageError(
-            "nothing to compare: give a run to build on with --fabrec or --dve, or name the variants with --variants."
-        )
-    # Variants without a base have the networks of the fabrec run, which they are compared with.
-    return tuple(
-        name
-        for name, variant in VARIANTS.items()
-        if variant.by_default
-        and (variant.base or "fabrec") in bases
-        and (unlabelled or not variant.semi_supervised)
-    )
 
 
 def draw_labels(source: FaceSource, count: int, seed: int) -> Subset:
@@ -231,27 +100,34 @@ def run_few_shot(
     sizes: Mapping[str, int] | None = None,
     progress: Progress = silent,
     device: str = "cpu",
+    overwrite: bool = False,
 ) -> list[Cell]:
     """Train and measure every cell that is not there yet.
 
+    A folder holds cells of one setting: more numbers of labels, seeds and variants may be added to it by later calls.
+
     Args:
-        plan: What is compared.
+        plan: What is compared; where it names no variants, those that the runs are for.
         bases: Runs to build on by method: ``fabrec``, ``dve``.
         labelled: The faces that labels are drawn from.
         test_sets: Faces to measure on; never seen in training, nor used to choose between checkpoints.
         folder: Gets ``cells/*.json``.
         unlabelled: Faces whose labels are not seen, for variants that learn from such faces beside the labelled ones.
-        sizes: Fields of networks without a base (``size``, ``width``, ``code``); those of the fabrec base when None.
+        sizes: Fields of networks without a base (``size``, ``width``, ``code``); those of the run that they are like
+            when None.
         progress: Shows how many cells are done.
         device: Where to train.
+        overwrite: Remove cells that were measured with other settings, instead of refusing to join them.
 
     Returns:
-        All cells.
+        The cells of the plan.
 
     Raises:
-        UsageError: If a variant lacks the run it builds on, or the unlabelled faces it learns from.
+        UsageError: If a variant lacks the run it builds on, or the unlabelled faces it learns from, or the folder holds
+            cells that were measured with other settings; then nothing is written.
         DataError: If there are fewer labels than asked for.
     """
+    plan = plan.settled(bases, unlabelled is not None)
     missing = sorted({VARIANTS[variant].base for variant in plan.variants} - {"", *bases})
     if missing:
         raise UsageError(
@@ -263,27 +139,48 @@ def run_few_shot(
             f"the variants {', '.join(alone)} learn from unlabelled faces beside the labelled ones: give --unlabelled, "
             "or take the variants supervised and no-unlabelled, which learn from labels alone."
         )
-    if sizes is None and "fabrec" in bases:
-        config = open_run(bases["fabrec"]).config
-        sizes = {key: config[key] for key in ("size", "width", "code", "linear")}
-    study = _Study(plan, bases, labelled, test_sets, folder, unlabelled, sizes or {}, device)
+    study = _Study(plan, bases, labelled, test_sets, folder, unlabelled, sizes, device)
     todo = [
         (variant, count, seed) for count in plan.counts for seed in plan.seeds for variant in plan.variants
     ]
     draw_labels(labelled, max(plan.counts), 0)
-    digests = {method: _weights_digest(run) for method, run in bases.items()}
+    study.join(overwrite)
     cells = []
     with progress("few-shot study", len(todo), "models") as advance:
         for variant, count, seed in todo:
-            facts = study.facts(variant, digests)
-            path = folder / "cells" / f"{variant}-{count}-{seed}.json"
-            cell = _read_cell(path, facts)
-            if cell is None:
+            path = folder / CELLS / f"{variant}-{count}-{seed}.json"
+            if path.is_file():
+                cell = _read_cell(path)[0]
+            else:
                 cell = study.train_cell(variant, count, seed)
+                facts = study.facts(variant)
                 write_text(path, json.dumps({"facts": facts, "cell": asdict(cell)}, indent=1) + "\n")
             cells.append(cell)
             advance()
     return cells
+
+
+def read_cells(folder: Path) -> list[Cell]:
+    """All cells of a study, those of earlier calls included.
+
+    Raises:
+        DataError: If one is damaged.
+    """
+    cells = [_read_cell(path)[0] for path in sorted((folder / CELLS).glob("*.json"))]
+    return [cell for cell in cells if cell.variant in VARIANTS]
+
+
+def covering(plan: FewShotPlan, cells: Sequence[Cell]) -> FewShotPlan:
+    """A plan widened to the numbers of labels, seeds and variants of more cells than its own."""
+    counts = {*plan.counts, *(cell.count for cell in cells)}
+    seeds = {*plan.seeds, *(cell.seed for cell in cells)}
+    variants = {*plan.variants, *(cell.variant for cell in cells)}
+    return replace(
+        plan,
+        counts=tuple(sorted(counts)),
+        seeds=tuple(sorted(seeds)),
+        variants=tuple(name for name in VARIANTS if name in variants),
+    )
 
 
 def _weights_digest(run: Path) -> str:
@@ -307,24 +204,37 @@ class _Study:
     test_sets: Sequence[FewShotTestSet]
     folder: Path
     unlabelled: FaceSource | None
-    sizes: Mapping[str, int]
+    sizes: Mapping[str, int] | None
     device: str
+
+    @cached_property
+    def digests(self) -> dict[str, str]:
+        """Hash of the trained weights of each run that is built on."""
+        return {method: _weights_digest(run) for method, run in self.bases.items()}
 
     def companions(self, variant: str) -> FaceSource | None:
         """The unlabelled faces that take part in a variant, if any."""
         return self.unlabelled if VARIANTS[variant].semi_supervised else None
 
-    def facts(self, variant: str, digests: Mapping[str, str]) -> dict[str, Any]:
+    def sizes_of(self, variant: str) -> Mapping[str, int] | None:
+        """Fields of the networks of a variant without a base; None where nothing tells."""
+        like = VARIANTS[variant].like
+        if self.sizes is not None or like not in self.bases:
+            return self.sizes
+        config = open_run(self.bases[like]).config
+        return {key: config[key] for key in SIZES}
+
+    def facts(self, variant: str) -> dict[str, Any]:
         """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
-        companions = self.companions(variant)
+        companions, base = self.companions(variant), VARIANTS[variant].base
         return {
             "recipe": VARIANTS[variant].recipe,
             "preset": VARIANTS[variant].preset,
             "fields": {**VARIANTS[variant].fields, **self.rates(variant)},
             "steps": self.plan.steps,
             "box_jitter": self.plan.box_jitter,
-            "base": digests.get(VARIANTS[variant].base, ""),
-            "sizes": {} if VARIANTS[variant].base else dict(self.sizes),
+            "base": self.digests.get(base, ""),
+            "sizes": {} if base else dict(self.sizes_of(variant) or {}),
             "labelled": self.labelled.fingerprint,
             "unlabelled": companions.fingerprint if companions else "",
             "test_sets": {
@@ -333,35 +243,67 @@ class _Study:
             },
         }
 
+    def join(self, overwrite: bool) -> None:
+        """Refuse cells in the folder that were measured with other settings, or remove them.
+
+        Raises:
+            UsageError: Naming the first setting that differs.
+        """
+        other = []
+        for path in sorted((self.folder / CELLS).glob("*.json")):
+            try:
+                cell, before = _read_cell(path)
+            except FileNotFoundError:
+                # Another process of the same study removed it.
+                continue
+            if cell.variant in VARIANTS and (why := self._difference(cell.variant, before)):
+                other.append((path, why))
+        if other and not overwrite:
+            raise other_settings(other)
+        for path, _ in other:
+            path.unlink(missing_ok=True)
+
+    def _difference(self, variant: str, before: Mapping[str, Any]) -> str | None:
+        """Which fact of a cell differs from what this study would do; None where none is known to."""
+        wanted = self.facts(variant)
+        # A cell of a run that is not given this time may be of any.
+        if VARIANTS[variant].base not in self.bases:
+            del wanted["base"]
+        if not VARIANTS[variant].base and self.sizes_of(variant) is None:
+            del wanted["sizes"]
+        if VARIANTS[variant].semi_supervised and self.unlabelled is None:
+            del wanted["unlabelled"]
+        return first_difference(before, wanted)
+
     def rates(self, variant: str) -> dict[str, float]:
         """Fields of a variant's config that the study's learning rate sets."""
-        if not (VARIANTS[variant].stepwise and self.plan.rate):
+        chosen = VARIANTS[variant]
+        if not (chosen.rates and self.plan.rate):
             return {}
-        defaults: Any = get_recipe(VARIANTS[variant].recipe).config()
-        rates = {"learning_rate": self.plan.rate}
-        # A frozen encoder has no rate.
-        if VARIANTS[variant].fields.get("tune_encoder", defaults.tune_encoder):
-            rates["encoder_rate"] = self.plan.rate * defaults.encoder_rate / defaults.learning_rate
-        return rates
+        defaults = get_recipe(chosen.recipe).config(chosen.preset)
+        first, *others = chosen.rates
+        share = self.plan.rate / getattr(defaults, first)
+        return {first: self.plan.rate, **{name: share * getattr(defaults, name) for name in others}}
 
     def recipe(self, variant: str, seed: int) -> Recipe[Any, Any]:
         """What trains one cell."""
         chosen, companions = VARIANTS[variant], self.companions(variant)
-        entry, preset = get_recipe(chosen.recipe), chosen.preset
         fields: dict[str, Any] = dict(chosen.fields)
         if chosen.base:
             fields["base"] = str(self.bases[chosen.base])
         else:
-            fields |= self.sizes
+            fields |= self.sizes_of(variant) or {}
         # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on test faces.
         fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(variant)}
-        if chosen.stepwise and self.plan.steps:
+        if chosen.rates and self.plan.steps:
             fields |= {"steps": self.plan.steps, "checkpoint_every": self.plan.steps}
-        if companions is None:
-            return entry.build(entry.config(preset, **fields, seed=seed), preset=preset)
-        # As many labelled faces a step as in the other variants.
-        fields["batch_size"] *= 2
-        return ModernLandmarkRecipe(ModernLandmarkConfig(**fields, seed=seed), unlabelled=companions)
+        further: dict[str, Any] = {}
+        if companions is not None:
+            further["unlabelled"] = companions
+            # As many labelled faces a step as in the other variants.
+            fields["batch_size"] *= 2
+        entry, preset = get_recipe(chosen.recipe), chosen.preset
+        return entry.build(entry.config(preset, **fields, seed=seed), preset=preset, **further)
 
     def train_cell(self, variant: str, count: int, seed: int) -> Cell:
         """Train one model and measure it; the model is not kept."""
@@ -399,17 +341,15 @@ class _Study:
         return 100 * scores.mean
 
 
-def _read_cell(path: Path, facts: Mapping[str, Any]) -> Cell | None:
-    if not path.is_file():
-        return None
+def _read_cell(path: Path) -> tuple[Cell, dict[str, Any]]:
+    """A cell and what it was measured with."""
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return Cell(**kept["cell"]) if kept["facts"] == facts else None
+        return Cell(**kept["cell"]), dict(kept["facts"])
     except (ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path} is damaged ({error}): delete it to measure it again.") from error
 
 
-def over_seeds_of(cells: Sequence[Cell], variant: str, count: int, test_set: str) -> tuple[float, float]:
-    """Mean and population standard deviation over the seeds of one variant's errors."""
-    errors = [cell.errors[test_set] for cell in cells if (cell.variant, cell.count) == (variant, count)]
-    return statistics.fmean(errors), statistics.pstdev(errors)
+def errors_of(cells: Sequence[Cell], variant: str, count: int, test_set: str) -> list[float]:
+    """One variant's errors in %, of every seed that was measured."""
+    return [cell.errors[test_set] for cell in cells if (cell.variant, cell.count) == (variant, count)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from matplotlib.figure import Figure
 
 from lineament.files import write_text
 from lineament.metrics.card import MetricCard, over_seeds, write_cards
-from lineament.pipeline.evaluate.few_shot import VARIANTS, Cell, FewShotPlan, FewShotTestSet, over_seeds_of
+from lineament.pipeline.evaluate.few_shot import Cell, FewShotTestSet, errors_of
+from lineament.pipeline.evaluate.few_shot_plan import VARIANTS, FewShotPlan
 from lineament.report.figures import COLOURS, save_figure
 from lineament.report.tables import Table
 
@@ -21,7 +23,7 @@ def write_few_shot(
 
     Args:
         plan: What was compared.
-        cells: All cells of the plan.
+        cells: Its cells; what was not measured stays empty.
         test_sets: What was measured on.
         folder: Where to write.
 
@@ -36,18 +38,27 @@ def write_few_shot(
 
 
 def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], test_set: FewShotTestSet) -> Table:
-    """One row for each variant, one column for each number of labels: mean and standard deviation over the seeds."""
+    """One row for each variant, one column for each number of labels: mean over the seeds and their deviation.
+
+    What was not measured is empty; where seeds are missing, their number is said.
+    """
     columns = ["learnt by", *(_count(count, "label") for count in plan.counts)]
     units = ["", *[f"% of {test_set.normalise_by}"] * len(plan.counts)]
     table = Table(
         f"{test_set.title} ({len(test_set.source)} faces, {_count(len(plan.seeds), 'seed')})", columns, units
     )
     for variant in plan.variants:
-        row = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
-        several = len(plan.seeds) > 1
-        texts = [f"{mean:.2f} ± {std:.2f}" if several else f"{mean:.2f}" for mean, std in row]
-        table.add(VARIANTS[variant].title, *texts)
+        row = [errors_of(cells, variant, count, test_set.title) for count in plan.counts]
+        table.add(VARIANTS[variant].title, *(_mean_text(errors, len(plan.seeds)) for errors in row))
     return table
+
+
+def _mean_text(errors: Sequence[float], seeds: int) -> str:
+    if not errors:
+        return ""
+    mean = f"{statistics.fmean(errors):.2f}"
+    deviation = f" ± {statistics.pstdev(errors):.2f}" if len(errors) > 1 else ""
+    return mean + deviation + (f" ({_count(len(errors), 'seed')})" if len(errors) < seeds else "")
 
 
 def _count(number: int, what: str) -> str:
@@ -69,18 +80,18 @@ def plot_few_shot(
     Args:
         path: The PNG to write.
         plan: What was compared.
-        cells: All cells of the plan.
+        cells: Its cells; what was not measured is left out.
         test_sets: One pair of axes each.
     """
     figure = Figure(figsize=(5.4 * len(test_sets) + 0.6, 4.2), layout="constrained")
     for axes, test_set in zip(figure.subplots(1, len(test_sets), squeeze=False)[0], test_sets, strict=True):
         for variant, colour in zip(plan.variants, COLOURS * len(plan.variants), strict=False):
-            points = [over_seeds_of(cells, variant, count, test_set.title) for count in plan.counts]
-            means, stds = zip(*points, strict=True)
+            errors = {count: errors_of(cells, variant, count, test_set.title) for count in plan.counts}
+            measured = {count: each for count, each in errors.items() if each}
             axes.errorbar(
-                plan.counts,
-                means,
-                yerr=stds if len(plan.seeds) > 1 else None,
+                list(measured),
+                [statistics.fmean(each) for each in measured.values()],
+                yerr=[statistics.pstdev(each) for each in measured.values()] if len(plan.seeds) > 1 else None,
                 color=colour,
                 label=VARIANTS[variant].title,
                 marker="o",
@@ -133,5 +144,6 @@ def few_shot_cards(
                     for cell in cells
                     if (cell.variant, cell.count) == (variant, count)
                 ]
-                cards.append(over_seeds(each) if len(each) > 1 else each[0])
+                if each:
+                    cards.append(over_seeds(each) if len(each) > 1 else each[0])
     return cards

@@ -83,7 +83,6 @@ def refuse_other_settings(
     Raises:
         UsageError: Naming the first setting that differs.
     """
-    wanted = json.loads(json.dumps(settings))
     differing: list[tuple[Path, str]] = []
     for photo in photos:
         result = photo.json if done is None else done(photo)
@@ -93,19 +92,32 @@ def refuse_other_settings(
         if before is None:
             differing.append((result, "it does not say which"))
             continue
-        for name in [*wanted, *(name for name in before if name not in wanted)]:
-            if before.get(name) != wanted.get(name):
-                differing.append(
-                    (result, f"{name} {_plain(before.get(name))}, now {_plain(wanted.get(name))}")
-                )
-                break
+        gone = {name: None for name in before if name not in settings}
+        if why := first_difference(before, {**settings, **gone}):
+            differing.append((result, why))
     if differing:
-        path, why = differing[0]
-        count = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
-        raise UsageError(
-            f"{path}{count} {'were' if count else 'was'} made with other settings ({why}): give --overwrite to replace "
-            "what is there, or another folder with --out."
-        )
+        raise other_settings(differing)
+
+
+def first_difference(before: Mapping[str, Any], wanted: Mapping[str, Any]) -> str | None:
+    """Say which of the settings ``wanted`` differs from how something was made ``before``; None where all agree.
+
+    A setting that either lacks is None there.
+    """
+    for name, value in json.loads(json.dumps(wanted)).items():
+        if before.get(name) != value:
+            return f"{name} {_plain(before.get(name))}, now {_plain(value)}"
+    return None
+
+
+def other_settings(differing: Sequence[tuple[Path, str]]) -> UsageError:
+    """Build the error for results that were made with other settings, each with what differs."""
+    path, why = differing[0]
+    count = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+    return UsageError(
+        f"{path}{count} {'were' if count else 'was'} made with other settings ({why}): give --overwrite to replace "
+        "what is there, or another folder with --out."
+    )
 
 
 def read_settings(result: Path) -> dict[str, Any] | None:
