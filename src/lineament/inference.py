@@ -63,14 +63,19 @@ class Model:
         run: The run it was loaded from.
         predictor: What the run's recipe makes of its networks; it answers the protocols of
             :mod:`lineament.capabilities`.
+        detector_name: Of what finds faces in photographs.
+        dtype: What the networks compute in.
     """
 
-    def __init__(self, run: Run, predictor: Any, detector: str = "mtcnn") -> None:
+    def __init__(
+        self, run: Run, predictor: Any, detector: str = "mtcnn", dtype: torch.dtype = torch.float32
+    ) -> None:
         if detector not in detectors():
             raise unknown_name("detector", detector, detectors())
         self.run = run
         self.predictor = predictor
-        self._detector_name = detector
+        self.detector_name = detector
+        self.dtype = dtype
 
     def __repr__(self) -> str:
         """Recipe, step, landmark scheme and folder."""
@@ -85,7 +90,7 @@ class Model:
     @cached_property
     def detector(self) -> Detector:
         """Finds faces in photographs; made when it is first needed."""
-        return make_detector(self._detector_name)
+        return make_detector(self.detector_name)
 
     def has(self, wanted: type) -> bool:
         """Whether the run has a capability, one of the protocols of :mod:`lineament.capabilities`."""
@@ -211,4 +216,4 @@ def load(
             f"is of {recipe.method!r}: {CONFIG} was changed."
         )
     predictor = recipe.predictor(opened.load_networks(), torch.device(device), dtype)
-    return Model(opened, predictor, detector)
+    return Model(opened, predictor, detector, dtype)

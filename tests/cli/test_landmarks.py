@@ -311,6 +311,38 @@ def test_what_another_model_did_is_refused(photo: Path, landmark_run: Path, tmp_
     assert main(["landmarks", str(photo), "--model", str(other), "--overwrite"]) == 0
 
 
+def test_number_type_tiles_and_detector_are_settings_too(photo: Path, tmp_path: Path, capsys):
+    from lineament.methods.fabrec.landmark_config import LandmarkConfig
+    from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
+    from lineament.pipeline.predict.landmarks import predict_landmarks
+    from lineament.pipeline.predict.options import LandmarkOptions
+    from lineament.pipeline.predict.photos import LANDMARKS, plan
+    from lineament.synthetic.source import SyntheticFaces
+    from lineament.training.loop import LoopOptions, train
+
+    config = LandmarkConfig(base="random", size=64, width=4, code=8, scheme="5", steps=1, batch_size=2)
+    run, out = tmp_path / "run", tmp_path / "out"
+    train(LandmarkRecipe(config), SyntheticFaces(0, 3, 64), run, options=LoopOptions(progress=False))
+    words = ["landmarks", str(photo), "--model", str(run), "--out", str(out)]
+    assert main([*words, "--format", "json"]) == 0
+    before = {path: path.read_bytes() for path in out.iterdir()}
+    for changed, said in ((["--bf16"], "bf16 False, now True"), (["--tiles"], "tiles False, now True")):
+        for form in (["--format", "json"], ["--format", "csv"]):
+            capsys.readouterr()
+            assert main([*words, *changed, *form]) == 2
+            error = capsys.readouterr().err
+            assert said in error and "--overwrite" in error and error.count("\n") == 1
+    by_lbp = lineament.load(run, detector="lbp")
+    with pytest.raises(UsageError, match=r"detector \w+, now lbp"):
+        predict_landmarks(by_lbp, plan([photo], out, LANDMARKS), LandmarkOptions())
+    assert {path: path.read_bytes() for path in out.iterdir()} == before
+    # What is missing of the files asked for is not done: it used to be named, and was not there.
+    capsys.readouterr()
+    assert main(words) == 0 and "done before" not in capsys.readouterr().out
+    assert {path.suffix for path in out.iterdir()} == {".json", ".csv", ".pts", ".png"}
+    assert main(words) == 0 and "done before" in capsys.readouterr().out
+
+
 def test_a_turned_photograph_has_the_landmarks_of_the_upright_one(landmark_run: Path, tmp_path: Path):
     folder = tmp_path / "photos"
     folder.mkdir()

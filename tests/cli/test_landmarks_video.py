@@ -205,7 +205,7 @@ def test_a_video_gives_tables_and_an_overlay(clip: Path, tmp_path: Path, landmar
     assert (tmp_path / f"{stem}.json").stat().st_mtime_ns == before
 
 
-def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path):
+def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path, capsys):
     from lineament.methods.fabrec.landmark_config import LandmarkConfig
     from lineament.methods.fabrec.recipe_landmarks import LandmarkRecipe
     from lineament.synthetic.source import SyntheticFaces
@@ -223,6 +223,10 @@ def test_runs_of_fabrec_mark_videos_too(clip: Path, tmp_path: Path):
         assert all(face.confidence is not None and face.confidence.shape == (5,) for face in found[words])
     full, half = found.values()
     assert not torch.equal(full[0].landmarks, half[0].landmarks), "eight binary digits show"
+    again = ["landmarks", str(clip), "--model", str(run), "--out", str(tmp_path / "out0")]
+    assert main(again) == 0 and "done before" in capsys.readouterr().out
+    assert main([*again, "--bf16"]) == 2
+    assert "made with other settings (bf16 False, now True)" in capsys.readouterr().err
 
 
 def test_a_folder_may_hold_photographs_and_videos(tmp_path: Path, landmark_run: Path, capsys):

@@ -21,14 +21,14 @@ from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_k
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
 from lineament.inference import Face, Model
-from lineament.pipeline.predict.options import LandmarkOptions
+from lineament.pipeline.predict.options import FORMATS, LandmarkOptions
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import (
     NOTE,
     file_digest,
+    model_settings,
     refuse_other_settings,
     result_meta,
-    run_digest,
     table_meta,
 )
 
@@ -106,7 +106,7 @@ def predict_landmarks(
     options.check()
     settings = settings_of(model, options)
     if not options.overwrite:
-        refuse_other_settings(photos, settings, lambda photo: _done_file(photo, options))
+        refuse_other_settings(photos, settings, _earlier_file)
     boxes = None if options.boxes is None else read_boxes(options.boxes)
     report = LandmarkReport(photos=len(photos))
     for photo in photos:
@@ -121,14 +121,21 @@ def predict_landmarks(
 def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
     """All that decides the landmarks of an image, as its results say it."""
     return {
-        "model": run_digest(model.run.folder),
+        **model_settings(model, options.boxes is None),
         "boxes": file_digest(options.boxes),
         "upright": options.upright if options.boxes is None else None,
+        "tiles": options.tiles,
     }
 
 
-def _done_file(photo: Photo, options: LandmarkOptions) -> Path:
-    """The file whose presence means that an image is done; the one that tells its settings where it is written."""
+def _earlier_file(photo: Photo) -> Path:
+    """A file that an earlier call wrote of a photograph; of several the one that tells its settings."""
+    paths = [result_path(photo, ending) for ending in FORMATS]
+    return next((path for path in paths if path.exists()), paths[0])
+
+
+def _last_file(photo: Photo, options: LandmarkOptions) -> Path:
+    """The file that is written last: the one that tells its settings, where it is written."""
     return result_path(photo, "json" if "json" in options.formats else options.formats[0])
 
 
@@ -140,13 +147,12 @@ def _mark_one(
     settings: Mapping[str, Any],
     report: LandmarkReport,
 ) -> list[FaceLabel]:
-    first = _done_file(photo, options)
-    report.written = [first]
-    if first.exists() and not options.overwrite:
+    report.written = [_last_file(photo, options)]
+    if not options.overwrite and all(result_path(photo, each).exists() for each in options.formats):
         report.skipped.append(str(photo.path))
-        # A PTS file holds one face and no box; the richer tables are preferred when they are there.
-        tables = [result_path(photo, each) for each in options.formats]
-        return read_keypoints(next(table for table in tables if table.exists()), allow_missing=True).faces
+        # A PTS file holds one face and no box.
+        richest = min(options.formats, key=FORMATS.index)
+        return read_keypoints(result_path(photo, richest), allow_missing=True).faces
     image = read_image(photo.path)
     faces = model.faces(image, _detections(model, photo, image, options.upright, boxes))
     if not faces:
@@ -203,7 +209,7 @@ def write_results(
     if options.tiles:
         best = Detection(faces[0].box.float(), turn=faces[0].turn)
         written.append(write_image(result_path(photo, "tiles.png"), model.tiles(image, best)))
-    for ending in sorted(options.formats, key=lambda ending: ending == _done_file(photo, options).suffix[1:]):
+    for ending in sorted(options.formats, key=lambda ending: ending == _last_file(photo, options).suffix[1:]):
         path = result_path(photo, ending)
         # The PTS format holds one face: the best one.
         kept = labels[:1] if ending == "pts" else labels

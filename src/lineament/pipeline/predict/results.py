@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from PIL import Image
 
 import lineament
 from lineament.errors import DataError, NoFaceError, UsageError
+from lineament.inference import Model
 from lineament.pipeline.predict.photos import Photo
 
 # Key of the settings in the text of an overlay, where no JSON file is wanted.
@@ -54,6 +56,20 @@ def run_digest(run: Path) -> str:
         digest.update(path.relative_to(run).as_posix().encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]
+
+
+def model_settings(model: Model, detects: bool = True) -> dict[str, Any]:
+    """What a model adds to the settings of a result: its run by digest, what it computes in, and its detector.
+
+    Args:
+        model: The model.
+        detects: Whether its detector finds the faces; it changes nothing where they are given.
+    """
+    return {
+        "model": run_digest(model.run.folder),
+        "bf16": model.dtype == torch.bfloat16,
+        "detector": model.detector_name if detects else None,
+    }
 
 
 def file_digest(path: Path | None) -> str | None:

@@ -23,7 +23,7 @@ from lineament.files import replacing, replacing_folder
 from lineament.inference import Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.photos import Photo
-from lineament.pipeline.predict.results import refuse_other_settings, result_meta, run_digest
+from lineament.pipeline.predict.results import model_settings, refuse_other_settings, result_meta
 from lineament.pipeline.video.options import VideoOptions
 from lineament.pipeline.video.track_faces import Followed, follow_faces
 from lineament.progress import Progress, silent
@@ -84,7 +84,7 @@ def predict_video(
 
 def _settings(model: Model, options: VideoOptions) -> dict[str, Any]:
     return {
-        "model": run_digest(model.run.folder),
+        **model_settings(model),
         "smooth": options.follow.smooth,
         "detect_every": options.follow.detect_every,
     }
