@@ -11,9 +11,12 @@ import torch
 from PIL import Image
 from skimage import data
 
+import lineament
 from lineament.cli.main import main
+from lineament.faces.detection import Detection
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
+from lineament.geometry.affine2d import Affine2D
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
 
@@ -51,6 +54,68 @@ def test_given_points_are_carried_by_name(photos: tuple[Path, Path], descriptor_
     rows = json.loads((out / "anna-ben.match.json").read_text())["matches"]
     assert [row["name"] for row in rows] == list(scheme("5").names)
     assert torch.tensor([row["a"] for row in rows]).equal(points)
+
+
+def test_turned_photographs_are_matched_as_the_upright_ones(
+    photos: tuple[Path, Path], descriptor_run: Path, landmark_run: Path, tmp_path: Path, capsys
+):
+    """The network used to see them as they lie."""
+    anna, ben = photos
+    others = tmp_path / "others"
+    others.mkdir()
+    turns = (0, 90, 180, 270)
+    for turn in turns:
+        with Image.open(ben) as picture:
+            picture.rotate(turn, expand=True).save(others / f"{turn}.png")
+    for run in (descriptor_run, landmark_run):
+        out = tmp_path / f"out-{run.name}-{run.parent.name}"
+        words = ["match", str(anna), str(others), "--model", str(run), "--out", str(out)]
+        assert main(words) == 0
+        found = {turn: json.loads((out / f"anna-{turn}.match.json").read_text()) for turn in turns}
+        assert [found[turn]["b"]["turn"] for turn in turns] == [0, 270, 180, 90]
+        upright = torch.tensor([row["b"] for row in found[0]["matches"]])
+        for turn in turns[1:]:
+            back = Affine2D.quarter_turn(turn, (200, 200)).inverse()
+            there = back.apply(torch.tensor([row["b"] for row in found[turn]["matches"]]))
+            torch.testing.assert_close(there, upright, atol=0.05, rtol=0)
+    # The points of a turned face: a grid in its own upright frame gives the same places.
+    lying = tmp_path / "lying.png"
+    with Image.open(anna) as picture:
+        picture.rotate(90, expand=True).save(lying)
+    words = ["match", str(lying), str(ben), "--model", str(descriptor_run), "--out", str(tmp_path / "out")]
+    assert main(words) == 0
+    upright_out = tmp_path / f"out-{descriptor_run.name}-{descriptor_run.parent.name}"
+    straight = json.loads((upright_out / "anna-0.match.json").read_text())
+    turned = json.loads((tmp_path / "out" / "lying-ben.match.json").read_text())
+    back = Affine2D.quarter_turn(90, (200, 200)).inverse()
+    for key, place in (("a", back), ("b", Affine2D.identity())):
+        ours = place.apply(torch.tensor([row[key] for row in turned["matches"]]))
+        theirs = torch.tensor([row[key] for row in straight["matches"]])
+        torch.testing.assert_close(ours, theirs, atol=0.05, rtol=0)
+    # Looked at once as it lies: no face, or one that is taken for upright.
+    code = main([*words, "--overwrite", "--upright", "off"])
+    assert code == 1 or json.loads((tmp_path / "out" / "lying-ben.match.json").read_text())["a"]["turn"] == 0
+
+
+def test_results_say_how_they_were_made(photos: tuple[Path, Path], descriptor_run: Path, tmp_path: Path):
+    anna, ben = photos
+    (tmp_path / "others" / "sub").mkdir(parents=True)
+    ben.rename(tmp_path / "others" / "sub" / "ben.png")
+    out = tmp_path / "deep" / "out"
+    words = ["match", str(anna), str(tmp_path / "others"), "--model", str(descriptor_run)]
+    assert main([*words, "--points", "84,81", "--out", str(out)]) == 0
+    pair = json.loads((out / "anna-ben.match.json").read_text())
+    table = json.loads((out / "anna-others.matches.json").read_text())
+    assert pair["meta"] == table["meta"]
+    assert pair["meta"]["verb"] == "match" and pair["meta"]["version"] == lineament.__version__
+    settings = pair["meta"]["settings"]
+    assert (settings["points"], settings["upright"], settings["bf16"]) == ("84,81", "search", False)
+    assert len(settings["model"]) == 16 and settings["detector"]
+    for face, path in ((pair["a"], anna), (pair["b"], tmp_path / "others" / "sub" / "ben.png")):
+        assert (out / face["folder"] / face["image"]).resolve() == path.resolve()
+        assert (face["width"], face["height"], face["turn"]) == (200, 200, 0) and 0 < face["score"] <= 1
+    assert {**pair["b"]}.items() <= table["faces"][0].items()
+    assert {**pair["a"]}.items() <= table["source"].items()
 
 
 def test_landmark_runs_match_their_landmarks_and_a_folder_is_gone_through(
@@ -94,16 +159,16 @@ def test_a_folder_gives_tables_and_a_contact_sheet(
 
 
 def test_many_faces_go_on_several_sheets(tmp_path: Path):
-    from lineament.geometry.affine2d import Affine2D
     from lineament.pipeline.predict.match import FaceMatch, FaceView
     from lineament.pipeline.predict.match_many import FACES, write_matches
 
     shown = torch.zeros(3, 20, 20, dtype=torch.uint8)
     features = torch.randn(3, 6, 6)
-    view = FaceView("a", 12, shown, torch.zeros(4), features, Affine2D.identity(), 2.0, 10.0)
+    face = Detection.given(box=torch.tensor([1.0, 1.0, 9.0, 9.0]))
+    view = FaceView("a", 12, shown, face, features, Affine2D.identity(), 2.0, 10.0, (20, 20))
     points = torch.tensor([[3.0, 4.0]])
     match = FaceMatch(view, view, points, points, torch.ones(1), torch.zeros(1), ("nose",))
-    written = write_matches([match] * (FACES + 1), tmp_path / "many")
+    written = write_matches([match] * (FACES + 1), tmp_path / "many", {})
     assert sorted(path.name for path in written) == ["many-2.png", "many.csv", "many.json", "many.png"]
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
+from lineament.pipeline.predict.options import MatchOptions
 
 
 @dataclass
@@ -28,14 +29,12 @@ class Command:
     b: Positional[Path]
     # Run directory of descriptors or landmarks.
     model: Path
-    # The points in pixels of A: "x,y x,y ...", or a label file (json, csv, pts).
-    points: str | None = None
     # Folder for the results; beside A when not given.
     out: Path | None = None
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
-    # Replace results that exist.
-    overwrite: bool = False
+    # How points are matched.
+    matching: MatchOptions = field(default_factory=MatchOptions)
 
 
 def main(arguments: list[str]) -> int:
@@ -48,6 +47,7 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
+        match_settings,
         points_to_match,
         refuse_existing,
         relative_to,
@@ -59,24 +59,27 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.predict.match_many import write_matches
     from lineament.pipeline.predict.results import Tally
 
+    options = command.matching
     targets = list_images(command.b)
     stems = result_stems(command.a, targets, command.b, command.out)
     table = table_stem(command.a, command.b, command.out) if command.b.is_dir() else None
     for stem in [*stems, *([table] if table else [])]:
-        refuse_existing(stem, command.overwrite)
+        refuse_existing(stem, options.overwrite)
     first = read_image(command.a)
     model = load(command.model, command.device)
     model.capability(DenseDescriptor)
-    face = find_face(model, first, str(command.a))
-    points, names = points_to_match(model, first, face, command.points, command.a)
-    source = view_face(model, first, face.box, command.a.name)
+    settings = match_settings(model, options)
+    face = find_face(model, first, str(command.a), options.upright)
+    points, names = points_to_match(model, first, face, options.points, command.a)
+    source = view_face(model, first, face, command.a.name, command.a.parent)
+    root = command.b if command.b.is_dir() else command.b.parent
     tally = Tally()
     matches = []
     for target, stem in zip(targets, stems, strict=True):
         try:
             image = read_image(target)
             name = relative_to(target, command.b).as_posix()
-            other = view_face(model, image, find_face(model, image, str(target)).box, name)
+            other = view_face(model, image, find_face(model, image, str(target), options.upright), name, root)
         except DataError as error:
             if not command.b.is_dir():
                 raise
@@ -85,9 +88,10 @@ def main(arguments: list[str]) -> int:
             continue
         match = match_faces(source, other, points, names)
         matches.append(match)
-        written = write_match(match, stem)
+        written = write_match(match, stem, settings)
         print(f"{len(points)} points: wrote {' and '.join(str(path) for path in written)}")
         tally.done += 1
     if table and matches:
-        print(f"{len(matches)} faces: wrote {', '.join(str(path) for path in write_matches(matches, table))}")
+        written = write_matches(matches, table, settings)
+        print(f"{len(matches)} faces: wrote {', '.join(str(path) for path in written)}")
     return tally.tell() if command.b.is_dir() else 0

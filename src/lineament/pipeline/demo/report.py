@@ -26,6 +26,7 @@ from lineament.pipeline.demo.photo_score import PhotoScore, score_photo
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
+from lineament.pipeline.predict.results import model_settings
 from lineament.report.descriptors import descriptor_figure
 from lineament.report.figures import draw_grid, plot_curves
 from lineament.report.html import Report
@@ -338,14 +339,14 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     )
     other = others[0]
     write_image(figures / "other.png", other.image)
-    first, second = (
-        view_face(model, photo, box, PHOTO),
-        view_face(model, other.image, sample_box(other), other.id),
-    )
-    points, names = points_to_match(model, photo, Detection.given(box=box), None, Path(PHOTO))
+    face = Detection.given(box=box)
+    first = view_face(model, photo, face, PHOTO)
+    second = view_face(model, other.image, Detection.given(box=sample_box(other)), other.id)
+    points, names = points_to_match(model, photo, face, None, Path(PHOTO))
     match = ["lineament", "match", f"{figures / PHOTO}.png", str(figures / "other.png")]
-    path = write_match(match_faces(first, second, points, names), figures / "match")[1]
-    page.image(
+    settings = model_settings(model, detects=False)
+    path = write_match(match_faces(first, second, points, names), figures / "match", settings)[1]
+    page.picture(
         path,
         "Points of the photo and where the descriptors find them on another face.",
         command=shlex.join([*match, "--model", str(result.descriptors.folder)]),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import colorsys
 import json
+import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,18 +16,19 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-import lineament
 from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError, NoFaceError, UsageError
-from lineament.faces.detection import Detection, main_face
+from lineament.faces.detection import Detection, Upright, main_face, turned_upright
 from lineament.faces.frame import cut
 from lineament.faces.labels import faces_of, read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.inference import Model
 from lineament.metrics.correspondence import match_points_softly
-from lineament.report.descriptors import descriptor_colours, image_grid, warp_onto
+from lineament.pipeline.predict.options import MatchOptions
+from lineament.pipeline.predict.results import file_digest, model_settings, settings_meta
+from lineament.report.descriptors import descriptor_colours, picture_grid, warp_onto
 
 # Side of a face in the overlay, in pixels.
 PANEL = 320
@@ -39,24 +41,42 @@ class FaceView:
     """A face as the network sees it.
 
     Attributes:
-        name: Name of the image.
+        name: Name of the photograph, below ``root``.
         side: Side in pixels of what the network sees.
-        shown: ``[3, S, S]`` uint8, the same part of the image at a resolution to look at.
-        box: ``[4]`` face box in pixels of the image.
+        shown: ``[3, S, S]`` uint8, the same part of the photograph at a resolution to look at.
+        face: The face in pixels of the photograph as it lies; the network sees it upright.
         features: ``[C, h, w]`` descriptors.
         to_view: Photo pixels -> pixels of what the network sees.
         stride: These pixels per step of the descriptors.
         box_side: These pixels per side of a face box.
+        size: Width and height of the photograph.
+        root: Folder that the name counts from; None for a picture that lies in none.
     """
 
     name: str
     side: int
     shown: Tensor
-    box: Tensor
+    face: Detection
     features: Tensor
     to_view: Affine2D
     stride: float
     box_side: float
+    size: tuple[int, int]
+    root: Path | None = None
+
+    def to_json(self, folder: Path) -> dict[str, Any]:
+        """What result files in ``folder`` say of the face and its photograph."""
+        width, height = self.size
+        place = None if self.root is None else Path(os.path.relpath(self.root, folder)).as_posix()
+        return {
+            "image": self.name,
+            "folder": place,
+            "width": width,
+            "height": height,
+            "box": self.face.box.tolist(),
+            "score": float(self.face.score),
+            "turn": self.face.turn,
+        }
 
     @property
     def directions(self) -> Tensor:
@@ -86,8 +106,8 @@ class FaceMatch:
     round_trip: Tensor
     names: tuple[str, ...]
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values; pixels of the two images."""
+    def to_json(self, meta: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+        """Plain values for a file in ``folder``; pixels of the two photographs."""
         rows = zip(
             self.names,
             self.points_a.tolist(),
@@ -98,10 +118,10 @@ class FaceMatch:
         )
         return {
             "format": "lineament-match",
-            "meta": {"version": lineament.__version__, "verb": "match"},
-            "a": {"image": self.a.name, "box": self.a.box.tolist()},
-            "b": {"image": self.b.name, "box": self.b.box.tolist()},
-            "units": "pixels of each photo; similarity is a cosine; round_trip in shares of A's box side",
+            "meta": meta,
+            "a": self.a.to_json(folder),
+            "b": self.b.to_json(folder),
+            "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of A's box side",
             "matches": [
                 {"name": name, "a": a, "b": b, "similarity": cosine, "round_trip": back}
                 for name, a, b, cosine, back in rows
@@ -109,22 +129,35 @@ class FaceMatch:
         }
 
 
-def view_face(model: Model, image: Tensor, box: Tensor, name: str = "") -> FaceView:
-    """Crop and describe the face in ``box`` of a photo ``[3, H, W]``."""
-    found = model.capability(DenseDescriptor).describe(image, box[None])
-    transform = Affine2D(found.to_view[0])
-    enlarged = transform.then(Affine2D.resize((found.side, found.side), (PANEL, PANEL)))
-    shown = to_uint8(cut(image, enlarged, PANEL))
-    return FaceView(name, found.side, shown, box, found.features[0], transform, found.stride, found.box_side)
+def view_face(
+    model: Model, image: Tensor, face: Detection, name: str = "", root: Path | None = None
+) -> FaceView:
+    """Crop and describe a face of a photo ``[3, H, W]``; the network sees it upright."""
+    turned, upright, to_turned = turned_upright(image, face)
+    found = model.capability(DenseDescriptor).describe(turned, upright.box[None])
+    to_view = Affine2D(found.to_view[0])
+    enlarged = to_view.then(Affine2D.resize((found.side, found.side), (PANEL, PANEL)))
+    return FaceView(
+        name,
+        found.side,
+        to_uint8(cut(turned, enlarged, PANEL)),
+        face,
+        found.features[0],
+        to_turned.then(to_view),
+        found.stride,
+        found.box_side,
+        (image.shape[2], image.shape[1]),
+        root,
+    )
 
 
-def find_face(model: Model, image: Tensor, name: str) -> Detection:
+def find_face(model: Model, image: Tensor, name: str, upright: Upright = "search") -> Detection:
     """The main face of a photo.
 
     Raises:
         NoFaceError: If there is none.
     """
-    face = main_face(model.detect(image))
+    face = main_face(model.detect(image, upright=upright))
     if face is None:
         raise NoFaceError(
             f"{name}: no face was found in it: choose an image in which the face is larger or less turned."
@@ -186,11 +219,24 @@ def points_to_match(
         return points[kept], names
     if model.has(LandmarkPredictor):
         return model.face(image, face).landmarks, model.scheme.names
-    x0, y0, x1, y1 = face.box.tolist()
+    to_upright = Affine2D.quarter_turn(face.turn, (image.shape[2], image.shape[1]))
+    x0, y0, x1, y1 = face.seen_through(to_upright).box.tolist()
     ys, xs = torch.meshgrid(
         torch.linspace(y0, y1, GRID + 2)[1:-1], torch.linspace(x0, x1, GRID + 2)[1:-1], indexing="ij"
     )
-    return torch.stack([xs, ys], dim=-1).view(-1, 2), ()
+    return to_upright.inverse().apply(torch.stack([xs, ys], dim=-1).view(-1, 2)), ()
+
+
+def match_settings(model: Model, options: MatchOptions) -> dict[str, Any]:
+    """All that decides a match besides the two photographs, as its results say it.
+
+    Raises:
+        DataError: If the file of points cannot be read.
+    """
+    points = options.points
+    if points is not None and written_points(points) is None:
+        points = file_digest(Path(points))
+    return {**model_settings(model), "points": points, "upright": options.upright}
 
 
 def written_points(text: str) -> Tensor | None:
@@ -245,12 +291,13 @@ def match_sheet(match: FaceMatch) -> Image.Image:
     return sheet
 
 
-def write_match(match: FaceMatch, stem: Path) -> list[Path]:
-    """Write ``<stem>.json`` and ``<stem>.png``; the JSON comes last."""
+def write_match(match: FaceMatch, stem: Path, settings: Mapping[str, Any]) -> list[Path]:
+    """Write ``<stem>.json`` and ``<stem>.png``; the JSON comes last, and says with which settings it was made."""
     json_path, png_path = stem.with_name(stem.name + ".json"), stem.with_name(stem.name + ".png")
     with replacing(png_path) as temporary:
         match_sheet(match).save(temporary, "PNG")
-    write_text(json_path, json.dumps(match.to_json(), indent=1, ensure_ascii=False) + "\n")
+    content = match.to_json(settings_meta("match", settings), stem.parent)
+    write_text(json_path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return [json_path, png_path]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-import lineament
 from lineament.eight_bit import to_float, to_pil
 from lineament.faces.labels.cells import guard
 from lineament.files import replacing, write_text
 from lineament.pipeline.predict.match import FaceMatch, FaceView, point_colours
+from lineament.pipeline.predict.results import settings_meta
 from lineament.report.descriptors import descriptor_colours, warp_onto
 
 # Side of a face on the sheet, faces side by side, and faces on one sheet.
@@ -29,22 +29,20 @@ GAP = 2
 COLUMN_NAMES = ("image", "point", "x", "y", "similarity", "round_trip", "source_x", "source_y")
 
 
-def matches_json(matches: Sequence[FaceMatch]) -> dict[str, Any]:
-    """Plain values: the points of the first face, and for every other face where they are."""
+def matches_json(matches: Sequence[FaceMatch], meta: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Plain values for a file in ``folder``: the points of the first face, and for every other where they are."""
     first = matches[0]
     return {
         "format": "lineament-matches",
-        "meta": {"version": lineament.__version__, "verb": "match"},
+        "meta": meta,
         "source": {
-            "image": first.a.name,
-            "box": first.a.box.tolist(),
+            **first.a.to_json(folder),
             "points": dict(zip(first.names, first.points_a.tolist(), strict=True)),
         },
         "units": "pixels of each photo; similarity is a cosine; round_trip in shares of the source's box side",
         "faces": [
             {
-                "image": match.b.name,
-                "box": match.b.box.tolist(),
+                **match.b.to_json(folder),
                 "points": dict(zip(match.names, match.points_b.tolist(), strict=True)),
                 "similarity": dict(zip(match.names, match.similarity.tolist(), strict=True)),
                 "round_trip": dict(zip(match.names, match.round_trip.tolist(), strict=True)),
@@ -105,7 +103,7 @@ def _with_points(view: FaceView, points: Tensor) -> Image.Image:
     return tile
 
 
-def write_matches(matches: Sequence[FaceMatch], stem: Path) -> list[Path]:
+def write_matches(matches: Sequence[FaceMatch], stem: Path, settings: Mapping[str, Any]) -> list[Path]:
     """Write ``<stem>.csv``, ``<stem>.png`` (``-2.png`` and so on beyond 64 faces), and last ``<stem>.json``."""
     written = [stem.with_name(f"{stem.name}.csv")]
     write_text(written[0], matches_csv(matches))
@@ -116,5 +114,6 @@ def write_matches(matches: Sequence[FaceMatch], stem: Path) -> list[Path]:
             contact_sheet_of(matches[start : start + FACES - 1]).save(temporary, "PNG")
         written.append(path)
     table = stem.with_name(f"{stem.name}.json")
-    write_text(table, json.dumps(matches_json(matches), indent=1, ensure_ascii=False) + "\n")
+    content = matches_json(matches, settings_meta("match", settings), stem.parent)
+    write_text(table, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     return [table, *written]

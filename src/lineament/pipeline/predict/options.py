@@ -1,4 +1,4 @@
-"""The options of `lineament detect` and `lineament landmarks`.
+"""The options of `lineament detect`, `lineament landmarks` and `lineament match`.
 
 They are parsed before anything is computed, so that importing this module imports no torch.
 """
@@ -86,3 +86,20 @@ class LandmarkOptions:
         for name in self.formats:
             if name not in FORMATS:
                 raise unknown_name("format", name, FORMATS)
+
+
+@dataclass(frozen=True)
+class MatchOptions:
+    """How points are matched.
+
+    Attributes:
+        points: The points in pixels of A: "x,y x,y ...", or a label file (json, csv, pts). When not given the landmarks
+            of the model, or a grid over the face where it has none.
+        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
+            border; off: look once at the photograph as it is.
+        overwrite: Replace results that exist.
+    """
+
+    points: str | None = None
+    upright: Upright = "search"
+    overwrite: bool = False

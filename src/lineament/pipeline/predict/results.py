@@ -41,12 +41,12 @@ def table_meta(
     """Return the ``meta`` of a table in ``folder``; its ``folder`` leads from there to where the names count from."""
     roots = {os.path.relpath(photo.root, folder) for photo in photos}
     place = Path(roots.pop()).as_posix() if len(roots) == 1 else None
-    return {
-        "version": lineament.__version__,
-        "verb": verb,
-        "folder": place,
-        "settings": json.loads(json.dumps(settings)),
-    }
+    return {**settings_meta(verb, settings), "folder": place}
+
+
+def settings_meta(verb: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the ``meta`` of every result says: version, verb and settings, as JSON holds them."""
+    return {"version": lineament.__version__, "verb": verb, "settings": json.loads(json.dumps(settings))}
 
 
 def run_digest(run: Path) -> str:
