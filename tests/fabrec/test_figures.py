@@ -18,18 +18,14 @@ from lineament.methods.fabrec.evaluate import (
 from lineament.methods.fabrec.figures import (
     LINE,
     SMALL_WINDOW,
-    coloured,
-    enlarged,
     error_sheet,
-    heatmap_overlay,
     reconstruction_sheet,
-    tile_images,
-    with_landmarks,
     with_text,
 )
 from lineament.methods.fabrec.loss import WINDOW
 from lineament.methods.fabrec.model import Layout
 from lineament.methods.fabrec.predictor import AutoencoderPredictor
+from lineament.methods.fabrec.tiles import coloured, enlarged, heatmap_overlay, tile_pictures, with_landmarks
 
 
 def pictures(size: int, seed: int = 0) -> torch.Tensor:

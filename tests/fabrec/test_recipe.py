@@ -11,10 +11,11 @@ import torch
 from tests.fabrec.faces import Marks
 from torch import Tensor
 
+from lineament.data.face_box import sample_box
 from lineament.data.order import sample_generator
 from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import score_landmarks
-from lineament.methods.fabrec.figures import autoencoder_figures, five_tiles, landmark_figures
+from lineament.methods.fabrec.figures import autoencoder_figures, landmark_figures
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
 from lineament.methods.fabrec.predictor import LandmarkPredictor
 from lineament.methods.fabrec.recipe import AutoencoderConfig, AutoencoderRecipe
@@ -181,7 +182,8 @@ def test_figures_come_with_numbers(tmp_path: Path):
         assert all(value >= 0 for tile in tiles for value in tile.values())
     # A line drawn between two codes ends at the reconstruction of the last face.
     assert numbers["interpolations"]["to"] == "face2"
-    assert len(five_tiles(predictor, Marks()[0])) == 5
+    tiles = predictor.tiles(Marks()[0].image, sample_box(Marks()[0]))
+    assert tiles.shape[2] == 5 * tiles.shape[1]
 
 
 def test_few_labels_are_the_first_or_a_seeded_draw():

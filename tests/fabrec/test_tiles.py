@@ -2,45 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import torch
-from torch import Tensor
 
 from lineament.faces.schemes import scheme
-from lineament.methods.fabrec.figures import five_tiles_of, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
-from lineament.methods.fabrec.predictor import Look
+from lineament.methods.fabrec.tiles import Look, five_tiles, tile_pictures
 
 POINTS = torch.tensor([[12.0, 20.0], [50.0, 18.0], [31.0, 35.0], [18.0, 50.0], [45.0, 52.0]])
 
 
-class Prepared:
-    """A predictor that says what it was given."""
-
-    scheme = scheme("5")
-
-    def __init__(self, size: int) -> None:
-        scale = size / 64
-        points = (POINTS + 0.5) * scale - 0.5
-        image = torch.full((3, size, size), 0.2)
-        image[0, : size // 2] = 0.5
-        made = torch.full((3, size, size), 0.3)
-        heatmaps = draw_heatmaps(points, size, 64, 2.0)
-        self.answer = Look(image, made, heatmaps, points)
-
-    def look(self, image: Tensor, box: Tensor) -> Look:
-        return self.answer
+def prepared(size: int) -> Look:
+    points = (POINTS + 0.5) * (size / 64) - 0.5
+    image = torch.full((3, size, size), 0.2)
+    image[0, : size // 2] = 0.5
+    return Look(image, torch.full((3, size, size), 0.3), draw_heatmaps(points, size, 64, 2.0), points)
 
 
 @pytest.mark.parametrize("size", [64, 128])
 def test_every_tile_shows_its_thing_in_the_same_pixels(size: int):
-    predictor: Any = Prepared(size)
-    tiles = five_tiles_of(predictor, torch.rand(3, 9, 9), torch.tensor([0.0, 0.0, 8.0, 8.0]))
+    look = prepared(size)
+    tiles = five_tiles(look, scheme("5"))
     assert [tuple(tile.shape) for tile in tiles] == [(3, 128, 128)] * 5
     shown, made, heat, on_made, on_shown = tiles
-    assert torch.equal(shown[:, ::2, ::2], predictor.answer.image[:, :: size // 64, :: size // 64])
+    assert torch.equal(shown[:, ::2, ::2], look.image[:, :: size // 64, :: size // 64])
     assert float((made - 0.3).abs().max()) < 1e-6
     places = ((POINTS + 0.5) * 2 - 0.5).round().long()
     glow = (heat - shown).sum(0)

@@ -6,6 +6,7 @@ import logging
 import subprocess
 import sys
 import time
+from graphlib import TopologicalSorter
 
 import pytest
 
@@ -25,6 +26,17 @@ def test_imports_run_downward():
     # It configures logging anew and silences every logger there is, for all tests that follow.
     for logger, was in zip(loggers, disabled, strict=True):
         logger.disabled = was
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    """Neither at their start nor inside a function; imports for the type checker alone do not count."""
+    import grimp  # comes with import-linter
+
+    graph = grimp.build_graph("lineament", exclude_type_checking_imports=True, cache_dir=None)
+    imports = {name: graph.find_modules_directly_imported_by(name) for name in graph.modules}
+    assert len(imports) > 300
+    # Raises CycleError, which names the circle.
+    TopologicalSorter(imports).prepare()
 
 
 def test_import_is_fast_and_touches_no_network():

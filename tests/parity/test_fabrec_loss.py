@@ -13,7 +13,6 @@ from torch import Tensor
 
 from lineament.faces.schemes import convert_points, scheme
 from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
-from lineament.methods.fabrec.figures import heatmap_overlay, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.loss import (
     contrast_structure,
@@ -22,7 +21,8 @@ from lineament.methods.fabrec.loss import (
     value_ranges,
     window_means,
 )
-from lineament.methods.fabrec.model import to_images
+from lineament.methods.fabrec.model import to_pictures
+from lineament.methods.fabrec.tiles import heatmap_overlay, tile_pictures
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
     eight_bits,

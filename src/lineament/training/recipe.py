@@ -23,6 +23,7 @@ from lineament.training.base_run import (
 )
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.ema import ramped
+from lineament.training.registry import Origin
 
 Batch = dict[str, Any]
 
@@ -68,23 +69,6 @@ class Need:
     fields: tuple[str, ...]
     when: Callable[[Any], bool]
     words: str
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a recipe comes from; :meth:`lineament.training.registry.RecipeEntry.build` tells.
-
-    Attributes:
-        name: The name it is registered under; "" takes the class's own.
-        start: The config that the user's fields changed, with which they are compared; None takes the class's defaults.
-        preset: The preset that ``start`` holds, or "".
-        restored: Whether the config is that of a run: then it is taken as it is, and no base is read.
-    """
-
-    name: str = ""
-    start: Any = None
-    preset: str = ""
-    restored: bool = False
 
 
 # Least values of the fields that every recipe has.

@@ -36,6 +36,23 @@ RANDOM_BASE = "random"
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Where a recipe comes from; :meth:`RecipeEntry.build` tells.
+
+    Attributes:
+        name: The name it is registered under; "" takes the class's own.
+        start: The config that the user's fields changed, with which they are compared; None takes the class's defaults.
+        preset: The preset that ``start`` holds, or "".
+        restored: Whether the config is that of a run: then it is taken as it is, and no base is read.
+    """
+
+    name: str = ""
+    start: Any = None
+    preset: str = ""
+    restored: bool = False
+
+
+@dataclass(frozen=True)
 class RecipeEntry:
     """One recipe that can be trained.
 
@@ -109,8 +126,6 @@ class RecipeEntry:
             restored: True for the config of a run that was trained before: it is taken as it is, and no base is read.
             sources: Further data that the recipe learns from, opened already, such as ``unlabelled``.
         """
-        from lineament.training.recipe import Origin
-
         start = None if restored else self.config(preset)
         return self.recipe_class(
             start if config is None else config, Origin(self.name, start, preset or "", restored), **sources

@@ -36,7 +36,6 @@ from lineament.methods.fabrec.augment import (
 from lineament.methods.fabrec.crop import View, region_offset, region_side
 from lineament.methods.fabrec.cut import cut_region
 from lineament.methods.fabrec.evaluate import inner_and_outline, published_errors
-from lineament.methods.fabrec.figures import heatmap_overlay, tile_images
 from lineament.methods.fabrec.heatmaps import draw_heatmaps, read_heatmaps, smooth
 from lineament.methods.fabrec.level import levelling
 from lineament.methods.fabrec.loss import pixel_loss, structural_loss, window_means
@@ -50,6 +49,7 @@ from lineament.methods.fabrec.model import (
     reconstruct,
     to_images,
 )
+from lineament.methods.fabrec.tiles import heatmap_overlay, tile_pictures
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
     eight_bits,

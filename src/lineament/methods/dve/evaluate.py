@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Protocol
 
 import torch
+from torch import Tensor
 
 from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import FaceErrors, LandmarkScores, gathered
 from lineament.evaluation.published import get_protocol, plain_view, published_face
-from lineament.faces.schemes import as_scheme, convert_points, scheme
-from lineament.methods.dve.predictor import LandmarkPredictor
+from lineament.faces.frame import Frame
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.methods.dve.regressor import to_unit
 from lineament.metrics.landmark import inter_ocular, point_distances
 
@@ -19,8 +21,26 @@ from lineament.metrics.landmark import inter_ocular, point_distances
 BATCH = 32
 
 
+class ViewRegressor(Protocol):
+    """What the published protocol needs of a model: its view, and landmarks in pictures that are cut already."""
+
+    @property
+    def frame(self) -> Frame:
+        """The view of the network."""
+        ...
+
+    @property
+    def scheme(self) -> LandmarkScheme:
+        """What the landmarks mean."""
+        ...
+
+    def regress(self, views: Tensor) -> Tensor:
+        """Landmarks ``[B, K, 2]`` in -1..1 of views ``[B, 3, s, s]``."""
+        ...
+
+
 def published_scores(
-    predictor: LandmarkPredictor,
+    predictor: ViewRegressor,
     source: FaceSource,
     crops: str,
     indices: Iterable[int] | None = None,

@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import ImageDraw, ImageFont
@@ -15,41 +14,23 @@ from torch import Tensor, nn
 
 from lineament.data.face_box import sample_box
 from lineament.data.images import write_image
-from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.sample import FaceSource
 from lineament.eight_bit import from_pil, to_pil
-from lineament.faces.schemes import LandmarkScheme
 from lineament.files import write_text
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.evaluate import prepare_images, reconstruct_images
 from lineament.methods.fabrec.loss import WINDOW, contrast_structure
-from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_images
+from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_pictures
+from lineament.methods.fabrec.predictor import LandmarkPredictor
+from lineament.methods.fabrec.tiles import coloured, enlarged, five_tiles, tile_pictures
 from lineament.metrics.reconstruction import pixel_error, similarity
 
-if TYPE_CHECKING:
-    from lineament.methods.fabrec.predictor import LandmarkPredictor
-
-# Faces in a figure, steps of an interpolation, white pixels between tiles.
-FACES, STEPS, GAP = 8, 8, 2
-# Window of structural errors of images less than four published windows wide: all but 2e-4 of the weight.
+# Faces in a figure, steps of an interpolation.
+FACES, STEPS = 8, 8
+# Window of structural errors of pictures less than four published windows wide: all but 2e-4 of the weight.
 SMALL_WINDOW = 11
-# Least side of a tile: smaller images are enlarged so that numbers can be read on them.
-TILE = 128
 # Height of a line of text below a tile.
 LINE = 13
-# Opacity of heatmaps over an image; confidence from which a landmark is drawn in full.
-OPACITY = 0.45
-
-
-def tile_images(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Lay images ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
-    padded = [torch.cat([F.pad(tile, (0, GAP, 0, GAP), value=1.0) for tile in row], dim=2) for row in rows]
-    return torch.cat(padded, dim=1)
-
-
-def enlarged(image: Tensor, side: int = TILE) -> Tensor:
-    """An image at whole multiples of its size until it is at least ``side`` wide."""
-    factor = -(-side // image.shape[-1])
-    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else image
 
 
 def with_text(image: Tensor, lines: Sequence[str]) -> Tensor:
@@ -63,44 +44,7 @@ def with_text(image: Tensor, lines: Sequence[str]) -> Tensor:
     return from_pil(canvas)
 
 
-def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
-    """A map ``[h, w]`` in the colours of a matplotlib map: ``[3, h, w]``."""
-    scaled = ((values - low) / (high - low)).clamp(0, 1)
-    import matplotlib  # slow to import, and most images need none of its colours
-
-    colours = matplotlib.colormaps[name](scaled.numpy())[..., :3]
-    return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1).float()
-
-
-def heatmap_overlay(image: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
-    """All heatmaps over an image: image + opacity * inferno(max_k h^3), as published.
-
-    Args:
-        image: ``[3, S, S]`` in 0..1.
-        heatmaps: ``[K, h, h]`` raw.
-        opacity: Weight of the colours.
-    """
-    # Cubed and coloured before they are enlarged: enlarged first, the peaks would be of another height.
-    colours = coloured(heatmaps.amax(0).clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
-    large = F.interpolate(colours[None], image.shape[-2:], mode="bicubic", align_corners=False)[0]
-    return (image + opacity * large).clamp(0, 1)
-
-
-def with_landmarks(image: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
-    """Draw contours and points ``[K, 2]`` into an image ``[3, h, w]``."""
-    canvas = to_pil(image)
-    pen = ImageDraw.Draw(canvas)
-    radius = max(1.0, image.shape[-1] / 120)
-    places = [tuple(point) for point in points.tolist()]
-    for contour in layout.contours:
-        line = [places[index] for index in contour.indices]
-        pen.line(line + line[:1] if contour.closed else line, fill=(64, 200, 255), width=1)
-    for x, y in places:
-        pen.ellipse([x - radius, y - radius, x + radius, y + radius], fill=(64, 255, 64))
-    return from_pil(canvas)
-
-
-def reconstruction_sheet(images: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
     """Inputs over reconstructions with 1 - SSIM above the pixel error, and these numbers."""
     numbers = [
         {"ssim_error": 1 - similarity(a, b), "pixel_error": pixel_error(a, b)}
@@ -169,29 +113,11 @@ def autoencoder_figures(
     return [_write(folder / f"{name}.png", *content) for name, content in sheets.items()]
 
 
-def five_tiles(predictor: LandmarkPredictor, sample: FaceSample) -> list[Tensor]:
-    """Input, reconstruction, heatmaps over the input, landmarks in the reconstruction, landmarks in the input."""
-    return five_tiles_of(predictor, sample.image, sample_box(sample))
-
-
-def five_tiles_of(predictor: LandmarkPredictor, image: Tensor, box: Tensor) -> list[Tensor]:
-    """:func:`five_tiles` of the face in a box ``[4]`` of an image ``[3, H, W]``."""
-    look = predictor.look(image, box)
-    large = [enlarged(look.image), enlarged(look.reconstruction)]
-    factor = large[0].shape[-1] / look.image.shape[-1]
-    points = (look.points + 0.5) * factor - 0.5
-    return [
-        *large,
-        heatmap_overlay(large[0], look.heatmaps),
-        with_landmarks(large[1], points, predictor.scheme),
-        with_landmarks(large[0], points, predictor.scheme),
-    ]
-
-
 def landmark_figures(predictor: LandmarkPredictor, source: FaceSource, folder: Path) -> list[Path]:
     """Five tiles for each of a few faces."""
     samples = [source[index] for index in range(min(6, len(source)))]
-    rows = [five_tiles(predictor, sample) for sample in samples]
+    looks = [predictor.look(sample.image, sample_box(sample)) for sample in samples]
+    rows = [five_tiles(look, predictor.scheme) for look in looks]
     columns = ["input", "reconstruction", "heatmaps", "landmarks in reconstruction", "landmarks in input"]
     found = [predictor.landmarks(sample.image, sample_box(sample)[None]) for sample in samples]
     numbers = {

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import ClassVar, cast
 
 import torch
@@ -20,28 +19,12 @@ from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import Style, as_peaks, confidences, read_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_images
+from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_pictures
+from lineament.methods.fabrec.tiles import Look, five_tiles, tile_pictures
 from lineament.methods.fabrec.transfer import TransferLayers
 
 # Images that go through the networks at a time.
 BATCH = 16
-
-
-@dataclass(frozen=True)
-class Look:
-    """Everything the model sees and says of one face, in pixels of its image.
-
-    Attributes:
-        image: ``[3, S, S]`` in 0..1.
-        reconstruction: ``[3, S, S]`` in 0..1.
-        heatmaps: ``[K, h, h]`` raw.
-        points: ``[K, 2]``.
-    """
-
-    image: Tensor
-    reconstruction: Tensor
-    heatmaps: Tensor
-    points: Tensor
 
 
 class AutoencoderPredictor:
@@ -158,12 +141,7 @@ class LandmarkPredictor(AutoencoderPredictor):
 
     def tiles(self, image: Tensor, box: Tensor) -> Tensor:
         """Input, reconstruction, heatmaps, landmarks in both, side by side: ``[3, h, 5 w]``."""
-        from lineament.methods.fabrec.figures import (  # loads the plotting library
-            five_tiles_of,
-            tile_images,
-        )
-
-        return tile_images([five_tiles_of(self, image, box)])
+        return tile_pictures([five_tiles(self.look(image, box), self.scheme)])
 
     def crop(self, image: Tensor, box: Tensor) -> Affine2D:
         """Photo to the region around a box, from which the image is cut."""
