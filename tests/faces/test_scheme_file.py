@@ -176,7 +176,8 @@ def test_names_tell_how_points_mirror(names: tuple[str, ...], mirror: tuple[int,
 
 def test_names_of_known_schemes_and_counts_are_recognised() -> None:
     for name in builtin_schemes():
-        assert scheme_of_names(scheme(name).names) == scheme(name)
+        # 68-3d has the names of 68: other places, the same words.
+        assert scheme_of_names(scheme(name).names) == scheme("68" if name == "68-3d" else name)
     assert scheme_of_names([f"{index:02d}" for index in range(68)]) == scheme("68")
     assert scheme_of_names([str(index) for index in range(1, 8)]) == scheme("points-7")
     assert scheme_of_names(["2", "1", "0"]).names == ("2", "1", "0")

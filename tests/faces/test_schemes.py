@@ -22,13 +22,13 @@ every_scheme = pytest.mark.parametrize("name", builtin_schemes())
 
 def face(name: str, seed: int = 0) -> torch.Tensor:
     generator = torch.Generator().manual_seed(seed)
-    return 100.0 + 40.0 * torch.randn(int(name), 2, generator=generator, dtype=torch.float64)
+    return 100.0 + 40.0 * torch.randn(len(scheme(name)), 2, generator=generator, dtype=torch.float64)
 
 
 @every_scheme
 def test_counts_and_parts(name: str) -> None:
     layout = scheme(name)
-    assert len(layout) == int(name) == len(set(layout.names))
+    assert len(layout) == int(name.split("-")[0]) == len(set(layout.names))
     assert sorted(index for part in layout.parts.values() for index in part) == list(range(len(layout)))
     assert all(0 <= index < len(layout) for contour in layout.contours for index in contour.indices)
 
@@ -40,7 +40,7 @@ def test_flip_twice_is_the_identity(name: str, seed: int, width: int) -> None:
     points = face(name, seed)
     once = mirror_points(points, name, width)
     assert torch.allclose(mirror_points(once, name, width), points, atol=1e-9)
-    values = torch.rand(3, int(name))
+    values = torch.rand(3, len(scheme(name)))
     assert torch.equal(mirror_values(mirror_values(values, name), name), values)
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from lineament.geometry.rotation import matrix_from_pose
-from lineament.heads.fit import OUTLINE_WEIGHT, _camera, _coefficients, _landmark_basis, fit_head
+from lineament.heads.fit import OUTLINE_WEIGHT, _camera, _coefficients, fit_head
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 
@@ -64,7 +64,7 @@ def test_the_outline_counts_less_for_the_shift():
 
 def test_coefficients_are_the_ridge_solution_by_hand():
     """Noise of 0.02 eye distances, a prior of 1 on identity and 2 on expressions, where no bound is met."""
-    basis, count = _landmark_basis(head()), len(head().identity)
+    basis, count = head().landmark_basis, len(head().identity)
     generator = np.random.default_rng(0)
     truth = np.zeros(len(basis) - 1)
     truth[:count] = 0.3 * generator.standard_normal(count)
@@ -124,7 +124,8 @@ def test_coefficients_stay_in_their_ranges(asked: float, identity: float, expres
 
 def test_depths_are_counted_from_midway_between_the_eyes():
     rotation = matrix_from_pose(POSE)
-    points = 2.0 * torch.from_numpy(mean_points()) @ rotation.T
+    turned = (2.0 * head().neutral @ rotation.numpy().T).astype(np.float32)
+    points = torch.from_numpy(head().landmarks(turned[None], "68")[0]).double()
     fit = fit_head(head(), points[:, :2])
     left, right = fit.landmarks[36, 2], fit.landmarks[45, 2]
     # Turned: one eye lies well behind the other.

@@ -153,8 +153,7 @@ def test_pickled_pack_is_not_executed(tmp_path: Path) -> None:
 
 
 def check_frame(head: HeadModel) -> None:
-    ids = head.landmark_ids[:, 0]
-    points = head.neutral[ids]
+    points = head.landmarks(head.neutral[None])[0]
     # Point 0 is the image-left end of the jaw, point 8 the chin; the nose tip is foremost.
     assert points[0, 0] < -50 and points[16, 0] > 50
     assert points[8, 1] > 80 and points[19, 1] < -10
@@ -163,7 +162,9 @@ def check_frame(head: HeadModel) -> None:
     centres = [sphere_centre(head.neutral[eye]) for eye in head.eyes.ids]
     np.testing.assert_allclose(np.mean(centres, axis=0), 0.0, atol=0.05)
     assert centres[0][0] > 25, "the first eye is the person's left, on the image right"
-    np.testing.assert_allclose(head.canonical[ids], LANDMARKS68, atol=0.5)
+    carried = head.landmarks(head.canonical[None])[0]
+    # What moves between the two heads' definitions of a place of the inner face stays below two millimetres.
+    np.testing.assert_allclose(carried[17:], LANDMARKS68[17:], atol=2.0)
     skin = head.faces[head.part == Part.SKIN]
     corners = head.neutral[skin]
     outward = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])

@@ -12,6 +12,7 @@ from lineament.heads.builtin.template import LANDMARKS68
 from lineament.heads.expressions import draw_expression
 from lineament.heads.linear import weighted_rows
 from lineament.heads.model import Part
+from lineament.heads.normals import vertex_normals
 from lineament.synthetic import fields
 from lineament.synthetic.albedo import albedo, hair_height
 from lineament.synthetic.appearance import draw_appearance
@@ -25,7 +26,7 @@ from lineament.synthetic.light import (
     irradiance_coefficients,
     rotate_light,
 )
-from lineament.synthetic.mesh import ambient_occlusion, front_faces, vertex_normals
+from lineament.synthetic.mesh import ambient_occlusion, front_faces
 from lineament.synthetic.noise import noise, noise_volume
 from lineament.synthetic.packing import as_record
 from lineament.synthetic.scene import SceneOptions, draw_view, head_rotation

@@ -118,6 +118,8 @@ class KeypointFaces:
 def keypoint_record(sample: FaceSample) -> tuple[Tensor, Tensor | None]:
     """Keypoints ``[66, 2]`` and depths ``[66]`` (None where unknown) of a sample.
 
+    Where a sample of scheme ``68`` also has fixed places (``meta["landmarks_3d"]``: ``[68, 3]`` pixels and millimetres
+    from the camera, scheme ``68-3d``), those are taken: a point that slides along the outline has no depth of its own.
     Depths are taken from ``meta["landmark_z"]`` (``[K]`` pixels, as 3DFAW has them) or, with a camera, from
     ``meta["landmark_depth"]`` (``[K]`` millimetres from the camera), which is scaled to pixels at the mean depth.
 
@@ -130,8 +132,9 @@ def keypoint_record(sample: FaceSample) -> tuple[Tensor, Tensor | None]:
     if sample.landmarks is None or sample.scheme is None:
         raise DataError(f"{sample.id} has no landmarks: depth needs keypoints of scheme 68 or 66.")
     height, width = sample.image.shape[-2:]
-    points = sample.landmarks.double()
-    z = _depth_px(sample)
+    fixed = sample.meta.get("landmarks_3d") if sample.scheme == "68" else None
+    points = sample.landmarks.double() if fixed is None else fixed[:, :2].double()
+    z = _depth_px(sample, sample.meta.get("landmark_depth") if fixed is None else fixed[:, 2])
     if z is not None:
         points = torch.cat([points, z[:, None]], dim=1)
     if sample.scheme != SCHEME:
@@ -144,12 +147,11 @@ def keypoint_record(sample: FaceSample) -> tuple[Tensor, Tensor | None]:
     return keypoints.float(), depth
 
 
-def _depth_px(sample: FaceSample) -> Tensor | None:
-    """Depth of the landmarks in pixels, float64, or None."""
+def _depth_px(sample: FaceSample, millimetres: Tensor | None) -> Tensor | None:
+    """Depth of the landmarks in pixels, float64, or None; ``millimetres`` are their distances from the camera."""
     z = sample.meta.get("landmark_z")
     if z is not None:
         return torch.as_tensor(z, dtype=torch.float64)
-    millimetres = sample.meta.get("landmark_depth")
     if millimetres is None or sample.camera is None:
         return None
     return depth_in_pixels(torch.as_tensor(millimetres).double(), float(sample.camera.intrinsics[0, 0]))

@@ -11,7 +11,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 
 def builtin_schemes() -> tuple[str, ...]:
     """Names of the schemes that come with the package."""
-    return ("5", "19", "66", "68", "98")
+    return ("5", "19", "66", "68", "68-3d", "98")
 
 
 @dataclass(frozen=True)

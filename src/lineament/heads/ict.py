@@ -14,16 +14,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import yaml
 from scipy.interpolate import RBFInterpolator
 
 from lineament.errors import DataError
 from lineament.faces.schemes import scheme
 from lineament.heads.builtin.template import EYE_CENTRES, EYE_RADIUS, LANDMARKS68
 from lineament.heads.eyeballs import Eyeballs, sphere_centre, with_eyeballs
+from lineament.heads.jaw import JawCurves, jaw_curves, mirror_vertices
 from lineament.heads.model import Eyes, Floats, HeadModel, Ints, Part
 from lineament.heads.obj import ObjMesh, read_obj, read_obj_vertices
 
 PACK_FOLDER = "ict_facekit"
+PLACES = Path(__file__).with_name("ict_landmarks.yaml")
 PACK_FILES = ("ict_head.npz", "ict_face_small.npz")
 NEUTRAL_OBJ = "generic_neutral_mesh.obj"
 TO_HEAD_FRAME = np.array([10.0, -10.0, -10.0], np.float32)
@@ -32,6 +35,9 @@ TO_HEAD_FRAME = np.array([10.0, -10.0, -10.0], np.float32)
 # Vertex ranges of the full mesh that no material tells apart (the kit's README, "Face Model Topology").
 _SOLID_VERTICES = 24591
 _INNER_RANGE = (11248, 14062)
+
+_FACE_VERTICES = 9409
+"""The face comes first in the mesh, without neck, back of the head and ears."""
 
 # The kit's visible-contour 68 points (Multi-PIE order, the same as iBUG), used where no index file lies beside.
 _LANDMARKS68 = (
@@ -230,7 +236,13 @@ def _assemble(raw: _Raw) -> HeadModel:
         radius.append(float(np.median(distance)))
     origin = np.mean(centres, axis=0).astype(np.float32)
     head.neutral -= origin
-    canonical = _canonical(head, raw.landmarks, ids, [centre - origin for centre in centres], radius)
+    faces = _outward(head, head.part)
+    landmark_ids, landmark_weights, jaw = _place_landmarks(raw, head, faces, head.part)
+    marks = np.einsum("knc,kn->kc", head.neutral[landmark_ids], landmark_weights)
+    # The template's jaw points are the kit's.
+    outline = scheme("68").contour("jaw")
+    marks[outline] = head.neutral[raw.landmarks[outline]]
+    canonical = _canonical(head, marks, ids, [centre - origin for centre in centres], radius)
     part = np.where(
         (head.part == Part.SKIN) & _is_ear(canonical[head.faces].mean(axis=1)), Part.EAR, head.part
     )
@@ -242,12 +254,13 @@ def _assemble(raw: _Raw) -> HeadModel:
         identity_names=tuple(f"identity{index:03d}" for index in range(len(head.identity))),
         expression=head.expression,
         expression_names=raw.expression_names,
-        faces=_outward(head, part),
+        faces=faces,
         uv=head.uv,
         faces_uv=head.faces_uv,
         part=part.astype(np.uint8),
-        landmark_ids=raw.landmarks[:, None],
-        landmark_weights=np.ones((len(raw.landmarks), 1), np.float32),
+        landmark_ids=landmark_ids,
+        landmark_weights=landmark_weights,
+        jaw=jaw,
         canonical=canonical,
         eyes=Eyes(
             ids=(ids[0], ids[1]),
@@ -269,12 +282,45 @@ def _parts(raw: _Raw) -> np.ndarray:
     return part
 
 
+def _place_landmarks(
+    raw: _Raw, head: Eyeballs, faces: Ints, part: np.ndarray
+) -> tuple[Ints, Floats, JawCurves | None]:
+    """Vertices ``[68, 3]`` and weights ``[68, 3]`` of the landmarks, and the curves of the jaw.
+
+    A mesh that names other vertices than the kit's keeps them: the places are those of the kit's own mesh.
+    """
+    ids = np.repeat(raw.landmarks[:, None], 3, axis=1)
+    weights = np.repeat(np.array([[1.0, 0.0, 0.0]], np.float32), len(ids), axis=0)
+    if tuple(raw.landmarks.tolist()) != _LANDMARKS68:
+        return ids, weights, None
+    layout = scheme("68")
+    table: dict[int, dict[int, float]] = yaml.safe_load(PLACES.read_text(encoding="utf-8"))
+    for point, place in table.items():
+        missing = 3 - len(place)
+        vertices = np.array([*place, *[next(iter(place))] * missing])
+        ids[point], weights[point] = vertices, [*place.values(), *[0.0] * missing]
+        image = layout.mirror[point]
+        if image != point:
+            ids[image], weights[image] = mirror_vertices(head.neutral, vertices), weights[point]
+    skin = (part == Part.SKIN) & (faces < _FACE_VERTICES).all(axis=1)
+    corners = np.einsum("knc,kn->kc", head.neutral[ids], weights)[layout.ocular_points()]
+    jaw = jaw_curves(head.neutral, faces, skin, corners)
+    outline = layout.contour("jaw")
+    ids[outline], weights[outline] = jaw.fixed_places()
+    return ids, weights, jaw
+
+
 def _canonical(
-    head: Eyeballs, landmarks: Ints, ids: list[Ints], centres: list[np.ndarray], radius: list[float]
+    head: Eyeballs, landmarks: np.ndarray, ids: list[Ints], centres: list[np.ndarray], radius: list[float]
 ) -> Floats:
-    """Carry the neutral head into the template frame: the 68 points exactly, a smooth warp between them."""
-    points = head.neutral[landmarks].astype(np.float64)
-    warp = RBFInterpolator(points, LANDMARKS68.astype(np.float64), kernel="linear", degree=1, smoothing=0.05)
+    """Carry the neutral head into the template frame: the 68 points ``[68, 3]`` exactly, a smooth warp between them."""
+    warp = RBFInterpolator(
+        landmarks.astype(np.float64),
+        LANDMARKS68.astype(np.float64),
+        kernel="linear",
+        degree=1,
+        smoothing=0.05,
+    )
     canonical = warp(head.neutral.astype(np.float64)).astype(np.float32)
     for eye in range(2):
         offsets = (head.neutral[ids[eye]] - centres[eye]) * (EYE_RADIUS / radius[eye])

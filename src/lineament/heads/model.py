@@ -13,7 +13,9 @@ import numpy.typing as npt
 
 from lineament.errors import UsageError, unknown_name
 from lineament.faces import schemes as layouts
+from lineament.heads.jaw import JawCurves, visible_jaw
 from lineament.heads.linear import weighted_rows
+from lineament.heads.normals import vertex_normals
 
 Floats = npt.NDArray[np.float32]
 Ints = npt.NDArray[np.int32]
@@ -75,10 +77,12 @@ class HeadModel:
         uv: ``[T, 2]`` texture coordinates in 0..1; no two points of the surface share one.
         faces_uv: ``[F, 3]`` indices into ``uv``.
         part: ``[F]`` the :class:`Part` of each face.
-        landmark_ids: ``[68, n]`` vertices that make each landmark.
+        landmark_ids: ``[68, n]`` vertices that make each landmark of scheme ``68-3d``.
         landmark_weights: ``[68, n]`` their weights, each row summing to 1.
         canonical: ``[V, 3]`` the vertices in the template frame, where the albedo is painted (head/template.py).
         eyes: The eyeballs.
+        jaw: The curves that the jaw points of scheme ``68`` slide along as the head turns; None where they are not known:
+            there both schemes are one.
         styles: Named sets of coefficients that a Gaussian draw would never hit, for example hair styles: for each
             style the modes (by name) it fixes.
     """
@@ -99,6 +103,7 @@ class HeadModel:
     eyes: Eyes
     corrective: Floats = field(default_factory=lambda: np.zeros((0, 0, 3), np.float32))
     corrective_pairs: Ints = field(default_factory=lambda: np.zeros((0, 2), np.int32))
+    jaw: JawCurves | None = None
     styles: dict[str, dict[str, float]] = field(default_factory=dict)
 
     @cached_property
@@ -107,6 +112,29 @@ class HeadModel:
         count = 3 * len(self.neutral)
         blocks = [self.neutral, self.identity, self.expression, self.corrective]
         return np.concatenate([block.reshape(-1, count) for block in blocks if block.size]).astype(np.float32)
+
+    @cached_property
+    def landmark_basis(self) -> npt.NDArray[np.float64]:
+        """``[1 + I + E, 68, 3]``: the neutral landmarks of scheme ``68-3d``, then their change with each coefficient."""
+        blocks = [self.neutral[None], self.identity, self.expression]
+        return np.concatenate([self.landmarks(block) for block in blocks]).astype(np.float64)
+
+    @cached_property
+    def jaw_basis(self) -> npt.NDArray[np.float64]:
+        """``[1 + I + E, 17, S, 3]``: the same of the samples of the jaw's curves; of none (S = 0) without curves."""
+        if self.jaw is None:
+            return np.zeros((1 + len(self.identity) + len(self.expression), 17, 0, 3))
+        blocks = [self.neutral[None], self.identity, self.expression]
+        samples = [np.einsum("bksnc,ksn->bksc", block[:, self.jaw.ids], self.jaw.weights) for block in blocks]
+        return np.concatenate(samples).astype(np.float64)
+
+    @cached_property
+    def jaw_normals(self) -> Floats:
+        """``[17, S, 3]`` normals of the neutral head at the samples of the jaw's curves, not of unit length."""
+        if self.jaw is None:
+            return np.zeros((17, 0, 3), np.float32)
+        normals = vertex_normals(self.neutral, self.faces)
+        return np.einsum("ksnc,ksn->ksc", normals[self.jaw.ids], self.jaw.weights)
 
     def identity_index(self, name: str) -> int:
         """Index of an identity mode; raises ``UsageError`` naming the nearest known one."""
@@ -165,13 +193,15 @@ class HeadModel:
             self._turn_eye(points, eye, turns[:, eye])
         return points
 
-    def landmarks(self, vertices: Floats, scheme: str = "68") -> Floats:
+    def landmarks(self, vertices: Floats, scheme: str = "68-3d") -> Floats:
         """Landmarks of a batch of meshes.
 
         Args:
-            vertices: ``[B, V, 3]`` vertices in any frame.
-            scheme: ``"68"``, or ``"5"``: centres of the image-left and image-right eye (the mean of the contour),
-                nose tip, image-left and image-right mouth corner.
+            vertices: ``[B, V, 3]`` vertices in any frame; for ``"68"`` one whose z grows away from the viewer.
+            scheme: ``"68-3d"``: fixed places of the mesh; ``"68"``: the same but for the jaw, which lies on the outline
+                of the face as it is seen along z from far away (:meth:`seen_landmarks` has a camera); ``"5"``: centres
+                of the image-left and image-right eye (the mean of the contour), nose tip, image-left and image-right
+                mouth corner.
 
         Returns:
             ``[B, K, 3]`` points in the frame of the vertices.
@@ -179,13 +209,38 @@ class HeadModel:
         Raises:
             UsageError: When the scheme is not one of these.
         """
-        if scheme not in ("68", "5"):
-            raise unknown_name("landmark scheme", scheme, ("68", "5"))
-        points = np.einsum("bknc,kn->bkc", vertices[:, self.landmark_ids], self.landmark_weights)
+        if scheme not in ("68", "68-3d", "5"):
+            raise unknown_name("landmark scheme", scheme, ("68", "68-3d", "5"))
         if scheme == "68":
+            return np.stack([self.seen_landmarks(points, None, perspective=False) for points in vertices])
+        points = np.einsum("bknc,kn->bkc", vertices[:, self.landmark_ids], self.landmark_weights)
+        if scheme == "68-3d":
             return points
         groups = layouts.scheme("68").conversions["5"]
         return np.stack([points[:, list(group)].mean(axis=1) for group in groups], axis=1)
+
+    def seen_landmarks(
+        self, vertices: Floats, normals: Floats | None = None, perspective: bool = True
+    ) -> Floats:
+        """Landmarks of scheme ``68`` of one face as a camera sees it: the jaw lies on the visible outline.
+
+        A head without jaw curves keeps its fixed places.
+
+        Args:
+            vertices: ``[V, 3]`` in the camera frame.
+            normals: ``[>= V, 3]`` unit normals that point out of the surface; worked out where not given.
+            perspective: Whether the camera is at the origin; else it looks along z from far away.
+
+        Returns:
+            ``[68, 3]`` points in the camera frame.
+        """
+        points = self.landmarks(vertices[None])[0]
+        if self.jaw is None:
+            return points
+        if normals is None:
+            normals = vertex_normals(vertices, self.faces)
+        points[layouts.scheme("68").contour("jaw")] = visible_jaw(self.jaw, vertices, normals, perspective)
+        return points
 
     def _coefficients(self, kind: str, values: Floats, count: int) -> Floats:
         values = np.asarray(values, np.float32)

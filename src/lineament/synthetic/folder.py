@@ -17,9 +17,9 @@ from torch import Tensor
 from lineament.data.images import read_image
 from lineament.data.sample import FaceSample
 from lineament.data.subset import digest
-from lineament.errors import DataError
+from lineament.errors import DataError, unknown_name
 from lineament.geometry.camera import Camera
-from lineament.synthetic.source import five_points
+from lineament.synthetic.source import LANDMARK_SCHEMES, five_points
 
 
 class SyntheticFolder:
@@ -27,12 +27,17 @@ class SyntheticFolder:
 
     Args:
         root: Folder with ``index.parquet``; docs/synthetic.md describes it.
+        scheme: Of the landmarks: ``"68"``, whose jaw follows the visible outline, or ``"68-3d"``, fixed places.
 
     Raises:
-        DataError: When there is no readable index.
+        UsageError: When the scheme is neither.
+        DataError: When there is no readable index, or it holds no landmarks of the scheme.
     """
 
-    def __init__(self, root: Path | str) -> None:
+    def __init__(self, root: Path | str, scheme: str = "68") -> None:
+        if scheme not in LANDMARK_SCHEMES:
+            raise unknown_name("scheme of synthetic landmarks", scheme, LANDMARK_SCHEMES)
+        self.scheme = scheme
         self.root = Path(root)
         path = self.root / "index.parquet"
         if not path.is_file():
@@ -49,6 +54,9 @@ class SyntheticFolder:
         )
         if b"lineament.world" not in metadata or missing:
             raise DataError(f"{path} was not written by `lineament data synth`.")
+        self._has_fixed = {"landmarks_3d", "visibility_3d"} <= set(self._table.column_names)
+        if scheme == "68-3d" and not self._has_fixed:
+            raise DataError(f"{path} holds no landmarks of scheme 68-3d: draw the folder anew.")
         self.world: dict[str, Any] = json.loads(metadata[b"lineament.world"])
         self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
 
@@ -60,7 +68,7 @@ class SyntheticFolder:
     @property
     def fingerprint(self) -> str:
         """Digest of the index, which holds everything that decides the pictures."""
-        return self._digest
+        return self._digest if self.scheme == "68" else digest(self._digest, self.scheme)
 
     def __len__(self) -> int:
         """Number of pictures."""
@@ -74,13 +82,20 @@ class SyntheticFolder:
         path = self.root / row["file"]
         image = read_image(path)
         landmarks = torch.tensor(row["landmarks"], dtype=torch.float32).reshape(-1, 2)
+        depth, visibility = _tensor(row["landmark_depth"]), torch.tensor(row["visibility"])
+        meta: dict[str, Any] = {}
+        if self._has_fixed:
+            fixed = _tensor(row["landmarks_3d"]).reshape(-1, 3)
+            meta = {"landmarks_3d": fixed, "visibility_3d": torch.tensor(row["visibility_3d"])}
+            if self.scheme == "68-3d":
+                landmarks, depth, visibility = fixed[:, :2], fixed[:, 2], meta["visibility_3d"]
         sample = FaceSample(
             id=row["file"],
             image=image,
             box=_tensor(row["box"]),
             landmarks=landmarks,
-            scheme="68",
-            visibility=torch.tensor(row["visibility"]),
+            scheme=self.scheme,
+            visibility=visibility,
             identity=row["person"],
             pose=_tensor(row["pose"]),
             camera=Camera(
@@ -93,7 +108,8 @@ class SyntheticFolder:
             expression_coefficients=_tensor(row["expression"]),
             path=path,
             meta={
-                "landmark_depth": _tensor(row["landmark_depth"]),
+                **meta,
+                "landmark_depth": depth,
                 "landmarks5": five_points(landmarks),
                 "mood": row["mood"],
                 "style": row["style"],
@@ -117,7 +133,7 @@ class SyntheticFolder:
 
     def digest_of(self, index: int) -> str:
         """Digest of the row of one picture, which holds everything that decides it."""
-        return digest(json.dumps(self.world), *self._table.slice(index, 1).to_pylist())
+        return digest(json.dumps(self.world), self.scheme, *self._table.slice(index, 1).to_pylist())
 
     @staticmethod
     def _add_truth(sample: FaceSample, path: Path) -> None:

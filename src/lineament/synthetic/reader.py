@@ -32,6 +32,7 @@ def open_synthetic(
     head: str | None = None,
     identities: int | None = None,
     rejects: str | None = None,
+    scheme: str = "68",
 ) -> FaceSource:
     """Open the synthetic world, or a folder of it.
 
@@ -46,6 +47,7 @@ def open_synthetic(
         head: Drawn head, ``builtin`` (where not given) or ``ict``.
         identities: Number of drawn people; another person in every picture where not given.
         rejects: Reject list of a folder to honour instead of the one in it.
+        scheme: Of the landmarks: ``68``, whose jaw follows the visible outline, or ``68-3d``, fixed places.
 
     Raises:
         UsageError: If options of a drawn world are given for a folder, or are impossible.
@@ -56,20 +58,20 @@ def open_synthetic(
         given = [name for name, value in drawn.items() if value is not None]
         if given:
             raise UsageError(f"{root} is drawn already: leave {', '.join(given)} out.")
-        return _folder(root, split, count, rejects)
+        return _folder(root, split, count, rejects, scheme)
     from lineament.synthetic.source import SyntheticFaces
 
     count = 1000 if count is None else count
     seed = (seed or 0) + SEEDS_APART[split]
-    return SyntheticFaces(seed, count, size or 128, head or "builtin", root, identities)
+    return SyntheticFaces(seed, count, size or 128, head or "builtin", root, identities, scheme=scheme)
 
 
-def _folder(root: Path, split: str, count: int | None, rejects: str | None) -> FaceSource:
+def _folder(root: Path, split: str, count: int | None, rejects: str | None, scheme: str) -> FaceSource:
     import pyarrow.parquet as pq
 
     from lineament.synthetic.folder import SyntheticFolder
 
-    faces = SyntheticFolder(root)
+    faces = SyntheticFolder(root, scheme)
     rows = pq.read_table(root / "index.parquet", columns=["file", "person"]).to_pylist()
     left_out = find_rejects(root, rejects)
     indices = [

@@ -12,6 +12,7 @@ import numpy as np
 from lineament.errors import UsageError
 from lineament.geometry.camera import Camera
 from lineament.heads.model import Floats, HeadModel, Ints, Part
+from lineament.heads.normals import vertex_normals
 from lineament.synthetic.accessories import build_accessories
 from lineament.synthetic.albedo import GLASSES_PART, hair_height, look_up
 from lineament.synthetic.appearance import Appearance
@@ -25,7 +26,6 @@ from lineament.synthetic.mesh import (
     depth_buffer,
     front_faces,
     sun_view,
-    vertex_normals,
 )
 from lineament.synthetic.noise import noise_volume, smooth
 from lineament.synthetic.packing import as_record
@@ -49,9 +49,11 @@ class Rendering:
     Attributes:
         image: ``[H, W, 3]`` display values, multiples of 1/255.
         camera: Its world is the head frame.
-        landmarks: ``[68, 3]`` x and y in pixels, camera depth in millimetres.
+        landmarks: ``[68, 3]`` of scheme ``68``, x and y in pixels, camera depth in millimetres.
+        fixed: ``[68, 3]`` those of scheme ``68-3d``.
         visible: ``[68]`` True where the landmark is neither hidden nor outside of the picture.
-        box: ``[4]`` the face box (see :func:`lineament.synthetic.scene.face_box`).
+        fixed_visible: ``[68]`` the same of ``fixed``.
+        box: ``[4]`` the face box of ``fixed`` (see :func:`lineament.synthetic.scene.face_box`).
         depth: ``[H, W]`` camera depth, 0 where empty.
         normals: ``[H, W, 3]`` unit normals in the camera frame, 0 where empty.
         mask: ``[H, W]`` True on the head.
@@ -62,7 +64,9 @@ class Rendering:
     image: Floats
     camera: Camera
     landmarks: Floats
+    fixed: Floats
     visible: np.ndarray
+    fixed_visible: np.ndarray
     box: Floats
     depth: Floats
     normals: Floats
@@ -94,7 +98,7 @@ class SceneGeometry:
         scene: The scene.
         appearance: Skin and hair as this head shows them.
         vertices: ``[V, 3]`` the head's vertices in its own frame, millimetres.
-        landmarks: ``[68, 3]`` its landmarks in the same frame.
+        landmarks: ``[68, 3]`` its landmarks of scheme ``68-3d`` in the same frame.
         mesh: The head and what it wears.
     """
 
@@ -244,7 +248,12 @@ class Renderer:
         truth_normals, uv = _truth(
             centre_index, pixels, faces, normals, mesh.uv, np.take(mesh.faces_uv, kept, axis=0)
         )
-        projected = _project((landmarks @ rotation.T + translation).astype(np.float32), intrinsics)
+        count = len(self.head.neutral)
+        seen = self.head.seen_landmarks(points[:count], normals)
+        projected, fixed = (
+            _project(each.astype(np.float32), intrinsics)
+            for each in (seen, landmarks @ rotation.T + translation)
+        )
         if scene.photo:
             image = with_flaws(
                 rng, image, scene.photo.flaws, scene.sensor, scene.grey, scene.view.framing * width
@@ -255,8 +264,10 @@ class Renderer:
             image=image,
             camera=camera,
             landmarks=projected,
+            fixed=fixed,
             visible=_visible(projected, fine_depth, index, part, self.samples),
-            box=face_box(projected[:, :2].astype(np.float64)).astype(np.float32),
+            fixed_visible=_visible(fixed, fine_depth, index, part, self.samples),
+            box=face_box(fixed[:, :2].astype(np.float64)).astype(np.float32),
             depth=depth,
             normals=truth_normals,
             mask=centre_index >= 0,

@@ -19,8 +19,10 @@ from lineament.heads.model import HeadModel
 from lineament.synthetic.render import Renderer, Rendering
 from lineament.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
 
-WORLD_VERSION = 3
+WORLD_VERSION = 4
 """Raised whenever a change of the code changes the pictures; part of every fingerprint."""
+
+LANDMARK_SCHEMES = ("68", "68-3d")
 
 
 @functools.lru_cache(maxsize=4)
@@ -42,6 +44,7 @@ class SyntheticFaces:
             picture shows another person.
         options: Ranges of pose, distance, light and so on.
         samples: Samples along each side of a pixel (2 = 4 samples a pixel).
+        scheme: Of the landmarks: ``"68"``, whose jaw follows the visible outline, or ``"68-3d"``, fixed places.
         **ranges: Fields of :class:`SceneOptions` to replace, for example ``max_yaw=math.radians(30)``.
 
     Raises:
@@ -58,6 +61,7 @@ class SyntheticFaces:
         identities: int | None = None,
         options: SceneOptions | None = None,
         samples: int = 2,
+        scheme: str = "68",
         **ranges: object,
     ) -> None:
         if seed < 0 or count < 0 or size < 8 or samples < 1 or (identities is not None and identities < 1):
@@ -65,6 +69,9 @@ class SyntheticFaces:
                 f"synthetic faces need seed and count >= 0, size >= 8, samples and identities >= 1; got seed {seed}, "
                 f"count {count}, size {size}, samples {samples}, identities {identities}."
             )
+        if scheme not in LANDMARK_SCHEMES:
+            raise unknown_name("scheme of synthetic landmarks", scheme, LANDMARK_SCHEMES)
+        self.scheme = scheme
         known = asdict(SceneOptions())
         for name in ranges:
             if name not in known:
@@ -94,7 +101,7 @@ class SyntheticFaces:
         if self.options.photo is None:
             # The plain world keeps the fingerprint that it had before there was another.
             del told["photo"]
-        digest.update(repr(sorted(told.items())).encode())
+        digest.update(repr((self.scheme, sorted(told.items()))).encode())
         digest.update(_head_digest(self.head))
         return digest.hexdigest()
 
@@ -104,8 +111,11 @@ class SyntheticFaces:
 
     def __getitem__(self, index: int) -> FaceSample:
         """Draw picture ``index``; raises ``IndexError`` outside of ``0 .. count - 1``."""
-        scene = self.scene(index)
-        return to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
+        return self._draw(f"{index:07d}", self.scene(index))
+
+    def _draw(self, name: str, scene: Scene) -> FaceSample:
+        rendering = self.renderer.render_view(scene, self.size)
+        return to_sample(f"{self.name}/{name}", scene, rendering, self.scheme)
 
     def scene(self, index: int) -> Scene:
         """Everything that is drawn at random for picture ``index``."""
@@ -123,29 +133,32 @@ class SyntheticFaces:
         scene = self.scene(index)
         rng = np.random.Generator(np.random.PCG64([self.seed, 5, index]))
         other = with_view(scene, draw_view(rng, self.options))
-        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
-        second = to_sample(
-            f"{self.name}/{index:07d}-view1", other, self.renderer.render_view(other, self.size)
-        )
+        first = self[index]
+        second = self._draw(f"{index:07d}-view1", other)
         return first, second
 
     def two_identities(self, index: int) -> tuple[FaceSample, FaceSample]:
         """Picture ``index`` and one of another person, with another moment, light and camera."""
-        scene = self.scene(index)
         rng = np.random.Generator(np.random.PCG64([self.seed, 6, index]))
         # Beyond the persons of this source, so that the second is never the first.
         stranger = (self.identities or self.count) + int(rng.integers(2**31))
         other = draw_scene(self.head, self.options, self.seed, 2**32 + index, stranger)
-        first = to_sample(f"{self.name}/{index:07d}", scene, self.renderer.render_view(scene, self.size))
-        second = to_sample(
-            f"{self.name}/{index:07d}-other", other, self.renderer.render_view(other, self.size)
-        )
+        first = self[index]
+        second = self._draw(f"{index:07d}-other", other)
         return first, second
 
 
 def _head_digest(head: HeadModel) -> bytes:
     digest = hashlib.sha256(head.name.encode())
-    for array in (head.neutral, head.faces, head.landmark_ids, head.canonical):
+    curves = () if head.jaw is None else head.jaw
+    for array in (
+        head.neutral,
+        head.faces,
+        head.landmark_ids,
+        head.landmark_weights,
+        head.canonical,
+        *curves,
+    ):
         digest.update(np.ascontiguousarray(array).tobytes())
     for basis in (head.identity, head.expression):
         # The bases hold tens of megabytes; their sums over a few vertices tell two apart as well.
@@ -153,16 +166,20 @@ def _head_digest(head: HeadModel) -> bytes:
     return digest.digest()
 
 
-def to_sample(name: str, scene: Scene, rendering: Rendering) -> FaceSample:
+def to_sample(name: str, scene: Scene, rendering: Rendering, scheme: str = "68") -> FaceSample:
     """Turn a rendered scene into the record that readers yield; all of its fields are filled."""
     light = scene.light
+    if scheme == "68":
+        landmarks, visible = rendering.landmarks, rendering.visible
+    else:
+        landmarks, visible = rendering.fixed, rendering.fixed_visible
     return FaceSample(
         id=name,
         image=torch.from_numpy(np.ascontiguousarray(rendering.image.transpose(2, 0, 1))),
         box=torch.from_numpy(rendering.box),
-        landmarks=torch.from_numpy(np.ascontiguousarray(rendering.landmarks[:, :2])),
-        scheme="68",
-        visibility=torch.from_numpy(rendering.visible),
+        landmarks=torch.from_numpy(np.ascontiguousarray(landmarks[:, :2])),
+        scheme=scheme,
+        visibility=torch.from_numpy(visible),
         identity=f"person{scene.person:07d}",
         pose=torch.tensor(scene.view.pose, dtype=torch.float32),
         camera=rendering.camera,
@@ -173,8 +190,10 @@ def to_sample(name: str, scene: Scene, rendering: Rendering) -> FaceSample:
         identity_coefficients=torch.from_numpy(scene.identity),
         expression_coefficients=torch.from_numpy(scene.expression),
         meta={
-            "landmark_depth": torch.from_numpy(np.ascontiguousarray(rendering.landmarks[:, 2])),
-            "landmarks5": five_points(torch.from_numpy(rendering.landmarks[:, :2])),
+            "landmark_depth": torch.from_numpy(np.ascontiguousarray(landmarks[:, 2])),
+            "landmarks_3d": torch.from_numpy(rendering.fixed),
+            "visibility_3d": torch.from_numpy(rendering.fixed_visible),
+            "landmarks5": five_points(torch.from_numpy(landmarks[:, :2])),
             "mood": scene.mood,
             "style": scene.style,
             "worn": ",".join(scene.worn.names),

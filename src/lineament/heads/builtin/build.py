@@ -61,7 +61,7 @@ def builtin_head() -> HeadModel:
     expression = expression_modes(regions)
     corrective = corrective_modes(regions, expression)
     names = tuple(expression)
-    landmark_ids, landmark_weights = place_landmarks(mesh)
+    landmark_ids, landmark_weights, jaw = place_landmarks(mesh)
     neutral = mesh.points.astype(np.float32)
     faces = mesh.faces.astype(np.int32)
     return HeadModel(
@@ -79,6 +79,7 @@ def builtin_head() -> HeadModel:
         part=mesh.part,
         landmark_ids=landmark_ids,
         landmark_weights=landmark_weights,
+        jaw=jaw,
         canonical=neutral,
         eyes=_eyes(regions, names),
         styles=STYLES,

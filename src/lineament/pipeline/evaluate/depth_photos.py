@@ -117,7 +117,8 @@ def predict_depth(run: Path, found: FoundFaces) -> PhotoFaces:
         CheckpointError: If the run is of another method or damaged.
     """
     opened, predictor = load_depth_run(str(run))
-    faces = torch.stack([framed_keypoints(each) for each in found.points]).float()
+    fixed = [fit.to_fixed(each) for fit, each in zip(found.fits, found.points, strict=True)]
+    faces = torch.stack([framed_keypoints(each) for each in fixed]).float()
     every = max(1, len(faces) // TARGETS)
     depth = predictor.own_depth(faces, faces[::every][:TARGETS])
     shown = [

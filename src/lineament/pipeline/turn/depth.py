@@ -89,15 +89,17 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
         predictor: Its network.
     """
     middle, side = _frame(points)
-    source = _framed(points.double(), middle, side)
+    # The network knows the fixed places of the jaw; the picture shows its outline.
+    fixed = fit.to_fixed(points)
+    source = _framed(fixed, middle, side)
     targets = torch.stack([_framed(_turned(fit, math.radians(yaw)), middle, side) for yaw in TARGET_YAWS])
     own = predictor.own_depth(source[None].float(), targets.float())[0].double()
     pair = torch.cat([source, own[:, None]], dim=1)
     own = convert_points(pair, "66", "68")[:, 2]
-    head = fit.landmarks[:, 2]
-    columns = torch.stack([torch.ones_like(own), *points.double().T, own], dim=1)
+    head = fit.fixed[:, 2]
+    columns = torch.stack([torch.ones_like(own), *fixed.T, own], dim=1)
     factors = torch.linalg.lstsq(columns, head[:, None]).solution
-    aligned = (columns @ factors)[:, 0]
+    aligned = (columns @ factors)[:, 0] + (fit.landmarks - fit.fixed)[:, 2]
     correlation = float(torch.corrcoef(torch.stack([own, head]))[0, 1])
     words = (
         f"{run.folder} ({run.recipe}), sign, scale and shear fitted to the {fit.head.name} head "
@@ -123,9 +125,9 @@ def _framed(points: Tensor, middle: Tensor, side: float) -> Tensor:
 
 
 def _turned(fit: HeadFit, yaw: float) -> Tensor:
-    """The fitted head's landmarks ``[68, 2]`` with another yaw."""
-    middle = fit.landmarks.mean(0)
+    """The fitted head's fixed places ``[68, 2]`` with another yaw."""
+    middle = fit.fixed.mean(0)
     turn = (
         fit.rotation @ matrix_from_pose(torch.tensor([yaw, 0.0, 0.0], dtype=torch.float64)) @ fit.rotation.T
     )
-    return ((fit.landmarks - middle) @ turn.T + middle)[:, :2]
+    return ((fit.fixed - middle) @ turn.T + middle)[:, :2]
