@@ -1,7 +1,7 @@
 """What cameras, files and bad light do to the pixels of an image; the points in it stay where they are.
 
 All functions take and return ``[H, W, 3]`` uint8 RGB and are made for training on a processor: a crop of 112 px passes
-the whole of :func:`degrade` in about a millisecond. Lengths are pixels of the image they are applied to.
+the whole of :func:`degrade` in one to two milliseconds. Lengths are pixels of the image they are applied to.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class DegradationOdds:
     motion: float = 0.10
     motion_length: float = 0.07
     noise: float = 0.35
-    noise_level: float = 0.07
+    noise_level: float = 0.06
     grey: float = 0.15
     tone: float = 0.5
     cast: float = 0.35
@@ -104,7 +104,7 @@ def draw_degradation(rng: np.random.Generator, odds: DegradationOdds, side: floa
     """
     happens, size = rng.random(8), rng.random(8)
     down, up = rng.integers(0, 3), rng.choice(4, p=[0.4, 0.35, 0.15, 0.1])
-    tint = rng.normal(0.0, 0.09, 3)
+    tint = rng.normal(0.0, 0.07, 3)
     tone = happens[5] < odds.tone
     gain = (1.0 + (0.5 * (size[5] - 0.5) if tone else 0.0)) * (
         1.0 + (tint if happens[6] < odds.cast else np.zeros(3))

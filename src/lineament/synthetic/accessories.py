@@ -38,7 +38,11 @@ def build_accessories(
         if worn.headgear:
             pieces.append((_slot("headgear"), _headgear(worn, space, landmarks)))
         if worn.mask:
-            pieces.append((_slot("mask"), _mask(worn, space, landmarks)))
+            # On the face alone: hair and shoulders do not lift a mask.
+            of_face = np.unique(head.faces[np.isin(head.part, (Part.SKIN, Part.EAR))])
+            face = vertices[of_face]
+            bare = Surroundings(face[face[:, 1] < landmarks[8, 1] + 15.0], space.centre)
+            pieces.append((_slot("mask"), _mask(worn, bare, landmarks)))
         if worn.headphones:
             pieces.append((_slot("headphones"), _headphones(worn, space, EAR @ linear + shift)))
         pieces += _in_front(worn, space, landmarks)
@@ -67,7 +71,8 @@ def _headgear(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> Piece:
     if worn.headgear == "scarf":
         return _scarf(space, landmarks, brow, a, b)
     turn = np.linspace(0, 2 * np.pi, 40, endpoint=False)
-    front = brow + (4.0 + 18.0 * a) * _DEGREE
+    lowest = 10.0 if worn.headgear == "hat" else 5.0
+    front = brow + (lowest + 17.0 * a) * _DEGREE
     back = (-22.0 + 14.0 * b) * _DEGREE if worn.headgear == "beanie" else (-4.0 + 12.0 * b) * _DEGREE
     rim = back + (front - back) * (0.5 + 0.5 * np.cos(turn))
     share = np.linspace(0.0, 1.0, 9)[:, None]
@@ -86,9 +91,9 @@ def _headgear(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> Piece:
         rim = back + (front - back) * (0.5 + 0.5 * np.cos(turn))
         reach = (50.0 + 30.0 * d) * np.cos(turn * 90 / 60) ** 0.6
     else:
-        reach = np.full(len(turn), 35.0 + 60.0 * d)
+        reach = np.full(len(turn), 30.0 + 45.0 * d)
     inner = space.at(turn, rim, 4.0)
-    level = np.stack([np.sin(turn), np.full(len(turn), 0.08 + 0.35 * c), -np.cos(turn)], axis=-1)
+    level = np.stack([np.sin(turn), np.full(len(turn), 0.25 * c), -np.cos(turn)], axis=-1)
     if worn.headgear == "cap":
         level = np.stack(
             [0.35 * np.sin(turn), np.full(len(turn), 0.1 + 0.3 * c), -np.ones(len(turn))], axis=-1

@@ -61,6 +61,7 @@ class Appearance(NamedTuple):
     teeth: Floats  # [3]
     texture_shift: Floats  # [3] where in the noise this person's skin lies
     glasses: Floats  # [5] frame colour, tint, thickness in mm (0 = none)
+    hair_tucked: float = 0.0  # radians that long hair is drawn back behind the face
     worn: Floats = NO_PALETTE  # [6, 9] colours of what is worn, see worn.py
 
 

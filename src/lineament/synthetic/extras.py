@@ -158,7 +158,7 @@ def _chest() -> Extras:
 
 def _long_hair(person: Appearance) -> Extras:
     """A curtain from above the ears around the back of the head, open in front."""
-    opening = 0.62 + 0.10 * np.sin(person.texture_shift[0])
+    opening = 0.62 + 0.10 * np.sin(person.texture_shift[0]) + person.hair_tucked
     turn = np.linspace(opening, 2 * np.pi - opening, 44)
     end = 40.0 + person.hair_length
     rings = []

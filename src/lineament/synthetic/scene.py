@@ -183,6 +183,8 @@ def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, pe
             else np.array([*worn.glasses.frame, 0.0, 1.0], np.float32)
         )
         appearance = appearance._replace(glasses=glasses, worn=worn.palette)
+        if worn.numbers[22] < 0.5:
+            appearance = appearance._replace(hair_tucked=0.9 * float(worn.numbers[23]))
         if worn.headgear == "scarf":
             appearance = appearance._replace(hair_length=-60.0, hair_volume=min(appearance.hair_volume, 8.0))
     if not options.extras:
