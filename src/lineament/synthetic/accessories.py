@@ -35,17 +35,17 @@ def build_accessories(
     if worn.headgear or worn.mask or worn.headphones or worn.in_front:
         hair = np.unique(extras.faces[extras.part == Part.HAIR])
         space = Surroundings(np.concatenate([vertices, extras.vertices[hair]]), CENTRE @ linear + shift)
+        # Hair and shoulders lift neither a mask nor the fingers of a hand.
+        of_face = np.unique(head.faces[np.isin(head.part, (Part.SKIN, Part.EAR))])
+        face = vertices[of_face]
+        bare = Surroundings(face[face[:, 1] < landmarks[8, 1] + 15.0], space.centre)
         if worn.headgear:
             pieces.append((_slot("headgear"), _headgear(worn, space, landmarks)))
         if worn.mask:
-            # On the face alone: hair and shoulders do not lift a mask.
-            of_face = np.unique(head.faces[np.isin(head.part, (Part.SKIN, Part.EAR))])
-            face = vertices[of_face]
-            bare = Surroundings(face[face[:, 1] < landmarks[8, 1] + 15.0], space.centre)
             pieces.append((_slot("mask"), _mask(worn, bare, landmarks)))
         if worn.headphones:
             pieces.append((_slot("headphones"), _headphones(worn, space, EAR @ linear + shift)))
-        pieces += _in_front(worn, space, landmarks)
+        pieces += _in_front(worn, bare if worn.in_front == "hand" else space, landmarks)
     tongue = _tongue(landmarks)
     if tongue is not None:
         pieces.append((_slot("tongue"), tongue))
@@ -222,7 +222,7 @@ def _hand(n: np.ndarray, space: Surroundings, landmarks: np.ndarray) -> Piece:
     bend, spread = 0.15 + 0.5 * float(n[3]), 0.06 + 0.22 * float(n[4])
     flip = 1.0 if n[5] < 0.5 else -1.0
     # The tips lie near the target point.
-    base = space.at(azimuth, elevation, 16.0 + 14.0 * n[6]) + (50.0 + 25.0 * n[7]) * scale * y
+    base = space.at(azimuth, elevation, 16.0 + 14.0 * n[6]) + (15.0 + 45.0 * n[7]) * scale * y
     pieces = []
     for finger, (place, length, radius) in enumerate(
         ((-29, 66, 8.2), (-10, 76, 8.8), (10, 72, 8.8), (28, 56, 7.6))
@@ -236,13 +236,14 @@ def _hand(n: np.ndarray, space: Surroundings, landmarks: np.ndarray) -> Piece:
             * (flip * (place + np.sin(angle) * step)[:, None] * x - (np.cos(angle) * step)[:, None] * y)
             - scale * sink[:, None] * out
         )
-        pieces.append(tube(path, scale * radius * np.array([1.05, 1.0, 0.92, 0.75]), sides=9))
+        thickness = scale * radius * np.array([1.05, 1.0, 0.92, 0.75])
+        pieces.append(tube(space.lifted(path, 0.7 * thickness), thickness, sides=9))
     thumb = base + scale * (
         flip * np.array([36.0, 52.0, 60.0, 62.0])[:, None] * x
         + np.array([52.0, 28.0, 5.0, -14.0])[:, None] * y
         - bend * np.array([0.0, 4.0, 10.0, 18.0])[:, None] * out
     )
-    pieces.append(tube(thumb, scale * np.array([12.0, 11.0, 9.5, 8.0]), sides=9))
+    pieces.append(tube(space.lifted(thumb, 6.0), scale * np.array([12.0, 11.0, 9.5, 8.0]), sides=9))
     pieces.append(ball(base + 40.0 * scale * y, scale * np.array([42.0, 50.0, 15.0]), np.stack([x, y, out])))
     arm = base + np.outer(np.linspace(70.0, 330.0, 5), y + 0.15 * out) * scale
     pieces.append(tube(arm, scale * np.linspace(27.0, 40.0, 5), sides=10))

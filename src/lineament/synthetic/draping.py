@@ -51,6 +51,14 @@ class Surroundings:
         radius = self.radius(azimuth, elevation) + above
         return self.centre + radius[..., None] * direction(azimuth, elevation)
 
+    def lifted(self, points: np.ndarray, above: np.ndarray | float) -> np.ndarray:
+        """The same points ``[..., 3]``, those nearer than ``above`` to the surface moved out of it."""
+        away = points - self.centre
+        distance = np.linalg.norm(away, axis=-1)
+        least = self.radius(*self.angles(points)) + above
+        lifted: np.ndarray = self.centre + away * (np.maximum(distance, least) / distance)[..., None]
+        return lifted
+
     def angles(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Azimuth and elevation of points ``[..., 3]``."""
         away = np.asarray(points, np.float64) - self.centre
