@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from lineament.faces.detection import detect_faces
+from lineament.synthetic.scene import PHOTO
 from lineament.synthetic.source import SyntheticFaces
 
 FRONTAL = math.radians(30.0)
@@ -56,3 +57,24 @@ def test_detection_rates(packs: Path, head: str, least: float) -> None:
     )
     assert rate >= least, f"{rate:.1%} of the {head} faces are found"
     assert error < 0.10
+
+
+HIDDEN = {"mask", "hand", "object", "sunglasses"}
+"""Accessories that hide so much of a face that a detector may miss it."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("head", ["builtin", "ict"])
+def test_faces_of_the_photo_world_are_found(packs: Path, head: str) -> None:
+    faces = SyntheticFaces(seed=102, count=400, size=192, head=head, packs=packs, options=PHOTO)
+    found = []
+    for index in range(len(faces)):
+        scene = faces.scene(index)
+        if HIDDEN & set(scene.worn.names) or abs(scene.view.pose[0]) > math.radians(65):
+            continue
+        sample = faces[index]
+        assert sample.box is not None
+        boxes = [face.box for face in detect_faces(sample.image, upright="off")[0]]
+        found.append(any(overlap_of(box, sample.box) > 0.35 for box in boxes))
+    assert len(found) > 200
+    assert sum(found) / len(found) >= 0.93

@@ -15,6 +15,15 @@ CENTRE = np.array([0.0, -10.0, 85.0])
 EAR = np.array([76.0, 10.0, 104.0])
 _DEGREE = np.pi / 180
 _SCHEME = scheme("68")
+_JAW, _BRIDGE = _SCHEME.contour("jaw"), _SCHEME.contour("nose_bridge")
+_OUTER_LIP, _INNER_LIP = _SCHEME.contour("outer_lip"), _SCHEME.contour("inner_lip")
+_CHIN = _SCHEME.index("chin")
+_TOUCHED = [
+    *_SCHEME.indices("chin", "nose_tip", "nose_middle_below", "mouth_left", "mouth_right"),
+    *_SCHEME.indices("left_eye_outer", "right_eye_outer"),
+    _OUTER_LIP[9], _JAW[2], _JAW[-3], _SCHEME.contour("left_brow")[2], _SCHEME.contour("right_brow")[2],
+]  # fmt: skip
+"""Where hands touch a face."""
 _BROWS = [*_SCHEME.contour("left_brow"), *_SCHEME.contour("right_brow")]
 
 
@@ -35,10 +44,12 @@ def build_accessories(
     if worn.headgear or worn.mask or worn.headphones or worn.in_front:
         hair = np.unique(extras.faces[extras.part == Part.HAIR])
         space = Surroundings(np.concatenate([vertices, extras.vertices[hair]]), CENTRE @ linear + shift)
-        # Hair and shoulders lift neither a mask nor the fingers of a hand.
-        of_face = np.unique(head.faces[np.isin(head.part, (Part.SKIN, Part.EAR))])
-        face = vertices[of_face]
-        bare = Surroundings(face[face[:, 1] < landmarks[8, 1] + 15.0], space.centre)
+        bare = space
+        if worn.mask or worn.in_front == "hand":
+            # Hair and shoulders lift neither a mask nor the fingers of a hand.
+            of_face = np.unique(head.faces[np.isin(head.part, (Part.SKIN, Part.EAR))])
+            face = vertices[of_face]
+            bare = Surroundings(face[face[:, 1] < landmarks[_CHIN, 1] + 15.0], space.centre)
         if worn.headgear:
             pieces.append((_slot("headgear"), _headgear(worn, space, landmarks)))
         if worn.mask:
@@ -107,7 +118,7 @@ def _headgear(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> Piece:
 
 def _scarf(space: Surroundings, landmarks: np.ndarray, brow: float, a: float, b: float) -> Piece:
     """Cloth around hair, ears and neck, open at the face: rings around the forward axis."""
-    jaw = landmarks[list(_SCHEME.contour("jaw"))]
+    jaw = landmarks[_JAW]
     crown = np.array([-50.0, -28.0, 0.0, 28.0, 50.0]) * _DEGREE
     top = space.at(crown, brow + (6.0 + 16.0 * a) * _DEGREE * np.cos(crown) ** 0.5)
     away = np.concatenate([jaw, top]) - space.centre
@@ -128,10 +139,13 @@ def _mask(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> Piece:
     """Cloth over nose, mouth and chin, with loops to the ears."""
     a, b = (float(number) for number in worn.numbers[4:6])
     azimuth, elevation = space.angles(landmarks)
-    side = min(abs(float(azimuth[2])), abs(float(azimuth[14]))) - 4 * _DEGREE
-    top, bottom = float(elevation[28]) - (6.0 * a) * _DEGREE, float(elevation[8]) - (2.0 + 3.0 * b) * _DEGREE
-    side_top = 0.5 * float(elevation[2] + elevation[14]) + 3 * _DEGREE
-    side_bottom = 0.5 * float(elevation[4] + elevation[12]) + 4 * _DEGREE
+    side = min(abs(float(azimuth[_JAW[2]])), abs(float(azimuth[_JAW[-3]]))) - 4 * _DEGREE
+    top, bottom = (
+        float(elevation[_BRIDGE[1]]) - (6.0 * a) * _DEGREE,
+        float(elevation[_CHIN]) - (2.0 + 3.0 * b) * _DEGREE,
+    )
+    side_top = 0.5 * float(elevation[_JAW[2]] + elevation[_JAW[-3]]) + 3 * _DEGREE
+    side_bottom = 0.5 * float(elevation[_JAW[4]] + elevation[_JAW[-5]]) + 4 * _DEGREE
     across = np.linspace(-1.0, 1.0, 25)
     upper = top + (side_top - top) * np.abs(across) ** 1.4
     lower = bottom + (side_bottom - bottom) * np.abs(across) ** 2
@@ -177,7 +191,7 @@ def _in_front(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> list[tu
     if worn.in_front == "hand":
         return [(_slot("skin"), _hand(n, space, landmarks))]
     if worn.in_front == "microphone":
-        azimuth, elevation = space.angles(landmarks[[57]].mean(axis=0))
+        azimuth, elevation = space.angles(landmarks[_OUTER_LIP[9]])
         where = space.at(azimuth + (n[0] - 0.5) * 0.9, elevation - (0.35 * n[1] - 0.1), 28.0 + 50.0 * n[2])
         radius = 17.0 + 11.0 * float(n[3])
         down = np.array([0.9 * (n[4] - 0.5), 1.0, -0.5 * n[5]])
@@ -212,7 +226,7 @@ def _frame(azimuth: np.ndarray | float, elevation: np.ndarray | float, roll: flo
 
 def _hand(n: np.ndarray, space: Surroundings, landmarks: np.ndarray) -> Piece:
     """Four fingers, a thumb, a palm and a forearm, laid on the face; fingers bend towards it."""
-    target = int((8, 57, 33, 48, 54, 2, 14, 36, 45, 19, 24, 30)[int(n[0] * 11.99)])
+    target = _TOUCHED[int(n[0] * 0.999 * len(_TOUCHED))]
     azimuth, elevation = space.angles(landmarks[target])
     roll = (n[1] - 0.5) * 2.4
     x, y, out = _frame(azimuth, elevation, roll)
@@ -225,7 +239,7 @@ def _hand(n: np.ndarray, space: Surroundings, landmarks: np.ndarray) -> Piece:
     base = space.at(azimuth, elevation, 16.0 + 14.0 * n[6]) + (15.0 + 45.0 * n[7]) * scale * y
     pieces = []
     for finger, (place, length, radius) in enumerate(
-        ((-29, 66, 8.2), (-10, 76, 8.8), (10, 72, 8.8), (28, 56, 7.6))
+        ((-29, 65, 8.2), (-10, 76, 8.8), (10, 72, 8.8), (28, 56, 7.6))
     ):
         angle = spread * (finger - 1.5) * 0.6
         step = np.cumsum([0.0, 0.42, 0.32, 0.26]) * length
@@ -280,10 +294,10 @@ def _strands(worn: Worn, space: Surroundings, landmarks: np.ndarray) -> Piece:
 
 def _tongue(landmarks: np.ndarray) -> Piece | None:
     """A tongue behind the lower lip of an open mouth."""
-    upper, lower = landmarks[[61, 62, 63]].mean(axis=0), landmarks[[65, 66, 67]].mean(axis=0)
+    upper, lower = landmarks[_INNER_LIP[1:4]].mean(axis=0), landmarks[_INNER_LIP[5:]].mean(axis=0)
     gap = float(np.linalg.norm(lower - upper))
     if gap < 7.0:
         return None
-    width = 0.30 * float(np.linalg.norm(landmarks[54] - landmarks[48]))
+    width = 0.30 * float(np.linalg.norm(landmarks[_OUTER_LIP[6]] - landmarks[_OUTER_LIP[0]]))
     middle = lower + np.array([0.0, 1.5, 20.0])
     return ball(middle, np.array([width, min(0.25 * gap, 7.0), 16.0]), sides=12)

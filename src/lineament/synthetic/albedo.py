@@ -17,14 +17,14 @@ from lineament.synthetic import fields
 from lineament.synthetic.appearance import MOLES, Appearance
 from lineament.synthetic.compiled import per_pixel
 from lineament.synthetic.noise import noise, smooth
-from lineament.synthetic.worn import FIRST_WORN, SLOTS
+from lineament.synthetic.worn import FIRST_WORN, GLOSS, SLOTS
 
 _SKIN, _EYE_LEFT, _EYE_RIGHT, _MOUTH, _TEETH = (int(part) for part in list(Part)[:5])
 _HAIR, _LASHES, _EAR, _CLOTH = (int(part) for part in list(Part)[5:9])
 GLASSES_PART = 9
 """Part number of spectacle frames, which belong to no head model."""
 
-_FIRST_WORN, _HAND = FIRST_WORN, SLOTS.index("skin")
+_FIRST_WORN, _HAND, _GLOSS = FIRST_WORN, SLOTS.index("skin"), GLOSS
 _NOSTRIL_X, _NOSTRIL_Y, _NOSTRIL_Z = (float(value) for value in NOSTRILS[1])
 _Y_FIRST, _Y_SPAN = fields.Y_FIRST, fields.Y_LAST - fields.Y_FIRST
 _X_LAST = fields.X_LAST
@@ -342,7 +342,7 @@ def worn_albedo(
         (a.worn[slot, 0] * (1 - mix) + a.worn[slot, 3] * mix) * fold,
         (a.worn[slot, 1] * (1 - mix) + a.worn[slot, 4] * mix) * fold,
         (a.worn[slot, 2] * (1 - mix) + a.worn[slot, 5] * mix) * fold,
-        a.worn[slot, 8],
+        a.worn[slot, _GLOSS],
     )
 
 

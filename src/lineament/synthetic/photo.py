@@ -59,9 +59,9 @@ def draw_pose(rng: np.random.Generator, limits: np.ndarray, nod: float) -> tuple
     narrow, wide = np.array([0.20, 0.22, 0.22]), np.array([0.45, 0.45, 0.45])
     unit = np.where(kinds < 0.42, narrow * bell, np.where(kinds < 0.68, wide * bell, even))
     # What falls beyond a limit is spread over the range instead of heaped at its end.
-    unit = np.where(np.abs(unit) > 1.0, even, unit) * limits
-    pitch = float(np.clip(unit[1] + nod, -limits[1], limits[1]))
-    return float(unit[0]), pitch, float(unit[2])
+    shift = np.array([0.0, nod / max(limits[1], 1e-9), 0.0])
+    pose = np.where(np.abs(unit + shift) > 1.0, even, unit + shift) * limits
+    return float(pose[0]), float(pose[1]), float(pose[2])
 
 
 def draw_photo_light(rng: np.random.Generator, skin: np.ndarray, options: PhotoOptions) -> Light:

@@ -15,6 +15,7 @@ SLOTS = ("headgear", "mask", "headphones", "skin", "held", "tongue")
 """What each further part number paints; ``skin`` is that of hands."""
 PLAIN, STRIPES, CHECKS, MOTTLED, RIBS = range(5)
 COLUMNS = 9
+GLOSS = COLUMNS - 1
 """A slot's row: colour, second colour (linear RGB), pattern, its scale in 1/mm, gloss."""
 NO_PALETTE = np.zeros((len(SLOTS), COLUMNS), np.float32)
 
@@ -159,13 +160,13 @@ def _draw_palette(rng: np.random.Generator) -> Floats:
             )
             shade = rng.uniform(0.02, 0.95)
         row[6] = rng.choice([PLAIN, STRIPES, CHECKS, MOTTLED, RIBS], p=[0.45, 0.12, 0.1, 0.15, 0.18])
-        row[7], row[8] = rng.uniform(0.08, 0.6), rng.uniform(0.05, 0.4)
+        row[7], row[GLOSS] = rng.uniform(0.08, 0.6), rng.uniform(0.05, 0.4)
     mask = palette[SLOTS.index("mask")]
     if rng.random() < 0.7:
         usual = np.array([(0.45, 0.68, 0.80), (0.90, 0.91, 0.92), (0.05, 0.05, 0.06)])[int(rng.integers(3))]
         mask[:3] = srgb_to_linear(usual * rng.uniform(0.85, 1.05))
         mask[3:6], mask[6], mask[7] = 0.75 * mask[:3], RIBS, rng.uniform(0.35, 0.6)
-    palette[SLOTS.index("headphones"), 8] = rng.uniform(0.3, 2.0)
-    palette[SLOTS.index("held"), 8] = rng.uniform(0.2, 2.0)
+    palette[SLOTS.index("headphones"), GLOSS] = rng.uniform(0.3, 2.0)
+    palette[SLOTS.index("held"), GLOSS] = rng.uniform(0.2, 2.0)
     palette[SLOTS.index("tongue")] = [0.36, 0.10, 0.09, 0.28, 0.07, 0.07, MOTTLED, 0.3, 1.2]
     return palette.astype(np.float32)
