@@ -12,7 +12,7 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError
 from lineament.heads.fit import fit_head
 from lineament.pipeline.turn.depth import network_depth
-from lineament.pipeline.turn.frames import PreparedFace, prepare_face, turned_pictures
+from lineament.pipeline.turn.frames import PreparedFace, prepare_face, turned_images
 from lineament.pipeline.turn.onto import face_onto
 from lineament.pipeline.turn.options import TurnOptions
 from lineament.pipeline.turn.points import place_mean_head

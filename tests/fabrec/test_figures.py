@@ -25,7 +25,7 @@ from lineament.methods.fabrec.figures import (
 from lineament.methods.fabrec.loss import WINDOW
 from lineament.methods.fabrec.model import Layout
 from lineament.methods.fabrec.predictor import AutoencoderPredictor
-from lineament.methods.fabrec.tiles import coloured, enlarged, heatmap_overlay, tile_pictures, with_landmarks
+from lineament.methods.fabrec.tiles import coloured, enlarged, heatmap_overlay, tile_images, with_landmarks
 
 
 def pictures(size: int, seed: int = 0) -> torch.Tensor:

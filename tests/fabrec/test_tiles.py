@@ -7,7 +7,7 @@ import torch
 
 from lineament.faces.schemes import scheme
 from lineament.methods.fabrec.heatmaps import draw_heatmaps
-from lineament.methods.fabrec.tiles import Look, five_tiles, tile_pictures
+from lineament.methods.fabrec.tiles import Look, five_tiles, tile_images
 
 POINTS = torch.tensor([[12.0, 20.0], [50.0, 18.0], [31.0, 35.0], [18.0, 50.0], [45.0, 52.0]])
 

@@ -37,7 +37,7 @@ def turned(vertices: np.ndarray, yaw: float, pitch: float = 0.0) -> np.ndarray:
     """Vertices in pixels as a far camera sees them."""
     pose = torch.deg2rad(torch.tensor([yaw, pitch, 0.0], dtype=torch.float64))
     points = SCALE * vertices.astype(np.float64) @ matrix_from_pose(pose).numpy().T
-    return (points + [SIZE / 2, SIZE / 3, 4000.0]).astype(np.float32)
+    return (points + np.array([SIZE / 2, SIZE / 3, 4000.0])).astype(np.float32)
 
 
 def mouth(head: HeadModel, opening: float) -> np.ndarray:
@@ -134,7 +134,7 @@ def test_drawn_faces_have_either_scheme():
     assert first.landmarks is not None and second.landmarks is not None
     assert (first.scheme, second.scheme) == ("68", "68-3d") and seen.fingerprint != fixed.fingerprint
     assert torch.equal(first.image, second.image)
-    assert torch.equal(first.landmarks[17:], second.landmarks[17:])
+    assert torch.allclose(first.landmarks[17:], second.landmarks[17:], atol=1e-3)
     assert torch.equal(first.meta["landmarks_3d"][:, :2], second.landmarks)
     with pytest.raises(UsageError, match="68-3d"):
         SyntheticFaces(scheme="68-4d")

@@ -21,8 +21,8 @@ from lineament.methods.fabrec.loss import (
     value_ranges,
     window_means,
 )
-from lineament.methods.fabrec.model import to_pictures
-from lineament.methods.fabrec.tiles import heatmap_overlay, tile_pictures
+from lineament.methods.fabrec.model import to_images
+from lineament.methods.fabrec.tiles import heatmap_overlay, tile_images
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
     eight_bits,

@@ -81,8 +81,8 @@ class HeadModel:
         landmark_weights: ``[68, n]`` their weights, each row summing to 1.
         canonical: ``[V, 3]`` the vertices in the template frame, where the albedo is painted (head/template.py).
         eyes: The eyeballs.
-        jaw: The curves that the jaw points of scheme ``68`` slide along as the head turns; None where they are not known:
-            there both schemes are one.
+        jaw: The curves that the jaw points of scheme ``68`` slide along as the head turns; None where they are not
+            known: there both schemes are one.
         styles: Named sets of coefficients that a Gaussian draw would never hit, for example hair styles: for each
             style the modes (by name) it fixes.
     """
@@ -115,7 +115,7 @@ class HeadModel:
 
     @cached_property
     def landmark_basis(self) -> npt.NDArray[np.float64]:
-        """``[1 + I + E, 68, 3]``: the neutral landmarks of scheme ``68-3d``, then their change with each coefficient."""
+        """``[1 + I + E, 68, 3]``: neutral landmarks of scheme ``68-3d``, then their change with each coefficient."""
         blocks = [self.neutral[None], self.identity, self.expression]
         return np.concatenate([self.landmarks(block) for block in blocks]).astype(np.float64)
 

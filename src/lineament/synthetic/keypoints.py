@@ -25,7 +25,7 @@ CHUNK = 256
 
 
 def landmark_head(head: HeadModel) -> HeadModel:
-    """The head reduced to the vertices its landmarks of scheme 68-3d depend on: the same points, a fraction of the work."""
+    """The head reduced to the vertices of its landmarks of scheme 68-3d: the same points, a fraction of the work."""
     used = np.unique(head.landmark_ids)
     eyes = head.eyes
     moved = [*eyes.ids, *eyes.lid_ids]

@@ -249,10 +249,10 @@ class Renderer:
             centre_index, pixels, faces, normals, mesh.uv, np.take(mesh.faces_uv, kept, axis=0)
         )
         count = len(self.head.neutral)
-        seen = self.head.seen_landmarks(points[:count], normals)
+        outlined = self.head.seen_landmarks(points[:count], normals)
         projected, fixed = (
             _project(each.astype(np.float32), intrinsics)
-            for each in (seen, landmarks @ rotation.T + translation)
+            for each in (outlined, landmarks @ rotation.T + translation)
         )
         if scene.photo:
             image = with_flaws(

@@ -49,7 +49,7 @@ from lineament.methods.fabrec.model import (
     reconstruct,
     to_images,
 )
-from lineament.methods.fabrec.tiles import heatmap_overlay, tile_pictures
+from lineament.methods.fabrec.tiles import heatmap_overlay, tile_images
 from lineament.metrics.landmark import area_under_curve, cumulative_curve, failure_rate
 from lineament.metrics.reconstruction import (
     eight_bits,

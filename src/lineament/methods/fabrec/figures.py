@@ -20,9 +20,9 @@ from lineament.files import write_text
 from lineament.methods.fabrec.crop import View
 from lineament.methods.fabrec.evaluate import prepare_images, reconstruct_images
 from lineament.methods.fabrec.loss import WINDOW, contrast_structure
-from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_pictures
+from lineament.methods.fabrec.model import interpolate_codes, normalise_images, to_images
 from lineament.methods.fabrec.predictor import LandmarkPredictor
-from lineament.methods.fabrec.tiles import coloured, enlarged, five_tiles, tile_pictures
+from lineament.methods.fabrec.tiles import coloured, enlarged, five_tiles, tile_images
 from lineament.metrics.reconstruction import pixel_error, similarity
 
 # Faces in a figure, steps of an interpolation.
@@ -44,7 +44,7 @@ def with_text(image: Tensor, lines: Sequence[str]) -> Tensor:
     return from_pil(canvas)
 
 
-def reconstruction_sheet(pictures: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
+def reconstruction_sheet(images: Tensor, made: Tensor) -> tuple[Tensor, list[dict[str, float]]]:
     """Inputs over reconstructions with 1 - SSIM above the pixel error, and these numbers."""
     numbers = [
         {"ssim_error": 1 - similarity(a, b), "pixel_error": pixel_error(a, b)}

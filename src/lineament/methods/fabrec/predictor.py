@@ -19,8 +19,8 @@ from lineament.methods.fabrec.encoder import Encoder
 from lineament.methods.fabrec.folded import FoldedNetworks
 from lineament.methods.fabrec.heatmaps import Style, as_peaks, confidences, read_heatmaps
 from lineament.methods.fabrec.landmark_config import LandmarkConfig
-from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_pictures
-from lineament.methods.fabrec.tiles import Look, five_tiles, tile_pictures
+from lineament.methods.fabrec.model import WholeNetworks, normalise_images, reconstruct, to_images
+from lineament.methods.fabrec.tiles import Look, five_tiles, tile_images
 from lineament.methods.fabrec.transfer import TransferLayers
 
 # Images that go through the networks at a time.
@@ -141,7 +141,7 @@ class LandmarkPredictor(AutoencoderPredictor):
 
     def tiles(self, image: Tensor, box: Tensor) -> Tensor:
         """Input, reconstruction, heatmaps, landmarks in both, side by side: ``[3, h, 5 w]``."""
-        return tile_pictures([five_tiles(self.look(image, box), self.scheme)])
+        return tile_images([five_tiles(self.look(image, box), self.scheme)])
 
     def crop(self, image: Tensor, box: Tensor) -> Affine2D:
         """Photo to the region around a box, from which the image is cut."""

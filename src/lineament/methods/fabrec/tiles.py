@@ -39,7 +39,7 @@ class Look:
     points: Tensor
 
 
-def tile_pictures(rows: Sequence[Sequence[Tensor]]) -> Tensor:
+def tile_images(rows: Sequence[Sequence[Tensor]]) -> Tensor:
     """Lay pictures ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
     padded = [torch.cat([F.pad(tile, (0, GAP, 0, GAP), value=1.0) for tile in row], dim=2) for row in rows]
     return torch.cat(padded, dim=1)

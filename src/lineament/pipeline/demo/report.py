@@ -346,7 +346,7 @@ def _add_matches(page: Report, figures: Path, photo: Tensor, box: Tensor, result
     match = ["lineament", "match", f"{figures / PHOTO}.png", str(figures / "other.png")]
     settings = model_settings(model, detects=False)
     path = write_match(match_faces(first, second, points, names), figures / "match", settings)[1]
-    page.picture(
+    page.image(
         path,
         "Points of the photo and where the descriptors find them on another face.",
         command=shlex.join([*match, "--model", str(result.descriptors.folder)]),

@@ -218,7 +218,7 @@ def write_matching_images(source: FaceSource, options: EvaluateOptions) -> Path:
     _only(options, "matching", "images")
     indices = range(min(len(source), options.count) if options.count else len(source))
     frame = _frame(options, source)
-    return _write_pictures(_faces(source, frame, indices), frame, source, options)
+    return _write_images(_faces(source, frame, indices), frame, source, options)
 
 
 def _faces(source: FaceSource, frame: Frame, indices: range) -> Sequence[PreparedFace]:

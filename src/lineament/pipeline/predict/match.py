@@ -28,7 +28,7 @@ from lineament.inference import Model
 from lineament.metrics.correspondence import match_points_softly
 from lineament.pipeline.predict.options import MatchOptions
 from lineament.pipeline.predict.results import file_digest, model_settings, settings_meta
-from lineament.report.descriptors import descriptor_colours, picture_grid, warp_onto
+from lineament.report.descriptors import descriptor_colours, image_grid, warp_onto
 
 # Side of a face in the overlay, in pixels.
 PANEL = 320
