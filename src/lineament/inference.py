@@ -63,7 +63,7 @@ class Model:
         run: The run it was loaded from.
         predictor: What the run's recipe makes of its networks; it answers the protocols of
             :mod:`lineament.capabilities`.
-        detector_name: Of what finds faces in photographs.
+        detector_name: Of what finds faces in photos.
         dtype: What the networks compute in.
     """
 

@@ -74,7 +74,7 @@ def _many(photos: list[Photo], options: DetectOptions) -> int:
     from lineament.pipeline.predict.detect import detect_photos, write_tables
     from lineament.pipeline.predict.results import tell_failures
 
-    with progress("detecting", len(photos), "pictures") as advance:
+    with progress("detecting", len(photos), "images") as advance:
         report = detect_photos(photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")

@@ -103,7 +103,7 @@ def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
     from lineament.pipeline.predict.landmarks import predict_landmarks, write_tables
     from lineament.pipeline.predict.results import tell_failures
 
-    with progress("landmarks", len(photos), "pictures") as advance:
+    with progress("landmarks", len(photos), "images") as advance:
         report = predict_landmarks(model, photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")

@@ -109,7 +109,7 @@ def main(arguments: list[str]) -> int:
 
 
 def _settings(command: Command) -> dict[str, Any]:
-    """All that decides a turned picture besides the photograph."""
+    """All that decides a turned image besides the photo."""
     from lineament.pipeline.predict.results import file_digest
 
     return {

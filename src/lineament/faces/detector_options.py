@@ -6,5 +6,5 @@ from typing import Literal
 
 # The detector of everything that is not told another.
 DEFAULT_DETECTOR = "yunet"
-# Whether faces are also sought in other turns than that of the picture.
+# Whether faces are also sought in other turns than that of the image.
 Upright = Literal["search", "off"]

@@ -1,4 +1,4 @@
-"""What decides the pictures of a folder of synthetic faces; importing it imports no torch."""
+"""What decides the images of a folder of synthetic faces; importing it imports no torch."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ ADDED: dict[str, Any] = {"world": "plain", "sensor": 1.0}
 
 @dataclass(frozen=True)
 class World:
-    """What decides the pictures of a folder; stored in ``settings.json`` and compared before going on.
+    """What decides the images of a folder; stored in ``settings.json`` and compared before going on.
 
     Attributes:
         seed: Number of the world; two seeds share no person.
-        size: Side of the square pictures in pixels.
+        size: Side of the square images in pixels.
         head: Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
-        identities: Number of distinct people; another person in every picture when not given.
-        world: plain (faces and nothing else), or photo (what photographs have: accessories, profiles, hard light,
+        identities: Number of distinct people; another person in every image when not given.
+        world: plain (faces and nothing else), or photo (what photos have: accessories, profiles, hard light,
             blur, other faces; docs/synthetic.md).
         max_yaw: Largest turn of the head to either side, degrees; 40 (photo: 90) when not given.
         max_pitch: Largest nod up or down, degrees; 20 (photo: 40) when not given.
         max_roll: Largest tilt, degrees; 15 (photo: 30) when not given.
-        grey: Probability of a black-and-white picture.
+        grey: Probability of a black-and-white image.
         sensor: Strength of blur, noise, compression and other flaws, 0 (clean, for training that adds its own) .. 1.
-        truth: Maps to write beside each picture: depth, normals, mask, uv.
+        truth: Maps to write beside each image: depth, normals, mask, uv.
     """
 
     seed: int = 0
@@ -90,7 +90,7 @@ class World:
         return {**told, "truth": list(self.truth), "version": WORLD_VERSION}
 
     def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
-        """The pictures of this world as a source."""
+        """The images of this world as a source."""
         from lineament.synthetic.scene import WORLDS
         from lineament.synthetic.source import SyntheticFaces
 

@@ -22,7 +22,7 @@ BATCH = 32
 
 
 class ViewRegressor(Protocol):
-    """What the published protocol needs of a model: its view, and landmarks in pictures that are cut already."""
+    """What the published protocol needs of a model: its view, and landmarks in images that are cut already."""
 
     @property
     def frame(self) -> Frame:

@@ -27,7 +27,7 @@ from lineament.metrics.reconstruction import pixel_error, similarity
 
 # Faces in a figure, steps of an interpolation.
 FACES, STEPS = 8, 8
-# Window of structural errors of pictures less than four published windows wide: all but 2e-4 of the weight.
+# Window of structural errors of images less than four published windows wide: all but 2e-4 of the weight.
 SMALL_WINDOW = 11
 # Height of a line of text below a tile.
 LINE = 13

@@ -1,4 +1,4 @@
-"""Pictures of what a landmark model sees and says of one face, side by side."""
+"""Images of what a landmark model sees and says of one face, side by side."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from lineament.faces.schemes import LandmarkScheme
 
 # White pixels between tiles.
 GAP = 2
-# Least side of a tile: smaller pictures are enlarged so that numbers can be read on them.
+# Least side of a tile: smaller images are enlarged so that numbers can be read on them.
 TILE = 128
-# Opacity of heatmaps over a picture.
+# Opacity of heatmaps over an image.
 OPACITY = 0.45
 
 
 @dataclass(frozen=True)
 class Look:
-    """Everything the model sees and says of one face, in pixels of its picture.
+    """Everything the model sees and says of one face, in pixels of its image.
 
     Attributes:
         image: ``[3, S, S]`` in 0..1.
@@ -40,45 +40,45 @@ class Look:
 
 
 def tile_images(rows: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Lay pictures ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
+    """Lay images ``[3, h, w]`` of one size out in rows, 2 px of white to the right of and below each."""
     padded = [torch.cat([F.pad(tile, (0, GAP, 0, GAP), value=1.0) for tile in row], dim=2) for row in rows]
     return torch.cat(padded, dim=1)
 
 
-def enlarged(picture: Tensor, side: int = TILE) -> Tensor:
-    """A picture at whole multiples of its size until it is at least ``side`` wide."""
-    factor = -(-side // picture.shape[-1])
-    return picture.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else picture
+def enlarged(image: Tensor, side: int = TILE) -> Tensor:
+    """An image at whole multiples of its size until it is at least ``side`` wide."""
+    factor = -(-side // image.shape[-1])
+    return image.repeat_interleave(factor, 1).repeat_interleave(factor, 2) if factor > 1 else image
 
 
 def coloured(values: Tensor, name: str, low: float, high: float) -> Tensor:
     """A map ``[h, w]`` in the colours of a matplotlib map: ``[3, h, w]``."""
     scaled = ((values - low) / (high - low)).clamp(0, 1)
-    import matplotlib  # slow to import, and most pictures need none of its colours
+    import matplotlib  # slow to import, and most images need none of its colours
 
     colours = matplotlib.colormaps[name](scaled.numpy())[..., :3]
     return torch.from_numpy(np.ascontiguousarray(colours)).permute(2, 0, 1).float()
 
 
-def heatmap_overlay(picture: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
-    """All heatmaps over a picture: picture + opacity * inferno(max_k h^3), as published.
+def heatmap_overlay(image: Tensor, heatmaps: Tensor, opacity: float = OPACITY) -> Tensor:
+    """All heatmaps over an image: image + opacity * inferno(max_k h^3), as published.
 
     Args:
-        picture: ``[3, S, S]`` in 0..1.
+        image: ``[3, S, S]`` in 0..1.
         heatmaps: ``[K, h, h]`` raw.
         opacity: Weight of the colours.
     """
     # Cubed and coloured before they are enlarged: enlarged first, the peaks would be of another height.
     colours = coloured(heatmaps.amax(0).clamp(0, 1) ** 3, "inferno", 0.0, 1.0)
-    large = F.interpolate(colours[None], picture.shape[-2:], mode="bicubic", align_corners=False)[0]
-    return (picture + opacity * large).clamp(0, 1)
+    large = F.interpolate(colours[None], image.shape[-2:], mode="bicubic", align_corners=False)[0]
+    return (image + opacity * large).clamp(0, 1)
 
 
-def with_landmarks(picture: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
-    """Draw contours and points ``[K, 2]`` into a picture ``[3, h, w]``."""
-    canvas = to_pil(picture)
+def with_landmarks(image: Tensor, points: Tensor, layout: LandmarkScheme) -> Tensor:
+    """Draw contours and points ``[K, 2]`` into an image ``[3, h, w]``."""
+    canvas = to_pil(image)
     pen = ImageDraw.Draw(canvas)
-    radius = max(1.0, picture.shape[-1] / 120)
+    radius = max(1.0, image.shape[-1] / 120)
     places = [tuple(point) for point in points.tolist()]
     for contour in layout.contours:
         line = [places[index] for index in contour.indices]

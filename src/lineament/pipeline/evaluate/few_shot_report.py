@@ -38,7 +38,7 @@ def write_few_shot(
 
 
 def few_shot_table(plan: FewShotPlan, cells: Sequence[Cell], test_set: FewShotTestSet) -> Table:
-    """One row for each variant, one column for each number of labels: mean over the seeds and their deviation.
+    """One row for each variant, one column for each number of labels: mean and standard deviation over seeds.
 
     What was not measured is empty; where seeds are missing, their number is said.
     """
@@ -57,8 +57,8 @@ def _mean_text(errors: Sequence[float], seeds: int) -> str:
     if not errors:
         return ""
     mean = f"{statistics.fmean(errors):.2f}"
-    deviation = f" ± {statistics.pstdev(errors):.2f}" if len(errors) > 1 else ""
-    return mean + deviation + (f" ({_count(len(errors), 'seed')})" if len(errors) < seeds else "")
+    std = f" ± {statistics.pstdev(errors):.2f}" if len(errors) > 1 else ""
+    return mean + std + (f" ({_count(len(errors), 'seed')})" if len(errors) < seeds else "")
 
 
 def _count(number: int, what: str) -> str:

@@ -34,12 +34,12 @@ class EvaluateOptions:
         device: Where the model runs: cpu or cuda.
         crops: How faces are cut: auto (as published where data set and model have a published way, else box), box, or
             the name of a published preprocessing (celeba, aflw-m, aflw-r, 300w, 300w-bicubic); auto when not given.
-        image_size: Features from elsewhere: side in pixels of the pictures before the crop; 100 when not given.
+        image_size: Features from elsewhere: side in pixels of the images before the crop; 100 when not given.
         crop: Features from elsewhere: pixels cut off each side; 15 when not given.
         view: Features from elsewhere, cut by the box: side of what is seen, in sides of the face box;
             1.2 when not given.
         features_out: Write the features of the matching evaluation: .npz, .safetensors, or a folder.
-        pictures_out: Write the pictures of the matching evaluation into this folder, for a program that will describe
+        pictures_out: Write the images of the matching evaluation into this folder, for a program that will describe
             them.
         tables: Landmarks: also write subset tables, cumulative curves and the error of every landmark into this folder.
         area: Landmarks: how the area under the cumulative curve is taken: exact (when not given), or paper (3FabRec:

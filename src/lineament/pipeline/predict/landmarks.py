@@ -32,7 +32,7 @@ from lineament.pipeline.predict.results import (
     table_meta,
 )
 
-# Longest side of an overlay in pixels; the numbers always refer to the photograph itself.
+# Longest side of an overlay in pixels; the numbers always refer to the photo itself.
 OVERLAY_SIDE = 2000
 
 
@@ -129,7 +129,7 @@ def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
 
 
 def _earlier_file(photo: Photo) -> Path:
-    """A file that an earlier call wrote of a photograph; of several the one that tells its settings."""
+    """A file that an earlier call wrote of a photo; of several the one that tells its settings."""
     paths = [result_path(photo, ending) for ending in FORMATS]
     return next((path for path in paths if path.exists()), paths[0])
 

@@ -41,16 +41,16 @@ class FaceView:
     """A face as the network sees it.
 
     Attributes:
-        name: Name of the photograph, below ``root``.
+        name: Name of the photo, below ``root``.
         side: Side in pixels of what the network sees.
-        shown: ``[3, S, S]`` uint8, the same part of the photograph at a resolution to look at.
-        face: The face in pixels of the photograph as it lies; the network sees it upright.
+        shown: ``[3, S, S]`` uint8, the same part of the photo at a resolution to look at.
+        face: The face in pixels of the photo as it lies; the network sees it upright.
         features: ``[C, h, w]`` descriptors.
         to_view: Photo pixels -> pixels of what the network sees.
         stride: These pixels per step of the descriptors.
         box_side: These pixels per side of a face box.
-        size: Width and height of the photograph.
-        root: Folder that the name counts from; None for a picture that lies in none.
+        size: Width and height of the photo.
+        root: Folder that the name counts from; None for an image that lies in none.
     """
 
     name: str
@@ -65,7 +65,7 @@ class FaceView:
     root: Path | None = None
 
     def to_json(self, folder: Path) -> dict[str, Any]:
-        """What result files in ``folder`` say of the face and its photograph."""
+        """What result files in ``folder`` say of the face and its photo."""
         width, height = self.size
         place = None if self.root is None else Path(os.path.relpath(self.root, folder)).as_posix()
         return {
@@ -107,7 +107,7 @@ class FaceMatch:
     names: tuple[str, ...]
 
     def to_json(self, meta: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-        """Plain values for a file in ``folder``; pixels of the two photographs."""
+        """Plain values for a file in ``folder``; pixels of the two photos."""
         rows = zip(
             self.names,
             self.points_a.tolist(),
@@ -121,7 +121,7 @@ class FaceMatch:
             "meta": meta,
             "a": self.a.to_json(folder),
             "b": self.b.to_json(folder),
-            "units": "pixels of each photograph; similarity is a cosine; round_trip in shares of A's box side",
+            "units": "pixels of each photo; similarity is a cosine; round_trip in shares of A's box side",
             "matches": [
                 {"name": name, "a": a, "b": b, "similarity": cosine, "round_trip": back}
                 for name, a, b, cosine, back in rows
@@ -228,7 +228,7 @@ def points_to_match(
 
 
 def match_settings(model: Model, options: MatchOptions) -> dict[str, Any]:
-    """All that decides a match besides the two photographs, as its results say it.
+    """All that decides a match besides the two photos, as its results say it.
 
     Raises:
         DataError: If the file of points cannot be read.

@@ -23,10 +23,10 @@ class DetectOptions:
     Attributes:
         detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
         min_score: Leave out faces with a lower score, 0..1.
-        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the picture's shorter side
+        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the image's shorter side
             if larger.
         upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
-            once at the picture as it is.
+            once at the image as it is.
         overwrite: Do again what is done, replacing its files.
     """
 
@@ -54,16 +54,16 @@ class DetectOptions:
 
 @dataclass(frozen=True)
 class LandmarkOptions:
-    """How to put landmarks on photographs.
+    """How to put landmarks on photos.
 
     Attributes:
-        format: Files to write besides the overlay: json, csv, pts. By default all three for photographs (pts holds the
+        format: Files to write besides the overlay: json, csv, pts. By default all three for photos (pts holds the
             best face only), json and csv for videos, of which pts writes a folder with a file for every face in every
             frame.
-        boxes: Label file (json or csv) with the face boxes of photographs, instead of detecting faces.
-        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
-            border; off: look once at the photograph as it is.
-        tiles: Also write NAME.tiles.png of photographs (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
+        boxes: Label file (json or csv) with the face boxes of photos, instead of detecting faces.
+        upright: search: also find faces of photos that lie on their side, stand on their head or are cut by the
+            border; off: look once at the photo as it is.
+        tiles: Also write NAME.tiles.png of photos (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
             in both.
         overwrite: Do again what is done, replacing its files.
     """
@@ -76,7 +76,7 @@ class LandmarkOptions:
 
     @property
     def formats(self) -> tuple[str, ...]:
-        """Files to write of photographs."""
+        """Files to write of photos."""
         return FORMATS if self.format is None else self.format
 
     def check(self) -> None:
@@ -95,8 +95,8 @@ class MatchOptions:
     Attributes:
         points: The points in pixels of A: "x,y x,y ...", or a label file (json, csv, pts). When not given the landmarks
             of the model, or a grid over the face where it has none.
-        upright: search: also find faces of photographs that lie on their side, stand on their head or are cut by the
-            border; off: look once at the photograph as it is.
+        upright: search: also find faces of photos that lie on their side, stand on their head or are cut by the
+            border; off: look once at the photo as it is.
         overwrite: Replace results that exist.
     """
 

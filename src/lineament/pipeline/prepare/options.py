@@ -24,9 +24,9 @@ class PrepareOptions:
         margins: What fabrec grows a face box by above and below, as shares of its height; 0.05 0.10 when not given.
         by: auto: the rule may use landmarks, known or detected; box: by the face box alone.
         faces: main: the one face a portrait is of; all: every face found.
-        detector: Detector for photographs without a known face: mtcnn or lbp.
+        detector: Detector for photos without a known face: mtcnn or lbp.
         detect: Detect faces even where the data set knows them.
-        min_face: Smallest face, longer side of its box in pixels of the photograph.
+        min_face: Smallest face, longer side of its box in pixels of the photo.
         min_score: Least confidence of a detected face, 0..1.
         upright: search: find faces that lie on their side, stand on their head or are cut by the border, too, and turn
             them upright; off: look once.

@@ -25,7 +25,7 @@ from lineament.pipeline.prepare.files import LEFT_OUT, Group, Known, claimed, fi
 from lineament.pipeline.prepare.options import PrepareOptions
 from lineament.progress import Progress, silent
 
-# Photographs of one shard, and those read and searched together by one process.
+# Photos of one shard, and those read and searched together by one process.
 PER_SHARD, CHUNK = 256, 8
 _AGAIN = "run the same command again, it goes on where it stopped"
 

@@ -19,7 +19,7 @@ from lineament.pipeline.turn.render import Window, draw_surface, turn_matrix, tu
 from lineament.pipeline.turn.surface import FOREHEAD, FaceSurface, build_surface
 from lineament.pipeline.turn.view import FACE_SIDE, HEAD_SIDE, View, head_view
 
-# Pictures are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
+# Images are drawn so many times larger and averaged: a fold of the surface is a sharp edge.
 SUPERSAMPLING = 2
 # Width of the soft border in the image, in outer eye distances.
 BORDER = 0.05

@@ -57,11 +57,11 @@ class TurnOptions:
 
     Attributes:
         warp: dense: a surface with hidden parts and a forehead; triangles: the published mesh of 107 triangles.
-        keep_background: Keep the rest of the photograph around the face.
-        background: Colour around a face without its photograph: white, grey or black.
-        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photograph's.
-        size: Longer side of a picture in pixels: when not given 320 in a strip, 512 in a video.
-        whole: Show the whole photograph instead of a square around the head.
+        keep_background: Keep the rest of the photo around the face.
+        background: Colour around a face without its photo: white, grey or black.
+        absolute: Angles are those of the result (0 looks straight ahead), instead of changes of the photo's.
+        size: Longer side of an image in pixels: when not given 320 in a strip, 512 in a video.
+        whole: Show the whole photo instead of a square around the head.
     """
 
     warp: str = "dense"
@@ -84,5 +84,5 @@ class TurnOptions:
 
     @property
     def side(self) -> int:
-        """Longer side of a picture in pixels; that of a video where none is given."""
+        """Longer side of an image in pixels; that of a video where none is given."""
         return VIDEO_SIZE if self.size is None else self.size
