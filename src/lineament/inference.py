@@ -17,6 +17,7 @@ from lineament.data.images import list_images
 from lineament.errors import CheckpointError, UsageError, unknown_name
 from lineament.faces import boxes as box_tools
 from lineament.faces.detection import (
+    DEFAULT_DETECTOR,
     Detection,
     Detector,
     Upright,
@@ -68,7 +69,7 @@ class Model:
     """
 
     def __init__(
-        self, run: Run, predictor: Any, detector: str = "mtcnn", dtype: torch.dtype = torch.float32
+        self, run: Run, predictor: Any, detector: str = DEFAULT_DETECTOR, dtype: torch.dtype = torch.float32
     ) -> None:
         if detector not in detectors():
             raise unknown_name("detector", detector, detectors())
@@ -111,14 +112,18 @@ class Model:
         return self.capability(LandmarkPredictor).scheme
 
     def __call__(
-        self, photo: Photo, boxes: Tensor | Sequence[Sequence[float]] | None = None, *, min_score: float = 0.7
+        self,
+        photo: Photo,
+        boxes: Tensor | Sequence[Sequence[float]] | None = None,
+        *,
+        min_score: float | None = None,
     ) -> list[Face]:
         """Find the faces of one photograph and their landmarks.
 
         Args:
             photo: One image of any kind that :func:`lineament.data.image_inputs.as_image` takes.
             boxes: Face boxes ``[N, 4]`` in pixels; found by the detector when None.
-            min_score: Detections with a lower score are left out.
+            min_score: Detections with a lower score are left out; None: the detector's own least score.
 
         Returns:
             The faces, best score first; empty when there is none.
@@ -134,7 +139,9 @@ class Model:
         given = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
         return self.faces(image, [Detection.given(box=box_tools.check_box(box)) for box in given])
 
-    def detect(self, image: Tensor, min_score: float = 0.7, upright: Upright = "search") -> list[Detection]:
+    def detect(
+        self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
+    ) -> list[Detection]:
         """Faces that the detector finds in ``[3, H, W]``, best score first; see :func:`detect_faces`."""
         return detect_faces(image, self.detector, min_score=min_score, upright=upright)[0]
 
@@ -186,7 +193,7 @@ def load(
     run: str | Path,
     device: str = "cpu",
     *,
-    detector: str = "mtcnn",
+    detector: str = DEFAULT_DETECTOR,
     dtype: torch.dtype = torch.float32,
 ) -> Model:
     """Load a trained run.
@@ -194,7 +201,7 @@ def load(
     Args:
         run: Run directory of ``lineament train`` or ``lineament import``.
         device: Where the networks run, ``cpu`` or ``cuda``.
-        detector: Finds faces in photographs, ``mtcnn`` or ``lbp``.
+        detector: Finds faces in photographs, ``yunet``, ``mtcnn`` or ``lbp``.
         dtype: What the networks compute in; ``torch.bfloat16`` where a method can.
 
     Returns:

@@ -140,7 +140,7 @@ def test_boxes_of_the_pack_are_never_those_of_the_detector(
 ) -> None:
     box = torch.tensor([3.0, 4.0, 33.0, 44.0])
     found = Detection(box, 0.99, torch.rand(5, 2) * 20 + 8)
-    monkeypatch.setattr(portraits_to_judge, "detect_faces", lambda image, **options: [[found]])
+    monkeypatch.setattr(portraits_to_judge, "detect_faces", lambda image, detector, **options: [[found]])
     rows = ["id,face_x,face_y,face_w,face_h"]
     for index in range(20):
         Image.new("RGB", (50, 60), (index * 9, 90, 90)).save(tmp_path / f"{index}.png")

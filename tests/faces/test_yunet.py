@@ -14,8 +14,7 @@ from lineament.errors import CheckpointError, DataError
 from lineament.faces import boxes
 from lineament.faces.boxes import YUNET_CENTRE_STD, YUNET_SIZE_STD, box_like_yunet, centre, size
 from lineament.faces.crops import crop_image
-from lineament.faces.detection import DEFAULT_DETECTOR, detect_faces, make_detector, scores_of
-from lineament.faces.detection.yunet import Yunet
+from lineament.faces.detection import DEFAULT_DETECTOR, detect_faces, make_detector, traits_of
 from lineament.faces.detection.yunet_network import (
     STRIDES,
     WEIGHTS,
@@ -67,7 +66,7 @@ def test_the_recorded_face_of_the_astronaut_is_found(
     golden: dict[str, np.ndarray], astronaut: torch.Tensor
 ) -> None:
     """At full size, and apart from where the first pixel's middle lies, as another reader of the network finds it."""
-    (face,) = Yunet(first_side=512)(astronaut[None])[0]
+    (face,) = make_detector("yunet")(astronaut[None], min_face=None, min_score=0.6)[0]
     (expected,) = torch.from_numpy(golden["astronaut.faces"])
     box = torch.cat([expected[:2], expected[:2] + expected[2:4]]) - 0.5
     assert face.points is not None
@@ -90,8 +89,8 @@ def test_the_weights_are_checked(tmp_path: Path) -> None:
 
 def test_it_is_the_default_and_knows_its_least_score(astronaut: torch.Tensor) -> None:
     assert DEFAULT_DETECTOR == "yunet"
-    assert scores_of(make_detector("yunet")).least == 0.6
-    assert scores_of(make_detector("mtcnn")).least == 0.7
+    assert traits_of(make_detector("yunet")).least_score == 0.6
+    assert traits_of(make_detector("mtcnn")).least_score == 0.7
     (face,) = detect_faces(astronaut)[0]
     (same,) = detect_faces(astronaut, "yunet", min_score=0.6)[0]
     assert torch.equal(face.box, same.box) and face.score == same.score
@@ -116,16 +115,15 @@ def test_full_size_is_looked_at_where_nothing_was_found(astronaut: torch.Tensor)
     picture = torch.full((3, 900, 1200), 0.5)
     picture[:, 500:582, 700:782] = tiny
     expected = Affine2D.from_similarity(0.16, 0.0, (700.0, 500.0)).apply(torch.tensor([[224.0, 121.0]]))[0]
-    detector = Yunet()
-    (alone,) = detector(picture[None])[0]
+    (alone,) = detect_faces(picture)[0]
     assert (centre(alone.box) - expected).norm() < 4
     large = crop_image(astronaut, Affine2D.from_similarity(0.8), (400, 410), "edge")
     picture[:, :400, :410] = large
-    assert len(detector(picture[None])[0]) == 1
-    both = detector(picture[None], min_face=12.0)[0]
+    assert len(detect_faces(picture)[0]) == 1
+    both = detect_faces(picture, min_face=12.0)[0]
     assert len(both) == 2
     assert (centre(both[1].box) - expected).norm() < 4
-    assert len(detector(picture[None], min_face=40.0)[0]) == 1, (
+    assert len(detect_faces(picture, min_face=40.0)[0]) == 1, (
         "small faces are left out when large ones are asked for"
     )
 

@@ -6,12 +6,13 @@ from lineament.faces.detection import yunet as _yunet
 from lineament.faces.detection.base import (
     Detection,
     Detector,
-    Scores,
+    Traits,
     detectors,
+    least_score,
     main_face,
     make_detector,
     register_detector,
-    scores_of,
+    traits_of,
 )
 from lineament.faces.detection.search import detect_faces, turned_upright
 from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
@@ -23,13 +24,14 @@ __all__ = [
     "DEFAULT_DETECTOR",
     "Detection",
     "Detector",
-    "Scores",
+    "Traits",
     "Upright",
     "detect_faces",
     "detectors",
+    "least_score",
     "main_face",
     "make_detector",
     "register_detector",
-    "scores_of",
+    "traits_of",
     "turned_upright",
 ]

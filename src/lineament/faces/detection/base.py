@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -58,31 +58,41 @@ class Detection:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """What the scores of a detector mean.
+class Traits:
+    """What is known of a detector's answers; the values are those of MTCNN.
 
     Attributes:
-        least: Faces with a lower score are left out unless they are asked for.
-        sure: From this score on a face is believed to be upright where its five points agree.
-        turned: Least score of a face that is seen only when the picture is turned: four looks see four times as many
-            faces where there are none.
+        least_score: Faces with a lower score are left out unless they are asked for.
+        sure_score: A face with a lower score is looked at again in the other turns.
+        longest: So is one whose eyes are further from the mouth, in widths of the mouth: some detectors put the points
+            of an upright face, a little too long, on one that stands on its head.
+        turned_score: Least score of a face that only a turned look shows: four looks see four times as many faces where
+            there are none.
+        head_start: What the look at the picture as it is has ahead of the others, in logit: few photographs are turned.
+        length_cost: Units of logit that a long face loses per unit of the logarithm of its length.
+        margin: What is mirrored beyond each border, as a share of the picture's shorter side: half a face and its
+            mirror image look like a face.
     """
 
-    least: float = 0.7
-    sure: float = 0.98
-    turned: float = 0.9
+    least_score: float = 0.7
+    sure_score: float = 0.98
+    longest: float = 1.15
+    turned_score: float = 0.9
+    head_start: float = 1.0
+    length_cost: float = 5.0
+    margin: float = 0.25
 
 
-def scores_of(detector: Detector) -> Scores:
-    """What the scores of a detector mean; the usual values where it does not say."""
-    scores = getattr(detector, "scores", None)
-    return scores if isinstance(scores, Scores) else Scores()
+def traits_of(detector: Detector) -> Traits:
+    """What is known of a detector's answers; the usual values where it does not say."""
+    traits = getattr(detector, "traits", None)
+    return traits if isinstance(traits, Traits) else Traits()
 
 
 class Detector(Protocol):
     """Finds the faces of a batch of pictures of one size.
 
-    An attribute ``scores`` (:class:`Scores`) tells what its scores mean; without it the default values hold.
+    An attribute ``traits`` (:class:`Traits`) tells what its scores mean; without it the usual values hold.
     """
 
     def __call__(self, images: Tensor, *, min_face: float | None, min_score: float) -> list[list[Detection]]:
@@ -96,6 +106,19 @@ class Detector(Protocol):
         Returns:
             One list per picture, best score first.
         """
+        ...
+
+
+@runtime_checkable
+class ScaledDetector(Detector, Protocol):
+    """A detector that sees faces of some sizes only: pictures are shrunk for it, the smallest look first."""
+
+    def scales(self, height: int, width: int, min_face: float | None) -> list[float]:
+        """Sizes of the looks at a picture, as shares of its own size, at most 1, growing."""
+        ...
+
+    def is_enough(self, faces: Sequence[Detection], scale: float, min_face: float | None) -> bool:
+        """Whether ``faces``, all that looks up to ``scale`` showed, make larger looks needless."""
         ...
 
 
@@ -122,6 +145,11 @@ def make_detector(name: str) -> Detector:
     if name not in _DETECTORS:
         raise unknown_name("detector", name, _DETECTORS)
     return _DETECTORS[name]()
+
+
+def least_score(name: str) -> float:
+    """The score below which the detector ``name`` leaves faces out unless they are asked for."""
+    return traits_of(make_detector(name)).least_score
 
 
 def main_face(detections: Sequence[Detection]) -> Detection | None:

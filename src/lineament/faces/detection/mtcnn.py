@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lineament.faces.detection.base import Detection, Scores, register_detector
+from lineament.faces.detection.base import Detection, Traits, register_detector
 from lineament.faces.detection.mtcnn_networks import (
     OutputNetwork,
     ProposalNetwork,
@@ -78,14 +78,14 @@ class Mtcnn:
         pyramid_factor: Ratio of two neighbouring levels of the pyramid (the paper's is the square root of a half).
         max_candidates: Most boxes per picture that P-Net hands on, which bounds the work on textures.
         crop_batch: Crops looked at in one go by R-Net and O-Net.
-        scores: What its scores mean.
+        traits: What its scores mean.
     """
 
     thresholds: tuple[float, float] = (0.6, 0.7)
     pyramid_factor: float = 0.709
     max_candidates: int = 400
     crop_batch: int = 512
-    scores: ClassVar[Scores] = Scores(least=0.7, sure=0.98, turned=0.9)
+    traits: ClassVar[Traits] = Traits()
 
     def __call__(
         self, images: Tensor, *, min_face: float | None = None, min_score: float = 0.7

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -14,35 +15,21 @@ from lineament.faces import boxes
 from lineament.faces.detection.base import (
     Detection,
     Detector,
+    ScaledDetector,
+    Traits,
     make_detector,
-    scores_of,
+    traits_of,
 )
 from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
 from lineament.geometry.affine2d import Affine2D
 
 TURNS = (0, 90, 180, 270)
-# A face is looked at again in the other turns when its score is lower than this, when its eyes and mouth lean further,
-# or when they are further apart, in widths of the mouth: detectors find some faces that lie on their side or stand on
-# their head, and put the points of an upright face on them, a little too long. Of 127 such faces all were caught, and
-# one upright portrait in five is looked at again for nothing.
-SURE_SCORE = 0.98
+# A face whose eyes and mouth lean further is looked at again in the other turns.
 LEANING = math.radians(30.0)
-LONG = 1.15
 # Of two looks at a face, one that shows it nearer its side than upright loses, whatever the scores.
 LYING = math.radians(45.0)
-# A long face loses this many units of logit per unit of the logarithm of its length: it halves the wrong choices.
-LENGTH_COST = 5.0
-# What the look at the picture as it is has ahead of the others, in logit: few photographs are turned.
-HEAD_START = 1.0
-# Least score of a face that only a turned look shows: four looks see four times as many faces where there are none.
-TURNED_SCORE = 0.9
 # Boxes that share more than this of the smaller one show the same face.
 SAME_FACE = 0.3
-# What is mirrored beyond each border, as a share of the shorter side: half a face and its mirror image look like a
-# face. A quarter found more halves of portraits than black, grey or repeated borders, and no face where there is none.
-MARGIN = 0.25
-
-_Look = Callable[[Sequence[Tensor], float | None], list[list[Detection]]]
 
 
 def detect_faces(
@@ -57,19 +44,19 @@ def detect_faces(
     """Find the faces of one or many pictures.
 
     Pictures of one size are worked on together; sizes may be mixed and of any value. A picture too small to hold a
-    face gives an empty list.
+    face gives an empty list. YuNet looks at a small copy first, and at larger ones where that shows nothing or faces so
+    small that others may be smaller still.
 
     With ``upright="search"`` the border is mirrored outwards, so that a face that it cuts in half is found, and a
-    picture is looked at in the three other turns as well when no face was found in it, or when one was found whose
-    score is below 0.98 or whose five points lean or are too long for an upright face. Of several looks at one face the
-    best score wins (less something for long points, and with a head start for the picture as it is). A turned face
-    needs a score of 0.9, and beside faces of another turn that outweigh it 0.98.
+    picture is looked at in the three other turns as well when no face was found in it, or when one was found that may
+    not be upright (:func:`is_doubtful`). Of several looks at one face the best score wins. What a score must be depends
+    on the detector (:class:`Traits`).
 
     Args:
         images: ``[3, H, W]``, ``[N, 3, H, W]``, or a sequence of ``[3, H, W]``; RGB float in 0..1.
         detector: Name (see :func:`detectors`) or a detector.
-        min_face: Smallest face looked for, side of its box in pixels. None: 20, or a twentieth of the picture's shorter
-            side where that is more, which bounds the work on large photographs.
+        min_face: Smallest face looked for, longer side of its box in pixels. None: what bounds the work on large
+            photographs, for MTCNN 20 or a twentieth of the picture's shorter side where that is more.
         min_score: Faces with a lower score are left out (0..1). None: the detector's own least score, 0.6 for YuNet; a
             lower one looks further.
         batch_size: How many pictures of one size are worked on at once.
@@ -89,23 +76,10 @@ def detect_faces(
     if upright not in ("search", "off"):
         raise unknown_name("upright", upright, ("search", "off"))
     run = make_detector(detector) if isinstance(detector, str) else detector
-    pictures = _as_list(images)
-    least = scores_of(run).least if min_score is None else min_score
-
-    def look(several: Sequence[Tensor], smallest: float | None) -> list[list[Detection]]:
-        return _look_at(several, run, smallest, least, batch_size)
-
+    traits = traits_of(run)
+    least = traits.least_score if min_score is None else min_score
     with torch.inference_mode():
-        if upright == "off":
-            return look(pictures, min_face)
-        found = _turned_looks(pictures, look, min_face, 0)
-        again = [index for index, faces in enumerate(found) if not faces or any(map(is_doubtful, faces))]
-        looks = [
-            _turned_looks([pictures[index] for index in again], look, min_face, turn) for turn in TURNS[1:]
-        ]
-        for place, index in enumerate(again):
-            found[index] = choose_looks([*found[index], *(face for each in looks for face in each[place])])
-    return found
+        return _Search(run, traits, min_face, least, batch_size, upright)(_as_list(images))
 
 
 def lean(points: Tensor) -> float:
@@ -120,38 +94,47 @@ def length(points: Tensor) -> float:
     return float(down.norm() / (points[4] - points[3]).norm().clamp_min(1e-6))
 
 
-def is_doubtful(face: Detection) -> bool:
+def is_doubtful(face: Detection, traits: Traits) -> bool:
     """Whether the score or the five points say that a face may not be upright."""
-    if face.score < SURE_SCORE:
+    if face.score < traits.sure_score:
         return True
-    return face.points is not None and (lean(face.points) > LEANING or length(face.points) > LONG)
+    return face.points is not None and (lean(face.points) > LEANING or length(face.points) > traits.longest)
 
 
-def choose_looks(looks: Sequence[Detection]) -> list[Detection]:
+def choose_looks(looks: Sequence[Detection], traits: Traits) -> list[Detection]:
     """Keep one look at every face of a picture, and of faces that no other look shows those that can be trusted.
+
+    A turned face needs ``turned_score``, and beside faces of another turn that outweigh it ``sure_score``.
 
     Args:
         looks: Faces of all turns, in pixels of the picture as it is.
+        traits: Of the detector.
 
     Returns:
         The faces, best score first.
     """
     kept: list[Detection] = []
-    for face in sorted(looks, key=_rank, reverse=True):
+    for face in sorted(looks, key=lambda face: _rank(face, traits), reverse=True):
         if all(_overlap(face, other) <= SAME_FACE for other in kept):
             kept.append(face)
-    kept = [face for face in kept if face.turn == 0 or face.score >= TURNED_SCORE]
-    weights = {turn: sum(face.score for face in kept if face.turn == turn) for turn in TURNS}
-    main = max(TURNS, key=lambda turn: weights[turn])
-    trusted = [face for face in kept if face.turn == main or (face.score >= SURE_SCORE and not _lies(face))]
+    kept = [face for face in kept if face.turn == 0 or face.score >= traits.turned_score]
+    main = _main_turn(kept)
+    trusted = [
+        face for face in kept if face.turn == main or (face.score >= traits.sure_score and not _lies(face))
+    ]
     return sorted(trusted, key=lambda face: -face.score)
 
 
-def _rank(face: Detection) -> tuple[bool, float]:
+def _main_turn(faces: Sequence[Detection]) -> int:
+    weights = {turn: sum(face.score for face in faces if face.turn == turn) for turn in TURNS}
+    return max(TURNS, key=lambda turn: weights[turn])
+
+
+def _rank(face: Detection, traits: Traits) -> tuple[bool, float]:
     score = min(max(face.score, 1e-6), 1.0 - 1e-6)
-    merit = math.log(score / (1.0 - score)) + (HEAD_START if face.turn == 0 else 0.0)
+    merit = math.log(score / (1.0 - score)) + (traits.head_start if face.turn == 0 else 0.0)
     if face.points is not None:
-        merit -= LENGTH_COST * max(0.0, math.log(max(length(face.points), 1e-6)))
+        merit -= traits.length_cost * max(0.0, math.log(max(length(face.points), 1e-6)))
     return not _lies(face), merit
 
 
@@ -180,54 +163,139 @@ def _overlap(a: Detection, b: Detection) -> float:
     return float(shared / torch.minimum(boxes.size(a.box).prod(), boxes.size(b.box).prod()))
 
 
-def _turned_looks(
-    pictures: Sequence[Tensor], look: _Look, min_face: float | None, turn: int
-) -> list[list[Detection]]:
-    """Look at turned pictures with mirrored margins; answers are in pixels of the pictures as they are."""
-    by_face: dict[float, list[int]] = {}
-    for index, picture in enumerate(pictures):
-        # The detector's own choice would grow with the margin.
-        smallest = min_face if min_face is not None else max(20.0, min(picture.shape[1:]) / 20.0)
-        by_face.setdefault(smallest, []).append(index)
-    found: list[list[Detection]] = [[] for _ in pictures]
-    for smallest, indices in by_face.items():
-        views = [_with_margin(torch.rot90(pictures[index], turn // 90, (1, 2))) for index in indices]
-        for index, (_, margin), faces in zip(
-            indices, views, look([view for view, _ in views], smallest), strict=True
-        ):
-            width, height = pictures[index].shape[2], pictures[index].shape[1]
+@dataclass(frozen=True)
+class _Search:
+    """One way of looking at pictures."""
+
+    run: Detector
+    traits: Traits
+    min_face: float | None
+    min_score: float
+    batch_size: int
+    upright: Upright
+
+    def __call__(self, pictures: Sequence[Tensor]) -> list[list[Detection]]:
+        """Faces of each picture, in its own pixels; looks grow until they show enough."""
+        found: list[list[Detection]] = [[] for _ in pictures]
+        scales = [self._scales(picture) for picture in pictures]
+        for step in range(max(map(len, scales), default=0)):
+            open_ones = [
+                index
+                for index, own in enumerate(scales)
+                if step < len(own) and (step == 0 or not self._is_enough(found[index], own[step - 1]))
+            ]
+            views = [_View.of(pictures[index], scales[index][step], self.min_face) for index in open_ones]
+            before = [found[index] for index in open_ones]
+            for index, view, faces in zip(open_ones, views, self._looks(views, before), strict=True):
+                seen = [face.seen_through(view.back, face.turn) for face in faces]
+                found[index] = choose_looks([*found[index], *seen], self.traits) if found[index] else seen
+        return found
+
+    def _scales(self, picture: Tensor) -> list[float]:
+        if isinstance(self.run, ScaledDetector):
+            return self.run.scales(picture.shape[1], picture.shape[2], self.min_face)
+        return [1.0]
+
+    def _is_enough(self, faces: Sequence[Detection], scale: float) -> bool:
+        if self.min_score < self.traits.least_score:
+            return False  # whoever asks for doubtful faces wants all there are
+        return not isinstance(self.run, ScaledDetector) or self.run.is_enough(faces, scale, self.min_face)
+
+    def _looks(self, views: Sequence[_View], before: Sequence[list[Detection]]) -> list[list[Detection]]:
+        """Faces of each view, in its pixels: in the turn of those found ``before``, else in all turns if need be."""
+        if self.upright == "off":
+            return self._look_at(views)
+        found: list[list[Detection]] = [[] for _ in views]
+        first = [_main_turn(faces) for faces in before]
+        for turn in sorted(set(first)):
+            own = [index for index, other in enumerate(first) if other == turn]
+            for index, faces in zip(own, self._look_turned([views[i] for i in own], turn), strict=True):
+                found[index] = faces
+        again = [
+            index
+            for index, faces in enumerate(found)
+            if not before[index] and (not faces or any(is_doubtful(face, self.traits) for face in faces))
+        ]
+        looks = [self._look_turned([views[index] for index in again], turn) for turn in TURNS[1:]]
+        for place, index in enumerate(again):
+            others = (face for each in looks for face in each[place])
+            found[index] = choose_looks([*found[index], *others], self.traits)
+        return found
+
+    def _look_turned(self, views: Sequence[_View], turn: int) -> list[list[Detection]]:
+        """Look at turned views with mirrored margins; answers are in pixels of the views as they are."""
+        shown, margins = [], []
+        for view in views:
+            margin = int(self.traits.margin * min(view.picture.shape[1:]))
+            turned = torch.rot90(view.picture, turn // 90, (1, 2))
+            # The detector's own choice would grow with the margin.
+            smallest = view.min_face
+            if smallest is None and not isinstance(self.run, ScaledDetector):
+                smallest = max(20.0, min(view.picture.shape[1:]) / 20.0)
+            shown.append(_View(F.pad(turned[None], (margin,) * 4, mode="reflect")[0], smallest, view.back))
+            margins.append(margin)
+        found: list[list[Detection]] = []
+        for view, margin, faces in zip(views, margins, self._look_at(shown), strict=True):
+            width, height = view.picture.shape[2], view.picture.shape[1]
             shift = Affine2D.from_similarity(translation=(-float(margin), -float(margin)))
             back = shift.then(Affine2D.quarter_turn(turn, (width, height)).inverse())
             seen = [face.seen_through(back, turn) for face in faces]
             limit = seen[0].box.new_tensor([width, height]) - 0.5 if seen else torch.zeros(2)
-            for face in seen:
-                middle = boxes.centre(face.box)
-                # A face whose middle lies outside is a mirror image.
-                if bool(((middle >= -0.5) & (middle <= limit)).all()):
-                    found[index].append(face)
-    return found
+            middles = [boxes.centre(face.box) for face in seen]
+            # A face whose middle lies outside is a mirror image.
+            inside = [bool(((middle >= -0.5) & (middle <= limit)).all()) for middle in middles]
+            found.append([face for face, here in zip(seen, inside, strict=True) if here])
+        return found
+
+    def _look_at(self, views: Sequence[_View]) -> list[list[Detection]]:
+        """Run the detector once over views of any sizes."""
+        alike: dict[tuple[object, ...], list[int]] = {}
+        for index, view in enumerate(views):
+            key = (*view.picture.shape, view.picture.device, view.min_face)
+            alike.setdefault(key, []).append(index)
+        found: list[list[Detection]] = [[] for _ in views]
+        for indices in alike.values():
+            for start in range(0, len(indices), self.batch_size):
+                chunk = indices[start : start + self.batch_size]
+                batch = torch.stack(
+                    [views[index].picture.to(torch.float32) for index in chunk]
+                )  # [N, 3, H, W]
+                answers = self.run(batch, min_face=views[chunk[0]].min_face, min_score=self.min_score)
+                for index, faces in zip(chunk, answers, strict=True):
+                    found[index] = faces
+        return found
 
 
-def _with_margin(picture: Tensor) -> tuple[Tensor, int]:
-    margin = int(MARGIN * min(picture.shape[1:]))
-    return F.pad(picture[None], (margin,) * 4, mode="reflect")[0], margin
+@dataclass(frozen=True)
+class _View:
+    """A picture at the size at which it is looked at.
 
+    Attributes:
+        picture: ``[3, h, w]``.
+        min_face: Smallest face looked for, in its pixels.
+        back: From it to the picture as it was given.
+    """
 
-def _look_at(
-    pictures: Sequence[Tensor], run: Detector, min_face: float | None, min_score: float, batch_size: int
-) -> list[list[Detection]]:
-    """Run the detector once over pictures of any sizes."""
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for index, picture in enumerate(pictures):
-        by_size.setdefault((*picture.shape, hash(picture.device)), []).append(index)
-    found: list[list[Detection]] = [[] for _ in pictures]
-    for indices in by_size.values():
-        for start in range(0, len(indices), batch_size):
-            chunk = indices[start : start + batch_size]
-            batch = torch.stack([pictures[index].to(torch.float32) for index in chunk])  # [N, 3, H, W]
-            for index, faces in zip(chunk, run(batch, min_face=min_face, min_score=min_score), strict=True):
-                found[index] = faces
-    return found
+    picture: Tensor
+    min_face: float | None
+    back: Affine2D
+
+    @staticmethod
+    def of(picture: Tensor, scale: float, min_face: float | None) -> _View:
+        """Shrink ``picture``."""
+        height, width = picture.shape[1:]
+        shape = (max(1, round(height * scale)), max(1, round(width * scale)))
+        if shape == (height, width):
+            return _View(picture, min_face, Affine2D.identity())
+        small = picture.float()[None]
+        # A mean over whole pixels is faster than a resampling, and most of the way for a large photograph.
+        factor = min(height // shape[0], width // shape[1])
+        if factor > 1:
+            small = F.avg_pool2d(small, factor, ceil_mode=True)
+        if small.shape[2:] != shape:
+            small = F.interpolate(small, size=shape, mode="bilinear", align_corners=False, antialias=True)
+        back = Affine2D.resize((shape[1], shape[0]), (width, height))
+        return _View(small[0], None if min_face is None else min_face * scale, back)
 
 
 def _as_list(images: Tensor | Sequence[Tensor]) -> list[Tensor]:

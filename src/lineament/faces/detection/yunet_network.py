@@ -127,7 +127,7 @@ def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
         weight, bias = state[f"{published}.weight"], state[f"{published}.bias"]
         if norm is not None:
             mean, variance = state[f"{norm}.running_mean"], state[f"{norm}.running_var"]
-            weight, bias = fuse_conv_bn_weights(  # type: ignore[assignment]
+            weight, bias = fuse_conv_bn_weights(
                 weight, bias, mean, variance, _EPSILON, state[f"{norm}.weight"], state[f"{norm}.bias"]
             )
         put(name, weight, bias)
@@ -144,10 +144,10 @@ def fold(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     for level in range(len(STRIDES)):
         unit(f"laterals.{level}", f"neck.lateral_convs.{level}")
         unit(f"shared.{level}", f"bbox_head.multi_level_share_convs.{level}.0")
-        for part in ("conv1", "conv2"):
-            names = [f"bbox_head.multi_level_{head}.{level}.{part}" for head in _HEADS]
-            joined = [torch.cat([state[f"{name}.{kind}"] for name in names]) for kind in ("weight", "bias")]
-            put(f"heads.{level}.{part}", *joined)
+        for kind in ("conv1", "conv2"):
+            names = [f"bbox_head.multi_level_{head}.{level}.{kind}" for head in _HEADS]
+            weights, biases = ([state[f"{name}.{what}"] for name in names] for what in ("weight", "bias"))
+            put(f"heads.{level}.{kind}", torch.cat(weights), torch.cat(biases))
     return folded
 
 

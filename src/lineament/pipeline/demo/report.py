@@ -25,6 +25,7 @@ from lineament.metrics.card import MetricCard, write_cards
 from lineament.pipeline.demo.photo_score import PhotoScore, score_photo
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
+from lineament.pipeline.evaluate.portraits import REFERENCE_DETECTOR
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
 from lineament.pipeline.predict.results import model_settings
 from lineament.report.descriptors import descriptor_figure
@@ -47,7 +48,7 @@ def astronaut() -> Tensor:
 
 def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
     """Box ``[4]`` and five points ``[5, 2]`` of the photo's face, by the detector."""
-    face = main_face(detect_faces(photo, upright="off")[0])
+    face = main_face(detect_faces(photo, REFERENCE_DETECTOR, upright="off")[0])
     if face is None or face.points is None:
         raise LineamentError("the detector finds no face in the astronaut photo: is its package complete?")
     return face.box.double(), face.points.float()

@@ -12,6 +12,8 @@ from lineament.faces.detection import detect_faces, main_face
 from lineament.progress import Progress
 
 PORTRAIT_PACK = "congress_portraits_gray"
+# Its points on upright portraits are the more exact ones, and all published figures are disagreements with them.
+REFERENCE_DETECTOR = "mtcnn"
 
 
 def portrait_pack(packs: Path) -> Path:
@@ -94,7 +96,7 @@ def find_portraits(root: Path, split: str, progress: Progress) -> _Found:
     with progress(f"finding portraits ({split})", len(source), "portraits") as advance:
         for index in range(len(source)):
             sample = source[index]
-            face = main_face(detect_faces(sample.image, upright="off")[0])
+            face = main_face(detect_faces(sample.image, REFERENCE_DETECTOR, upright="off")[0])
             advance()
             if face is not None and face.points is not None:
                 box = face.box.float()

@@ -109,7 +109,7 @@ def detect_photos(
 def no_face(path: Path, options: DetectOptions) -> NoFaceError:
     """Build the error for an image without a face."""
     return NoFaceError(
-        f"no face was found in {path} by {options.detector} with a score of at least {options.min_score:g}: "
+        f"no face was found in {path} by {options.detector} with a score of at least {options.least_score:g}: "
         "try a lower --min-score, a smaller --min-face, or another image."
     )
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from lineament.errors import UsageError, unknown_name
-from lineament.faces.detector_options import Upright
+from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
 
 # Files that can be written of landmarks besides the overlay.
 FORMATS = ("json", "csv", "pts")
@@ -21,24 +21,26 @@ class DetectOptions:
     """How to look for faces.
 
     Attributes:
-        detector: mtcnn (box, points, score) or lbp (frontal faces, box only).
-        min_score: Leave out faces with a lower score, 0..1.
-        min_face: Smallest face looked for, in pixels; when not given 20, or a twentieth of the image's shorter side
-            if larger.
+        detector: yunet or mtcnn (box, points, score), or lbp (frontal faces, box only).
+        min_score: Leave out faces with a lower score, 0..1; when not given what suits the detector, 0.6 for yunet. A
+            lower one looks further.
+        min_face: Smallest face looked for, in pixels. When not given, yunet looks at a small copy of the image first
+            and closer only where that shows nothing or small faces; mtcnn looks for 20, or a twentieth of the image's
+            shorter side if larger.
         upright: search: also find faces that lie on their side, stand on their head or are cut by the border; off: look
             once at the image as it is.
         overwrite: Do again what is done, replacing its files.
     """
 
-    detector: str = "mtcnn"
-    min_score: float = 0.7
+    detector: str = DEFAULT_DETECTOR
+    min_score: float | None = None
     min_face: float | None = None
     upright: Upright = "search"
     overwrite: bool = False
 
     def check(self) -> None:
         """Raise ``UsageError`` on an unknown detector or an impossible number."""
-        if not 0.0 <= self.min_score <= 1.0:
+        if self.min_score is not None and not 0.0 <= self.min_score <= 1.0:
             raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
         if self.min_face is not None and not 1.0 <= self.min_face < float("inf"):
             raise UsageError(f"--min-face is a number of pixels, at least 1, not {self.min_face:g}.")
@@ -46,10 +48,21 @@ class DetectOptions:
 
         make_detector(self.detector)
 
+    @property
+    def least_score(self) -> float:
+        """The score below which faces are left out, with this detector."""
+        from lineament.faces.detection import least_score  # imports torch
+
+        return least_score(self.detector) if self.min_score is None else self.min_score
+
     def recorded(self) -> dict[str, Any]:
         """Return the settings that change the result, as kept in every JSON file."""
-        names = ("detector", "min_score", "min_face", "upright")
-        return {name: getattr(self, name) for name in names}
+        return {
+            "detector": self.detector,
+            "min_score": self.least_score,
+            "min_face": self.min_face,
+            "upright": self.upright,
+        }
 
 
 @dataclass(frozen=True)

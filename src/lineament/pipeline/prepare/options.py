@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from lineament.errors import UsageError
-from lineament.faces.detector_options import Upright
+from lineament.faces.detector_options import DEFAULT_DETECTOR, Upright
 
 
 @dataclass(frozen=True)
@@ -24,10 +24,10 @@ class PrepareOptions:
         margins: What fabrec grows a face box by above and below, as shares of its height; 0.05 0.10 when not given.
         by: auto: the rule may use landmarks, known or detected; box: by the face box alone.
         faces: main: the one face a portrait is of; all: every face found.
-        detector: Detector for photos without a known face: mtcnn or lbp.
+        detector: Detector for photos without a known face: yunet, mtcnn or lbp.
         detect: Detect faces even where the data set knows them.
         min_face: Smallest face, longer side of its box in pixels of the photo.
-        min_score: Least confidence of a detected face, 0..1.
+        min_score: Least confidence of a detected face, 0..1; when not given what suits the detector.
         upright: search: find faces that lie on their side, stand on their head or are cut by the border, too, and turn
             them upright; off: look once.
         format: File format of the crops: webp and png lose nothing (webp is smaller and faster), jpg is a fourth of
@@ -41,10 +41,10 @@ class PrepareOptions:
     margins: tuple[float, float] | None = None
     by: Literal["auto", "box"] = "auto"
     faces: Literal["main", "all"] = "main"
-    detector: str = "mtcnn"
+    detector: str = DEFAULT_DETECTOR
     detect: bool = False
     min_face: float = 20.0
-    min_score: float = 0.7
+    min_score: float | None = None
     upright: Upright = "search"
     format: Literal["webp", "png", "jpg"] = "webp"
     quality: int = 95
@@ -65,7 +65,7 @@ class PrepareOptions:
             raise UsageError(
                 f"--size and --min-face must be positive, not {self.size} and {self.min_face:g}."
             )
-        if not 0 <= self.min_score <= 1:
+        if self.min_score is not None and not 0 <= self.min_score <= 1:
             raise UsageError(f"--min-score lies in 0..1, not at {self.min_score:g}.")
         if not 0 <= (self.around or 0) <= 4 or not 1 <= self.quality <= 100:
             raise UsageError(

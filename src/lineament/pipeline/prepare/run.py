@@ -19,6 +19,7 @@ from lineament.data.sample import FaceSource
 from lineament.data.shards import shard_name, writing_shard
 from lineament.data.subset import sample_digest, sample_id
 from lineament.errors import DataError, LineamentError
+from lineament.faces.detection import least_score
 from lineament.parallel import ordered_map
 from lineament.pipeline.prepare.faces import Cut, Cutter
 from lineament.pipeline.prepare.files import LEFT_OUT, Group, Known, claimed, finish, take_stock, write_part
@@ -131,7 +132,8 @@ def _settings(source: FaceSource, options: PrepareOptions) -> dict[str, Any]:
     region, around = options.frame
     margins = None if options.margins is None else list(options.margins)
     sides = {"size": options.crop_side, "around": around, "side": region + 2 * around, "margins": margins}
-    return {"source": source.name, **asdict(options), **sides}
+    score = least_score(options.detector) if options.min_score is None else options.min_score
+    return {"source": source.name, **asdict(options), "min_score": score, **sides}
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError, NoFaceError, UsageError
-from lineament.faces.detection import Detection, detect_faces, main_face, make_detector
+from lineament.faces.detection import DEFAULT_DETECTOR, Detection, detect_faces, main_face
 from lineament.faces.labels import FaceLabel, LabelFile, faces_of, read_keypoints
 from lineament.faces.labels.record import tight_box
 from lineament.faces.normalisers import inter_ocular
@@ -99,13 +99,13 @@ def check_points(points: Tensor, size: tuple[int, int], what: str) -> None:
         raise DataError(f"{what}: the eyes lie less than {SMALLEST:g} pixels apart: choose a larger image.")
 
 
-def find_face(image: Tensor, name: str, detector: str = "mtcnn") -> Detection:
+def find_face(image: Tensor, name: str, detector: str = DEFAULT_DETECTOR) -> Detection:
     """Find the main face of a photo ``[3, H, W]``.
 
     Raises:
         NoFaceError: If there is none.
     """
-    face = main_face(detect_faces(image, make_detector(detector), min_score=0.7)[0])
+    face = main_face(detect_faces(image, detector)[0])
     if face is None:
         raise NoFaceError(
             f"{name}: no face was found in it: choose an image in which it is larger or less turned, "

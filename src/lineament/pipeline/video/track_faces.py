@@ -25,7 +25,9 @@ PATIENCE = 0.5
 class FaceFinder(Protocol):
     """What following needs of a :class:`lineament.inference.Model`."""
 
-    def detect(self, image: Tensor, min_score: float = 0.7, upright: Upright = "search") -> list[Detection]:
+    def detect(
+        self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
+    ) -> list[Detection]:
         """Faces of ``[3, H, W]``."""
         ...
 
