@@ -188,6 +188,8 @@ def test_bench_finds_its_faces() -> None:
     assert figures["found"] == 1.0
     assert figures["images_per_second"] > 0
     assert figures["median_ms"] > 0
+    photo = figures["photo"]
+    assert photo["floor_ms"] > 0 and 0 < photo["share"] < 1.5
 
 
 def test_turned_photographs_say_their_turn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -19,11 +19,14 @@ from torch import Tensor
 
 from lineament.cli.main import main
 from lineament.data.video import Frame, VideoReader, video_writer
+from lineament.eight_bit import from_array
 from lineament.errors import UsageError
-from lineament.faces.boxes import centre
-from lineament.faces.detection import Detection
+from lineament.faces.boxes import centre, size
+from lineament.faces.crops import crop_image
+from lineament.faces.detection import Detection, Upright, detect_faces
 from lineament.faces.labels import read_keypoints
 from lineament.faces.schemes import scheme
+from lineament.geometry.affine2d import Affine2D
 from lineament.inference import Face
 from lineament.pipeline.video.options import FollowOptions
 from lineament.pipeline.video.track_faces import follow_faces
@@ -337,3 +340,30 @@ def test_an_animation_is_a_photograph_unless_it_is_asked_for(
     assert main([*words, str(tmp_path / "photo")]) == 0
     assert "1 face(s)" in capsys.readouterr().out
     assert (tmp_path / "photo/moving.gif.landmarks.png").is_file()
+
+
+class DetectedFace:
+    """The real detector; landmarks are the five points of a mean face in the box, so that only detection is tested."""
+
+    def detect(
+        self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
+    ) -> list[Detection]:
+        return detect_faces(image, min_score=min_score, upright=upright)[0]
+
+    def face(self, image: Tensor, place: Detection) -> Face:
+        points = torch.tensor([[0.3, 0.4], [0.7, 0.4], [0.5, 0.58], [0.33, 0.75], [0.67, 0.75]])
+        landmarks = place.box[:2] + points * size(place.box)
+        return Face(landmarks, torch.ones(5), place.box, place.score, scheme("5"))
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_turning_head_is_one_person(every: int):
+    """The astronaut turned by up to three degrees to and fro: no second face, no second number."""
+    photo = from_array(data.astronaut())
+    frames = []
+    for index in range(24):
+        angle = math.radians(3.0) * math.sin(2 * math.pi * index / 24)
+        move = Affine2D.from_similarity(0.5, angle, (30.0 * math.sin(angle), -120 * math.sin(angle)))
+        frames.append(Frame(index, index / 12, crop_image(photo, move, 256, "edge")))
+    found = list(follow_faces(DetectedFace(), frames, FollowOptions(detect_every=every)))
+    assert [[each.person for each in people] for _, people in found] == [[0]] * len(frames)

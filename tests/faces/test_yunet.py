@@ -102,8 +102,8 @@ def test_a_mirror_image_gives_mirrored_faces(astronaut: torch.Tensor) -> None:
     offsets = []
     for shift in range(0, 32, 3):
         moved = Affine2D.from_similarity(0.5, 0.0, (float(shift) - 20, float(shift) / 2 - 10))
-        picture = crop_image(astronaut, moved, (160, 192), "edge")
-        (face,), (mirrored,) = detect_faces([picture, picture.flip(2)], upright="off")
+        image = crop_image(astronaut, moved, (160, 192), "edge")
+        (face,), (mirrored,) = detect_faces([image, image.flip(2)], upright="off")
         assert face.points is not None and mirrored.points is not None
         both = 0.5 * (face.points[:, 0] + mirrored.points[order, 0] - 191)
         offsets.append(torch.cat([both, 0.5 * (centre(face.box) + centre(mirrored.box) - 191)[:1]]))
@@ -112,18 +112,18 @@ def test_a_mirror_image_gives_mirrored_faces(astronaut: torch.Tensor) -> None:
 
 def test_full_size_is_looked_at_where_nothing_was_found(astronaut: torch.Tensor) -> None:
     tiny = crop_image(astronaut, Affine2D.from_similarity(0.16), (82, 82), "edge")  # a face of 15 px
-    picture = torch.full((3, 900, 1200), 0.5)
-    picture[:, 500:582, 700:782] = tiny
+    image = torch.full((3, 900, 1200), 0.5)
+    image[:, 500:582, 700:782] = tiny
     expected = Affine2D.from_similarity(0.16, 0.0, (700.0, 500.0)).apply(torch.tensor([[224.0, 121.0]]))[0]
-    (alone,) = detect_faces(picture)[0]
+    (alone,) = detect_faces(image)[0]
     assert (centre(alone.box) - expected).norm() < 4
     large = crop_image(astronaut, Affine2D.from_similarity(0.8), (400, 410), "edge")
-    picture[:, :400, :410] = large
-    assert len(detect_faces(picture)[0]) == 1
-    both = detect_faces(picture, min_face=12.0)[0]
+    image[:, :400, :410] = large
+    assert len(detect_faces(image)[0]) == 1
+    both = detect_faces(image, min_face=12.0)[0]
     assert len(both) == 2
     assert (centre(both[1].box) - expected).norm() < 4
-    assert len(detect_faces(picture, min_face=40.0)[0]) == 1, (
+    assert len(detect_faces(image, min_face=40.0)[0]) == 1, (
         "small faces are left out when large ones are asked for"
     )
 

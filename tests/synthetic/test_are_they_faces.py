@@ -25,7 +25,7 @@ def judged(faces: SyntheticFaces) -> tuple[float, float]:
         sample = faces[index]
         assert sample.box is not None
         best, overlap = None, 0.3
-        for detection in detect_faces(sample.image)[0]:
+        for detection in detect_faces(sample.image, "mtcnn")[0]:
             shared = overlap_of(detection.box, sample.box)
             if shared > overlap:
                 best, overlap = detection, shared

@@ -16,15 +16,15 @@ from lineament.geometry.affine2d import Affine2D
 
 @dataclass(frozen=True)
 class Detection:
-    """One face in one picture.
+    """One face in one image.
 
     Attributes:
-        box: ``[4]`` float32, ``x0, y0, x1, y1`` in pixels of the picture, may reach outside it.
+        box: ``[4]`` float32, ``x0, y0, x1, y1`` in pixels of the image, may reach outside it.
         score: Confidence in 0..1; 1 where the detector gives none or the face was given by hand.
         points: ``[5, 2]`` float32 xy in pixels, scheme "5": left eye, right eye, nose, left and right mouth corner,
             where left is the left of the image for an upright face. None where the detector gives none.
-        turn: Degrees by which the picture must be turned counter-clockwise for the face to be upright: 0, 90, 180 or
-            270. Box and points are in pixels of the picture as it is.
+        turn: Degrees by which the image must be turned counter-clockwise for the face to be upright: 0, 90, 180 or
+            270. Box and points are in pixels of the image as it is.
     """
 
     box: Tensor  # [4]
@@ -68,9 +68,9 @@ class Traits:
             of an upright face, a little too long, on one that stands on its head.
         turned_score: Least score of a face that only a turned look shows: four looks see four times as many faces where
             there are none.
-        head_start: What the look at the picture as it is has ahead of the others, in logit: few photographs are turned.
+        head_start: What the look at the image as it is has ahead of the others, in logit: few photos are turned.
         length_cost: Units of logit that a long face loses per unit of the logarithm of its length.
-        margin: What is mirrored beyond each border, as a share of the picture's shorter side: half a face and its
+        margin: What is mirrored beyond each border, as a share of the image's shorter side: half a face and its
             mirror image look like a face.
     """
 
@@ -90,7 +90,7 @@ def traits_of(detector: Detector) -> Traits:
 
 
 class Detector(Protocol):
-    """Finds the faces of a batch of pictures of one size.
+    """Finds the faces of a batch of images of one size.
 
     An attribute ``traits`` (:class:`Traits`) tells what its scores mean; without it the usual values hold.
     """
@@ -104,17 +104,17 @@ class Detector(Protocol):
             min_score: Faces below are left out.
 
         Returns:
-            One list per picture, best score first.
+            One list per image, best score first.
         """
         ...
 
 
 @runtime_checkable
 class ScaledDetector(Detector, Protocol):
-    """A detector that sees faces of some sizes only: pictures are shrunk for it, the smallest look first."""
+    """A detector that sees faces of some sizes only: images are shrunk for it, the smallest look first."""
 
     def scales(self, height: int, width: int, min_face: float | None) -> list[float]:
-        """Sizes of the looks at a picture, as shares of its own size, at most 1, growing."""
+        """Sizes of the looks at a image, as shares of its own size, at most 1, growing."""
         ...
 
     def is_enough(self, faces: Sequence[Detection], scale: float, min_face: float | None) -> bool:

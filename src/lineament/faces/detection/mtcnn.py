@@ -1,8 +1,8 @@
 """The MTCNN cascade (Zhang et al., "Joint Face Detection and Alignment using Multi-task Cascaded CNNs", 2016).
 
-A window of 12 px is slid over a pyramid of the picture (P-Net), what passes is looked at again at 24 px (R-Net) and at
+A window of 12 px is slid over a pyramid of the image (P-Net), what passes is looked at again at 24 px (R-Net) and at
 48 px (O-Net, which also gives five points). Between the stages boxes are corrected by the networks' offsets, made
-square, and thinned. Inside this file boxes count from the picture's edge (pixel centres at +0.5), outside from the
+square, and thinned. Inside this file boxes count from the image's edge (pixel centres at +0.5), outside from the
 centre of the first pixel.
 """
 
@@ -35,7 +35,7 @@ class _Candidates:
     """Boxes of a whole batch on their way through the cascade."""
 
     image: np.ndarray  # [K] index in the batch
-    boxes: np.ndarray  # [K, 4] pixels from the picture's edge
+    boxes: np.ndarray  # [K, 4] pixels from the image's edge
     scores: np.ndarray  # [K] probability
     points: np.ndarray | None = field(default=None)  # [K, 5, 2]
 
@@ -47,7 +47,7 @@ class _Candidates:
         return _Candidates(self.image[index], self.boxes[index], self.scores[index], points)
 
     def thin(self, overlap: float, most: int, over_smaller: bool = False) -> _Candidates:
-        """Suppress within each picture and keep at most ``most`` per picture."""
+        """Suppress within each image and keep at most ``most`` per image."""
         keep = []
         for image in np.unique(self.image):
             own = np.flatnonzero(self.image == image)
@@ -76,7 +76,7 @@ class Mtcnn:
         thresholds: Least probability to pass P-Net and R-Net; O-Net's is the least score that is asked for, and where
             that is lower, R-Net's too.
         pyramid_factor: Ratio of two neighbouring levels of the pyramid (the paper's is the square root of a half).
-        max_candidates: Most boxes per picture that P-Net hands on, which bounds the work on textures.
+        max_candidates: Most boxes per image that P-Net hands on, which bounds the work on textures.
         crop_batch: Crops looked at in one go by R-Net and O-Net.
         traits: What its scores mean.
     """
@@ -94,12 +94,12 @@ class Mtcnn:
         proposal, refinement, output = load_cascade(str(images.device))
         side = min(images.shape[-2:])
         smallest = max(float(_WINDOW), min_face if min_face is not None else max(20.0, side / 20.0))
-        # A large photograph is shrunk once until the smallest face looked for is one to two R-Net crops wide: no stage
+        # A large photo is shrunk once until the smallest face looked for is one to two R-Net crops wide: no stage
         # would see more of it.
         reduction = min(max(1, int(smallest // 24)), side)
         with torch.inference_mode():
             reduced = F.avg_pool2d(images, reduction) if reduction > 1 else images
-            # Black, the value outside the picture, is zero before the networks' normalisation and stays so in crops.
+            # Black, the value outside the image, is zero before the networks' normalisation and stays so in crops.
             pixels = reduced * 255.0
             candidates = self._propose(proposal, pixels, smallest / reduction)
             mips = _halvings(pixels)
@@ -187,7 +187,7 @@ def _halvings(pixels: Tensor) -> list[Tensor]:
 
 
 def _cut(mips: list[Tensor], candidates: _Candidates, side: int) -> Tensor:
-    """Cut square boxes and resize them to ``[K, 3, side, side]``; black outside the picture."""
+    """Cut square boxes and resize them to ``[K, 3, side, side]``; black outside the image."""
     crops = mips[0].new_empty(len(candidates), 3, side, side)
     sides = candidates.boxes[:, 2] - candidates.boxes[:, 0]
     levels = np.clip(np.floor(np.log2(np.maximum(sides / side, 1.0))), 0, len(mips) - 1).astype(np.int64)
@@ -195,24 +195,22 @@ def _cut(mips: list[Tensor], candidates: _Candidates, side: int) -> Tensor:
     for key in np.unique(candidates.image * len(mips) + levels):
         image, level = divmod(int(key), len(mips))
         own = np.flatnonzero((candidates.image == image) & (levels == level))
-        picture = mips[level][image : image + 1]  # [1, 3, h, w]
-        height, width = picture.shape[-2:]
+        source = mips[level][image : image + 1]  # [1, 3, h, w]
+        height, width = source.shape[-2:]
         boxes = candidates.boxes[own] / 2.0**level
-        # Grid coordinates of align_corners=False: -1 and 1 are the picture's edges.
+        # Grid coordinates of align_corners=False: -1 and 1 are the image's edges.
         x = (boxes[:, :1] + steps * (boxes[:, 2:3] - boxes[:, :1])) * (2.0 / width) - 1.0  # [k, side]
         y = (boxes[:, 1:2] + steps * (boxes[:, 3:] - boxes[:, 1:2])) * (2.0 / height) - 1.0
         shape = (len(own), side, side)
         grid = np.stack([np.broadcast_to(x[:, None, :], shape), np.broadcast_to(y[:, :, None], shape)], -1)
-        grid_rows = torch.from_numpy(grid.reshape(1, -1, side, 2).astype(np.float32)).to(picture.device)
-        sampled = F.grid_sample(
-            picture, grid_rows, mode="bilinear", padding_mode="zeros", align_corners=False
-        )
+        grid_rows = torch.from_numpy(grid.reshape(1, -1, side, 2).astype(np.float32)).to(source.device)
+        sampled = F.grid_sample(source, grid_rows, mode="bilinear", padding_mode="zeros", align_corners=False)
         crops[torch.from_numpy(own)] = sampled[0].unflatten(1, (-1, side)).transpose(0, 1)
     return crops.contiguous(memory_format=torch.channels_last)
 
 
 def _detections(candidates: _Candidates, count: int, reduction: int) -> list[list[Detection]]:
-    """Return the faces of every picture, best first, in pixels of the picture before it was reduced."""
+    """Return the faces of every image, best first, in pixels of the image before it was reduced."""
     faces: list[list[Detection]] = [[] for _ in range(count)]
     for index in np.argsort(-candidates.scores, kind="stable"):
         box = torch.from_numpy(candidates.boxes[index] * reduction - 0.5).float()

@@ -1,6 +1,6 @@
 """The three networks of the MTCNN cascade (Zhang et al. 2016, figure 2) and the weights of the `mtcnn` package.
 
-All take RGB normalised as ``(255 * rgb - 127.5) / 128`` and look at pictures the usual way up.
+All take RGB normalised as ``(255 * rgb - 127.5) / 128`` and look at images the usual way up.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _MOST_BYTES = 16_000_000
 
 
 class ProposalNetwork(nn.Module):
-    """P-Net: a 12x12 window slid over the picture with stride 2."""
+    """P-Net: a 12x12 window slid over the image with stride 2."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Runs any detector over pictures, and finds the faces that are not upright or that the border cuts."""
+"""Runs any detector over images, and finds the faces that are not upright or that the border cuts."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def detect_faces(
     batch_size: int = 16,
     upright: Upright = "search",
 ) -> list[list[Detection]]:
-    """Find the faces of one or many pictures.
+    """Find the faces of one or many images.
 
-    Pictures of one size are worked on together; sizes may be mixed and of any value. A picture too small to hold a
+    Images of one size are worked on together; sizes may be mixed and of any value. A image too small to hold a
     face gives an empty list. YuNet looks at a small copy first, and at larger ones where that shows nothing or faces so
     small that others may be smaller still.
 
     With ``upright="search"`` the border is mirrored outwards, so that a face that it cuts in half is found, and a
-    picture is looked at in the three other turns as well when no face was found in it, or when one was found that may
+    image is looked at in the three other turns as well when no face was found in it, or when one was found that may
     not be upright (:func:`is_doubtful`). Of several looks at one face the best score wins. What a score must be depends
     on the detector (:class:`Traits`).
 
@@ -56,19 +56,19 @@ def detect_faces(
         images: ``[3, H, W]``, ``[N, 3, H, W]``, or a sequence of ``[3, H, W]``; RGB float in 0..1.
         detector: Name (see :func:`detectors`) or a detector.
         min_face: Smallest face looked for, longer side of its box in pixels. None: what bounds the work on large
-            photographs, for MTCNN 20 or a twentieth of the picture's shorter side where that is more.
+            photos, for MTCNN 20 or a twentieth of the image's shorter side where that is more.
         min_score: Faces with a lower score are left out (0..1). None: the detector's own least score, 0.6 for YuNet; a
             lower one looks further.
-        batch_size: How many pictures of one size are worked on at once.
-        upright: ``search``; or ``off`` for pictures whose faces are known to be upright, such as the frames of a video:
+        batch_size: How many images of one size are worked on at once.
+        upright: ``search``; or ``off`` for images whose faces are known to be upright, such as the frames of a video:
             one look, without margin.
 
     Returns:
-        One list per picture, also for a single one; best score first. Box and points are in pixels of the picture as
+        One list per image, also for a single one; best score first. Box and points are in pixels of the image as
         it was given, whatever its turn.
 
     Raises:
-        DataError: On pictures of the wrong shape or type.
+        DataError: On images of the wrong shape or type.
         UsageError: On an unknown detector, or a smallest face that is not a positive length.
     """
     if min_face is not None and not 0.0 < min_face < float("inf"):
@@ -102,12 +102,12 @@ def is_doubtful(face: Detection, traits: Traits) -> bool:
 
 
 def choose_looks(looks: Sequence[Detection], traits: Traits) -> list[Detection]:
-    """Keep one look at every face of a picture, and of faces that no other look shows those that can be trusted.
+    """Keep one look at every face of a image, and of faces that no other look shows those that can be trusted.
 
     A turned face needs ``turned_score``, and beside faces of another turn that outweigh it ``sure_score``.
 
     Args:
-        looks: Faces of all turns, in pixels of the picture as it is.
+        looks: Faces of all turns, in pixels of the image as it is.
         traits: Of the detector.
 
     Returns:
@@ -139,10 +139,10 @@ def _rank(face: Detection, traits: Traits) -> tuple[bool, float]:
 
 
 def turned_upright(image: Tensor, face: Detection) -> tuple[Tensor, Detection, Affine2D]:
-    """Turn a picture ``[3, H, W]`` so that a face in it is upright.
+    """Turn a image ``[3, H, W]`` so that a face in it is upright.
 
     Returns:
-        The turned picture, the face in its pixels, and the transform from the picture as it was to it.
+        The turned image, the face in its pixels, and the transform from the image as it was to it.
     """
     turn = Affine2D.quarter_turn(face.turn, (image.shape[2], image.shape[1]))
     if face.turn == 0:
@@ -165,7 +165,7 @@ def _overlap(a: Detection, b: Detection) -> float:
 
 @dataclass(frozen=True)
 class _Search:
-    """One way of looking at pictures."""
+    """One way of looking at images."""
 
     run: Detector
     traits: Traits
@@ -174,26 +174,26 @@ class _Search:
     batch_size: int
     upright: Upright
 
-    def __call__(self, pictures: Sequence[Tensor]) -> list[list[Detection]]:
-        """Faces of each picture, in its own pixels; looks grow until they show enough."""
-        found: list[list[Detection]] = [[] for _ in pictures]
-        scales = [self._scales(picture) for picture in pictures]
+    def __call__(self, images: Sequence[Tensor]) -> list[list[Detection]]:
+        """Faces of each image, in its own pixels; looks grow until they show enough."""
+        found: list[list[Detection]] = [[] for _ in images]
+        scales = [self._scales(image) for image in images]
         for step in range(max(map(len, scales), default=0)):
             open_ones = [
                 index
                 for index, own in enumerate(scales)
                 if step < len(own) and (step == 0 or not self._is_enough(found[index], own[step - 1]))
             ]
-            views = [_View.of(pictures[index], scales[index][step], self.min_face) for index in open_ones]
+            views = [_View.of(images[index], scales[index][step], self.min_face) for index in open_ones]
             before = [found[index] for index in open_ones]
             for index, view, faces in zip(open_ones, views, self._looks(views, before), strict=True):
                 seen = [face.seen_through(view.back, face.turn) for face in faces]
                 found[index] = choose_looks([*found[index], *seen], self.traits) if found[index] else seen
         return found
 
-    def _scales(self, picture: Tensor) -> list[float]:
+    def _scales(self, image: Tensor) -> list[float]:
         if isinstance(self.run, ScaledDetector):
-            return self.run.scales(picture.shape[1], picture.shape[2], self.min_face)
+            return self.run.scales(image.shape[1], image.shape[2], self.min_face)
         return [1.0]
 
     def _is_enough(self, faces: Sequence[Detection], scale: float) -> bool:
@@ -226,17 +226,17 @@ class _Search:
         """Look at turned views with mirrored margins; answers are in pixels of the views as they are."""
         shown, margins = [], []
         for view in views:
-            margin = int(self.traits.margin * min(view.picture.shape[1:]))
-            turned = torch.rot90(view.picture, turn // 90, (1, 2))
+            margin = int(self.traits.margin * min(view.image.shape[1:]))
+            turned = torch.rot90(view.image, turn // 90, (1, 2))
             # The detector's own choice would grow with the margin.
             smallest = view.min_face
             if smallest is None and not isinstance(self.run, ScaledDetector):
-                smallest = max(20.0, min(view.picture.shape[1:]) / 20.0)
+                smallest = max(20.0, min(view.image.shape[1:]) / 20.0)
             shown.append(_View(F.pad(turned[None], (margin,) * 4, mode="reflect")[0], smallest, view.back))
             margins.append(margin)
         found: list[list[Detection]] = []
         for view, margin, faces in zip(views, margins, self._look_at(shown), strict=True):
-            width, height = view.picture.shape[2], view.picture.shape[1]
+            width, height = view.image.shape[2], view.image.shape[1]
             shift = Affine2D.from_similarity(translation=(-float(margin), -float(margin)))
             back = shift.then(Affine2D.quarter_turn(turn, (width, height)).inverse())
             seen = [face.seen_through(back, turn) for face in faces]
@@ -251,15 +251,13 @@ class _Search:
         """Run the detector once over views of any sizes."""
         alike: dict[tuple[object, ...], list[int]] = {}
         for index, view in enumerate(views):
-            key = (*view.picture.shape, view.picture.device, view.min_face)
+            key = (*view.image.shape, view.image.device, view.min_face)
             alike.setdefault(key, []).append(index)
         found: list[list[Detection]] = [[] for _ in views]
         for indices in alike.values():
             for start in range(0, len(indices), self.batch_size):
                 chunk = indices[start : start + self.batch_size]
-                batch = torch.stack(
-                    [views[index].picture.to(torch.float32) for index in chunk]
-                )  # [N, 3, H, W]
+                batch = torch.stack([views[index].image.to(torch.float32) for index in chunk])  # [N, 3, H, W]
                 answers = self.run(batch, min_face=views[chunk[0]].min_face, min_score=self.min_score)
                 for index, faces in zip(chunk, answers, strict=True):
                     found[index] = faces
@@ -268,32 +266,28 @@ class _Search:
 
 @dataclass(frozen=True)
 class _View:
-    """A picture at the size at which it is looked at.
+    """A image at the size at which it is looked at.
 
     Attributes:
-        picture: ``[3, h, w]``.
+        image: ``[3, h, w]``.
         min_face: Smallest face looked for, in its pixels.
-        back: From it to the picture as it was given.
+        back: From it to the image as it was given.
     """
 
-    picture: Tensor
+    image: Tensor
     min_face: float | None
     back: Affine2D
 
     @staticmethod
-    def of(picture: Tensor, scale: float, min_face: float | None) -> _View:
-        """Shrink ``picture``."""
-        height, width = picture.shape[1:]
+    def of(image: Tensor, scale: float, min_face: float | None) -> _View:
+        """Shrink ``image``."""
+        height, width = image.shape[1:]
         shape = (max(1, round(height * scale)), max(1, round(width * scale)))
         if shape == (height, width):
-            return _View(picture, min_face, Affine2D.identity())
-        small = picture.float()[None]
-        # A mean over whole pixels is faster than a resampling, and most of the way for a large photograph.
-        factor = min(height // shape[0], width // shape[1])
-        if factor > 1:
-            small = F.avg_pool2d(small, factor, ceil_mode=True)
-        if small.shape[2:] != shape:
-            small = F.interpolate(small, size=shape, mode="bilinear", align_corners=False, antialias=True)
+            return _View(image, min_face, Affine2D.identity())
+        small = F.interpolate(
+            image.float()[None], size=shape, mode="bilinear", align_corners=False, antialias=True
+        )
         back = Affine2D.resize((shape[1], shape[0]), (width, height))
         return _View(small[0], None if min_face is None else min_face * scale, back)
 
@@ -301,15 +295,10 @@ class _View:
 def _as_list(images: Tensor | Sequence[Tensor]) -> list[Tensor]:
     if isinstance(images, Tensor) and images.ndim == 3:
         images = [images]
-    pictures = list(images)
-    for picture in pictures:
-        if (
-            picture.ndim != 3
-            or picture.shape[0] != 3
-            or not picture.is_floating_point()
-            or 0 in picture.shape
-        ):
+    several = list(images)
+    for image in several:
+        if image.ndim != 3 or image.shape[0] != 3 or not image.is_floating_point() or 0 in image.shape:
             raise DataError(
-                f"pictures are RGB float [3, H, W] in 0..1, not {picture.dtype} of shape {tuple(picture.shape)}."
+                f"images are RGB float [3, H, W] in 0..1, not {image.dtype} of shape {tuple(image.shape)}."
             )
-    return pictures
+    return several

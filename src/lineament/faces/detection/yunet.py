@@ -1,6 +1,6 @@
-"""YuNet as a detector: a small look at the whole picture, and larger looks where that shows nothing or small faces.
+"""YuNet as a detector: a small look at the whole image, and larger looks where that shows nothing or small faces.
 
-Inside this file boxes and points count from the picture's edge (pixel centres at +0.5), outside from the centre of the
+Inside this file boxes and points count from the image's edge (pixel centres at +0.5), outside from the centre of the
 first pixel. That the network's own numbers count from the edge was found on portraits beside their mirror images: its
 boxes and points of 38 px wide faces lie 0.6 and 0.5 px right of where both would agree.
 """
@@ -28,21 +28,22 @@ class Yunet:
     """The network with its thresholds.
 
     Attributes:
-        first_side: Shorter side of the smallest look, in pixels; every further one is twice as large.
+        first_side: Shorter side of the smallest look, in pixels, 256 with its margins; every further one is twice as
+            large.
         most_side: Shorter side of the largest look that is not asked for with a smallest face.
         least_face: Side in pixels of the smallest face that a look shows reliably: of faces of 50, 30, 20 and 14 px
             that are found at full size, 99, 94, 80 and 34 per cent are.
         large_face: Where all faces of a look are larger than this, in pixels, it has shown the smaller ones, too.
         overlap: Of two boxes that share more (intersection over union) the better stays.
-        max_candidates: Most boxes per picture that are thinned, which bounds the work with a very low least score.
+        max_candidates: Most boxes per image that are thinned, which bounds the work with a very low least score.
         traits: What its scores mean. Upright faces of 200 portraits have scores of at least 0.90, and 0.93 in the mean;
             those that stand on their head 0.41 to 0.92, those that lie up to 0.88. Each has its best score upright.
     """
 
-    first_side: int = 240
-    most_side: int = 960
+    first_side: int = 212
+    most_side: int = 848
     least_face: float = 24.0
-    large_face: float = 40.0
+    large_face: float = 32.0
     overlap: float = 0.3
     max_candidates: int = 2000
     traits: ClassVar[Traits] = Traits(
@@ -56,14 +57,15 @@ class Yunet:
     )
 
     def scales(self, height: int, width: int, min_face: float | None) -> list[float]:
-        """Sizes of the looks at a picture; see :class:`ScaledDetector`."""
+        """Sizes of the looks at a image; see :class:`ScaledDetector`."""
         side = min(height, width)
         largest = self.most_side / side
         if min_face is not None:
             largest = max(largest, self.least_face / min_face)
         scales = [min(1.0, self.first_side / side)]
         while scales[-1] < min(1.0, largest):
-            scales.append(min(1.0, 2.0 * scales[-1]))
+            larger = 2.0 * scales[-1]
+            scales.append(larger if larger < 0.75 else 1.0)
         return scales
 
     def is_enough(self, faces: Sequence[Detection], scale: float, min_face: float | None) -> bool:
@@ -101,7 +103,7 @@ def _candidates(levels: list[Level], min_score: float) -> tuple[np.ndarray, np.n
     """Decode every cell of at least a score.
 
     Returns:
-        Index ``[K]`` of the picture, and ``[K, 15]`` score, box x0 y0 x1 y1 and five points xy in pixels of the look.
+        Index ``[K]`` of the image, and ``[K, 15]`` score, box x0 y0 x1 y1 and five points xy in pixels of the look.
     """
     images, found = [], []
     for stride, level in zip(STRIDES, levels, strict=True):
