@@ -313,7 +313,7 @@ def _place_landmarks(
 def _canonical(
     head: Eyeballs, landmarks: np.ndarray, ids: list[Ints], centres: list[np.ndarray], radius: list[float]
 ) -> Floats:
-    """Carry the neutral head into the template frame: the 68 points ``[68, 3]`` exactly, a smooth warp between them."""
+    """Carry the neutral head into the template frame: the 68 points ``[68, 3]`` exactly, smooth between."""
     warp = RBFInterpolator(
         landmarks.astype(np.float64),
         LANDMARKS68.astype(np.float64),
