@@ -70,11 +70,12 @@ def test_faces_of_the_photo_world_are_found(packs: Path, head: str) -> None:
     found = []
     for index in range(len(faces)):
         scene = faces.scene(index)
-        if HIDDEN & set(scene.worn.names) or abs(scene.view.pose[0]) > math.radians(65):
+        yaw, pitch, _ = scene.view.pose
+        if HIDDEN & set(scene.worn.names) or abs(yaw) > math.radians(65) or abs(pitch) > math.radians(30):
             continue
         sample = faces[index]
         assert sample.box is not None
         boxes = [face.box for face in detect_faces(sample.image, upright="off")[0]]
         found.append(any(overlap_of(box, sample.box) > 0.35 for box in boxes))
     assert len(found) > 200
-    assert sum(found) / len(found) >= 0.93
+    assert sum(found) / len(found) >= 0.95
