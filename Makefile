@@ -4,7 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 JOBS ?= 2
-PACKS ?= $(if $(LINEAMENT_PACKS),$(LINEAMENT_PACKS),../shared/realdata)
+# The folder beside the checkout, where there is one; else the verbs look where `lineament data fetch` writes.
+PACKS ?= $(if $(LINEAMENT_PACKS),$(LINEAMENT_PACKS),$(wildcard ../shared/realdata))
 
 .PHONY: demo demo-real test test-slow coverage lint format install clean
 
@@ -19,7 +20,7 @@ demo: $(STAMP)
 	$(BIN)/lineament demo --out runs/demo --overwrite
 
 demo-real: $(STAMP)
-	$(BIN)/lineament demo --real --packs $(PACKS) --out runs/demo-real --overwrite
+	$(BIN)/lineament demo --real $(if $(PACKS),--packs $(PACKS)) --out runs/demo-real --overwrite
 
 # One thread for each of the test processes: they share the cores among themselves.
 test: $(STAMP) lint

@@ -23,8 +23,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def packs(request: pytest.FixtureRequest) -> Path:
     """Folder of the real data packs; skips where there is none."""
+    from lineament.packs import packs_folder
+
+    beside = ROOT.parent / "shared" / "realdata"
     given = request.config.getoption("--packs") or os.environ.get("LINEAMENT_PACKS")
-    folder = Path(given) if given else ROOT.parent / "shared" / "realdata"
+    folder = packs_folder(given or (beside if beside.is_dir() else None))
     if not folder.is_dir():
         pytest.skip(f"no data packs at {folder}: set LINEAMENT_PACKS or give --packs")
     return folder.resolve()

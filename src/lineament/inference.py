@@ -1,4 +1,4 @@
-"""Loads trained runs as something that can be called: with a photograph, or by another of its capabilities."""
+"""Loads trained runs and models as something that can be called: with images, or by another of its capabilities."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
+import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from lineament.capabilities import DenseDescriptor, FaceTiles, LandmarkPredictor, capability
-from lineament.data.image_inputs import ImageLike, as_image
+from lineament.capabilities import DenseDescriptor, DepthPredictor, FaceTiles, LandmarkPredictor, capability
+from lineament.data.image_inputs import ImageLike, Order, as_image
 from lineament.data.images import list_images
-from lineament.errors import CheckpointError, UsageError, unknown_name
+from lineament.errors import CheckpointError, DataError, UsageError, unknown_name
 from lineament.faces import boxes as box_tools
 from lineament.faces.detection import (
     DEFAULT_DETECTOR,
@@ -27,10 +29,18 @@ from lineament.faces.detection import (
     turned_upright,
 )
 from lineament.faces.schemes import LandmarkScheme
-from lineament.training.run import CONFIG, Run, open_run
+from lineament.training.model_folder import ModelFolder
+from lineament.training.models import named_models, open_trained
+from lineament.training.run import CONFIG, Run
 
 Photo = ImageLike
 T = TypeVar("T")
+# Capability -> the model that is taken where none is named.
+DEFAULT_MODELS: dict[type, str] = {
+    LandmarkPredictor: "face-68",
+    DenseDescriptor: "face-dense",
+    DepthPredictor: "face-depth",
+}
 
 
 @dataclass(frozen=True)
@@ -56,12 +66,12 @@ class Face:
 
 
 class Model:
-    """A trained run with its detector; made by :func:`load`.
+    """A trained run or model with its detector; made by :func:`load`.
 
     What it can do depends on the run: :meth:`has` tells. Calling it finds faces and their landmarks.
 
     Attributes:
-        run: The run it was loaded from.
+        run: The run, or model folder, that it was loaded from.
         predictor: What the run's recipe makes of its networks; it answers the protocols of
             :mod:`lineament.capabilities`.
         detector_name: Of what finds faces in photos.
@@ -81,7 +91,7 @@ class Model:
     def __repr__(self) -> str:
         """Recipe, step, landmark scheme and folder."""
         scheme = f", scheme {self.scheme.name}" if self.has(LandmarkPredictor) else ""
-        return f"Model({self.run.recipe}, step {self.step}{scheme}, {self.run.folder})"
+        return f"Model({self.run.recipe}, step {self.step}{scheme}, {self.run.label})"
 
     @cached_property
     def step(self) -> int:
@@ -103,41 +113,86 @@ class Model:
         Raises:
             UsageError: If the run lacks it; the message says what it holds and what to do instead.
         """
-        what = f"the run {self.run.folder} ({self.run.recipe})"
-        return capability(self.predictor, wanted, what, str(self.run.folder), hint)
+        kind = "model" if isinstance(self.run, ModelFolder) else "run"
+        what = f"the {kind} {self.run.label} ({self.run.recipe})"
+        return capability(self.predictor, wanted, what, self.run.label, hint)
 
     @property
     def scheme(self) -> LandmarkScheme:
         """What the landmarks mean; raises ``UsageError`` where the run gives none."""
         return self.capability(LandmarkPredictor).scheme
 
+    @overload
     def __call__(
         self,
-        photo: Photo,
-        boxes: Tensor | Sequence[Sequence[float]] | None = None,
+        photo: bytes | Image.Image | Tensor | np.ndarray,
+        boxes: Any = None,
         *,
+        points: Any = None,
+        min_score: float | None = ...,
+        order: Order = ...,
+    ) -> list[Face]: ...
+
+    # A path may be that of a folder.
+    @overload
+    def __call__(
+        self,
+        photo: str | Path,
+        boxes: Any = None,
+        *,
+        points: Any = None,
+        min_score: float | None = ...,
+        order: Order = ...,
+    ) -> list[Any]: ...
+
+    @overload
+    def __call__(
+        self, photo: list[Any] | tuple[Any, ...], *, min_score: float | None = ..., order: Order = ...
+    ) -> list[list[Face]]: ...
+
+    def __call__(
+        self,
+        photo: Any,
+        boxes: Any = None,
+        *,
+        points: Any = None,
         min_score: float | None = None,
-    ) -> list[Face]:
-        """Find the faces of one photograph and their landmarks.
+        order: Order = "rgb",
+    ) -> list[Any]:
+        """Find the faces of one image or several, and their landmarks.
 
         Args:
-            photo: One image of any kind that :func:`lineament.data.image_inputs.as_image` takes.
-            boxes: Face boxes ``[N, 4]`` in pixels; found by the detector when None.
+            photo: One image of any kind that :func:`lineament.data.image_inputs.as_image` takes; or a list of them, or
+                a folder, whose images are looked at in the order of :func:`lineament.data.images.list_images`
+                (:meth:`each` gives their paths, and one image at a time).
+            boxes: Face boxes ``[N, 4]`` in pixels of the one image; found by the detector when neither boxes nor points
+                are given.
+            points: The five points of scheme "5" of each face, ``[N, 5, 2]`` in pixels of the one image, as detectors
+                give them: they take the place of boxes.
             min_score: Detections with a lower score are left out; None: the detector's own least score.
+            order: ``"bgr"`` for arrays and tensors whose first channel is blue, as OpenCV reads them.
 
         Returns:
-            The faces, best score first; empty when there is none.
+            The faces in pixels of the image, best score first, given ones in their order; empty when there is none. For
+            a list or a folder a list of such lists.
 
         Raises:
-            UsageError: If the run gives no landmarks.
-            DataError: If the photograph or a box cannot be used.
+            UsageError: If the run gives no landmarks, or boxes or points are given for several images.
+            DataError: If an image, a box or a point cannot be used.
         """
         self.capability(LandmarkPredictor)
-        image = as_image(photo)
-        if boxes is None:
-            return self.faces(image, self.detect(image, min_score))
-        given = torch.as_tensor(boxes, dtype=torch.float32).reshape(-1, 4)
-        return self.faces(image, [Detection.given(box=box_tools.check_box(box)) for box in given])
+        several = _several(photo)
+        if several is not None:
+            if boxes is not None or points is not None:
+                raise UsageError("boxes and points belong to one image: call for each.")
+            return [self._look(each, min_score, order) for each in several]
+        if boxes is None and points is None:
+            return self._look(photo, min_score, order)
+        return self.faces(as_image(photo, order), _given(boxes, points))
+
+    def _look(self, photo: Any, min_score: float | None, order: Order) -> list[Face]:
+        image = as_image(photo, order)
+        return self.faces(image, self.detect(image, min_score))
 
     def detect(
         self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
@@ -190,16 +245,17 @@ class Model:
 
 
 def load(
-    run: str | Path,
+    model: str | Path | None = None,
     device: str = "cpu",
     *,
     detector: str = DEFAULT_DETECTOR,
     dtype: torch.dtype = torch.float32,
 ) -> Model:
-    """Load a trained run.
+    """Load a model.
 
     Args:
-        run: Run directory of ``lineament train`` or ``lineament import``.
+        model: Run directory of ``lineament train`` or ``lineament import``, a model folder, or the name of a model that
+            ``lineament models`` lists; a path wins over a name. None takes ``face-68``, landmarks on photos.
         device: Where the networks run, ``cpu`` or ``cuda``.
         detector: Finds faces in photographs, ``yunet``, ``mtcnn`` or ``lbp``.
         dtype: What the networks compute in; ``torch.bfloat16`` where a method can.
@@ -209,11 +265,11 @@ def load(
         runs of other capabilities say what reads them.
 
     Raises:
-        LineamentError: If there is no such run.
-        CheckpointError: If its checkpoint is damaged, or of another method than its recipe.
+        LineamentError: If there is no such run or model; the message names the nearest.
+        CheckpointError: If its weights are damaged, or of another method than its recipe.
         UsageError: If the device is not there, or the method cannot compute in the number type.
     """
-    opened = open_run(run)
+    opened = open_trained(default_model(LandmarkPredictor) if model is None else model)
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
         raise UsageError(f"the device {device!r} is not there: use cpu, or cuda on a machine that has it.")
     recipe = opened.build_recipe()
@@ -223,4 +279,63 @@ def load(
             f"is of {recipe.method!r}: {CONFIG} was changed."
         )
     predictor = recipe.predictor(opened.load_networks(), torch.device(device), dtype)
+    if isinstance(opened, ModelFolder):
+        opened.check_scheme(getattr(predictor, "scheme", None))
     return Model(opened, predictor, detector, dtype)
+
+
+def default_model(wanted: type) -> str:
+    """Name of the model that is taken for a capability where none is named.
+
+    Raises:
+        UsageError: If it does not come with this version of the package.
+    """
+    name = DEFAULT_MODELS[wanted]
+    if not has_default(wanted):
+        raise UsageError(
+            f"no model is named, and {name}, which would be taken, does not come with this version of lineament: give "
+            "a run or a model (--model; `lineament models` lists those that are there)."
+        )
+    return name
+
+
+def has_default(wanted: type) -> bool:
+    """Whether there is a model for a capability that is taken where none is named."""
+    return DEFAULT_MODELS[wanted] in named_models()
+
+
+def _several(photo: Any) -> list[Any] | None:
+    """The images of a list or a folder; None for one image."""
+    if isinstance(photo, str | Path):
+        folder = Path(photo).expanduser()
+        return list(list_images(folder)) if folder.is_dir() else None
+    if isinstance(photo, Sequence) and not isinstance(photo, bytes | bytearray):
+        return list(photo)
+    return None
+
+
+def _given(boxes: Any, points: Any) -> list[Detection]:
+    """Faces that need no detecting."""
+    if boxes is not None and points is not None:
+        raise UsageError("boxes and points both say where the faces are: give one of them.")
+    if points is None:
+        rows = _numbers(boxes, (4,), "boxes")
+        return [Detection.given(box=box_tools.check_box(box)) for box in rows]
+    return [Detection.given(points=five) for five in _numbers(points, (5, 2), "points")]
+
+
+def _numbers(given: Any, shape: tuple[int, ...], what: str) -> Tensor:
+    """``[N, *shape]`` float32 of whatever holds numbers."""
+    wanted = f"{what} are [N, {', '.join(map(str, shape))}] numbers"
+    try:
+        if isinstance(given, list | tuple):
+            given = [np.asarray(each) for each in given]
+            given = np.stack(given) if given else np.zeros((0, *shape))
+        values = torch.as_tensor(given, dtype=torch.float32)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise DataError(f"{wanted} ({error}).") from error
+    if values.shape == shape:
+        values = values[None]
+    if values.ndim != len(shape) + 1 or tuple(values.shape[1:]) != shape:
+        raise DataError(f"{wanted}, not an array of shape {tuple(values.shape)}.")
+    return values

@@ -20,6 +20,8 @@ from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_k
 from lineament.faces.schemes import scheme
 
 SMALL = ["--size", "96"]
+# Whatever models come with the package.
+HEAD = ["--landmarks-model", "head", "--model", "head"]
 
 
 @pytest.fixture
@@ -30,7 +32,18 @@ def photo(tmp_path: Path) -> Path:
 
 
 def test_a_strip_and_its_numbers(photo: Path, capsys: pytest.CaptureFixture[str]):
-    words = ["turn", str(photo), "--yaw", "-30..30", "--frames", "3", "--keypoints", str(KEYPOINTS), *SMALL]
+    words = [
+        "turn",
+        str(photo),
+        "--yaw",
+        "-30..30",
+        "--frames",
+        "3",
+        "--keypoints",
+        str(KEYPOINTS),
+        *HEAD[2:],
+        *SMALL,
+    ]
     assert main(words) == 0
     said = capsys.readouterr().out
     assert f"keypoints: read from {KEYPOINTS}" in said
@@ -48,7 +61,8 @@ def test_a_strip_and_its_numbers(photo: Path, capsys: pytest.CaptureFixture[str]
 
 def test_five_points_of_the_detector_are_enough(photo: Path, tmp_path: Path, capsys):
     out = tmp_path / "deep" / "a.gif"
-    assert main(["turn", str(photo), "--keep-background", "--frames", "4", "--out", str(out), *SMALL]) == 0
+    words = ["turn", str(photo), "--keep-background", "--frames", "4", "--out", str(out), *HEAD, *SMALL]
+    assert main(words) == 0
     assert "those of the builtin head, placed on the detector's five points" in capsys.readouterr().out
     with Image.open(out) as animation:
         assert animation.n_frames in (3, 4)  # equal pictures are shown as one, longer
@@ -121,7 +135,7 @@ def test_depth_of_a_folder_says_what_was_chosen_and_what_failed(photo: Path, tmp
     (folder / "sub").mkdir(parents=True)
     photo.rename(folder / "sub" / "a.png")
     Image.new("RGB", (64, 64), "grey").save(folder / "nobody.png")
-    words = ["depth", str(folder)]
+    words = ["depth", str(folder), *HEAD]
     assert main(words) == 0, "a photo without a face among others is no failure"
     said = capsys.readouterr()
     assert "keypoints: those of the builtin head" in said.out, "also when the first photo has no face"
@@ -166,7 +180,7 @@ def test_a_photograph_that_lies_on_its_side_has_the_same_depth(photo: Path, tmp_
         image.rotate(90, expand=True).save(tmp_path / "lying.png")
     rolls = {}
     for name in ("astronaut.png", "lying.png"):
-        assert main(["depth", str(tmp_path / name)]) == 0
+        assert main(["depth", str(tmp_path / name), *HEAD]) == 0
         (face,) = json.loads((tmp_path / f"{name}.depth.json").read_text())["faces"]
         rolls[name] = face["pose"]["roll"], face["turn"]
     assert rolls["astronaut.png"][1] == 0 and rolls["lying.png"][1] == 270

@@ -17,7 +17,8 @@ class Command:
     out: Path = Path("runs/demo")
     # Train on the morphable head and the real portraits of the data packs, and measure on held-out portraits.
     real: bool = False
-    # Folder of the data packs; LINEAMENT_PACKS, else ../shared/realdata, when not given. Only with --real.
+    # Folder of the data packs; when not given LINEAMENT_PACKS, else where `lineament data fetch`
+    # writes. Only with --real.
     packs: Path | None = None
     # Seed of faces, training and measurements.
     seed: int = 0
@@ -31,7 +32,8 @@ def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "demo", arguments)
 
-    from lineament.pipeline.demo.run import find_packs, plan_named, run_demo
+    from lineament.packs import find_packs
+    from lineament.pipeline.demo.run import plan_named, run_demo
     from lineament.progress import progress
 
     plan = plan_named(real=command.real, tiny=command.tiny)

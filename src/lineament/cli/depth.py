@@ -18,8 +18,9 @@ class Command:
 
     Writes NAME.depth.npz (numbers), .png (coloured map), .ply (mesh with colours) and .json: beside a single
     photo, and for a folder in FOLDER-depth beside it. Keypoints come from --keypoints, else from
-    --landmarks-model, else a mean head is put on the detector's five points. Depth comes from the depthnet run --model,
-    else from a head fitted to the keypoints. What was used is printed. What is done is skipped.
+    --landmarks-model, else from the model face-68. Depth comes from the run or model --model, else from face-depth.
+    Where such a model is not there, or `head` stands in its place, a mean head is put on the detector's five points,
+    and the depth is that of a head fitted to the keypoints. What was used is printed. What is done is skipped.
     Example: `lineament depth photo.jpg`.
     """
 

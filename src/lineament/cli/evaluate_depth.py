@@ -29,7 +29,8 @@ class Command:
     photos: tuple[Path, ...] = ()
     # With --photos: label file (json, csv) with 68 keypoints of each, or such as can be turned into them.
     keypoints: Path | None = None
-    # With --photos: run directory of a landmark model; without this and --keypoints a mean head is put on the faces.
+    # With --photos: run directory or name of a landmark model; face-68 when neither this nor --keypoints is given;
+    # head: a mean head is put on the faces.
     landmarks_model: Path | None = None
     # With --photos: head that tells how far a face is turned, builtin or ict.
     head: str = "builtin"
@@ -113,11 +114,11 @@ def _on_photos(command: Command) -> int:
     )
     from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.turn.depth import load_depth_run
-    from lineament.pipeline.turn.options import FaceOptions
+    from lineament.pipeline.turn.options import OF_HEAD, FaceOptions
     from lineament.pipeline.turn.run import FaceRequest
     from lineament.progress import progress
 
-    if command.dump or not all(subject.is_dir() for subject in command.subject):
+    if command.dump or any(subject.is_file() for subject in command.subject):
         raise UsageError("--photos scores run directories, and has no pairs to --dump.")
     if not 0 < command.frontal <= 90:
         raise UsageError(f"--frontal is an angle above 0 and at most 90 degrees, not {command.frontal:g}.")
@@ -126,7 +127,7 @@ def _on_photos(command: Command) -> int:
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
     photos = photos[: command.count or None]
     request = FaceRequest.open(
-        FaceOptions(command.keypoints, command.landmarks_model, None, command.head, command.packs)
+        FaceOptions(command.keypoints, command.landmarks_model, OF_HEAD, command.head, command.packs)
     )
     name = ", ".join(each.resolve().name for each in command.photos)
     found = find_faces(photos, request, progress=progress)

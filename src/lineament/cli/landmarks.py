@@ -27,14 +27,14 @@ class Command:
 
     Writes NAME.landmarks.json, .csv, .pts and an overlay .png (of a video .mp4): beside a single file, and for a folder
     in FOLDER-landmarks beside it, with landmarks.json and landmarks.csv over all its photos. What is done is
-    skipped. Examples: `lineament landmarks photo.jpg --model runs/marks`,
+    skipped. Examples: `lineament landmarks photo.jpg`,
     `lineament landmarks clip.mp4 --model runs/marks --smooth 2`.
     """
 
     # Photos, videos, and folders of both.
     photos: Positional[tuple[Path, ...]]
-    # Run directory of a landmark model.
-    model: Path
+    # Run directory of a landmark model, model folder, or name of a model (`lineament models`); face-68 when not given.
+    model: Path | None = None
     # Folder for the results.
     out: Path | None = None
     # Take animated GIFs for videos; without it their first frame is a photo.
@@ -56,12 +56,12 @@ def main(arguments: list[str]) -> int:
     import torch
 
     from lineament.capabilities import FaceTiles, LandmarkPredictor
-    from lineament.inference import load
+    from lineament.inference import default_model, load
     from lineament.pipeline.predict.photos import LANDMARKS, plan
 
     if not command.photos:
         raise UsageError(
-            "give at least one photo, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER... --model RUN"
+            "give at least one photo, video or folder: lineament landmarks PHOTO|VIDEO|FOLDER..."
         )
     options = command.marking
     # Wrong words and numbers are said before anything is read.
@@ -71,7 +71,8 @@ def main(arguments: list[str]) -> int:
     photos = [file for file in files if not file.is_video]
     if videos and options.boxes:
         raise UsageError(f"--boxes is for photos: the faces of {videos[0].path} are detected.")
-    model = load(command.model, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32)
+    chosen = command.model or default_model(LandmarkPredictor)
+    model = load(chosen, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32)
     for wanted in (LandmarkPredictor, *([FaceTiles] if options.tiles else [])):
         model.capability(wanted)
     video_options = VideoOptions(options.format or VIDEO_FORMATS, command.following, options.overwrite)

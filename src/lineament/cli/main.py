@@ -27,6 +27,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "data prepare": ("data_prepare", "find and crop the faces of a folder or data set"),
     "data synth": ("data_synth", "draw synthetic faces with exact ground truth"),
     "labels convert": ("labels_convert", "turn the labels of one tool into those of another"),
+    "models": ("models", "list the models that can be named"),
+    "models pack": ("models_pack", "write a run as a model folder"),
     "recipes": ("recipes", "list what can be trained"),
     "train": ("train", "train a recipe"),
     "resume": ("resume", "go on with an interrupted run"),

@@ -27,8 +27,9 @@ class Command:
     a: Positional[Path]
     # Photo, or folder of photos, to find them in.
     b: Positional[Path]
-    # Run directory of descriptors or landmarks.
-    model: Path
+    # Run directory of descriptors or landmarks, model folder, or name of a model (`lineament models`); face-dense when
+    # not given.
+    model: Path | None = None
     # Folder for the results; beside A when not given.
     out: Path | None = None
     # Where the model runs: cpu or cuda.
@@ -43,7 +44,7 @@ def main(arguments: list[str]) -> int:
     from lineament.capabilities import DenseDescriptor
     from lineament.data.images import list_images, read_image
     from lineament.errors import DataError, NoFaceError
-    from lineament.inference import load
+    from lineament.inference import default_model, load
     from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
@@ -66,7 +67,7 @@ def main(arguments: list[str]) -> int:
     for stem in [*stems, *([table] if table else [])]:
         refuse_existing(stem, options.overwrite)
     first = read_image(command.a)
-    model = load(command.model, command.device)
+    model = load(command.model or default_model(DenseDescriptor), command.device)
     model.capability(DenseDescriptor)
     settings = match_settings(model, options)
     face = find_face(model, first, str(command.a), options.upright)

@@ -19,10 +19,11 @@ ANGLES = ("--yaw", "--pitch", "--roll")
 class Command:
     """Turn the face of a photo: a strip of images (.png), a video (.mp4) or an animation (.gif).
 
-    Keypoints come from --keypoints, else from --landmarks-model, else a mean head is put on the detector's five points.
-    Depth comes from the depthnet run --model, else from a head fitted to the keypoints. What was used is printed and
-    written beside the result as json. Angles are degrees: 20, a list -30,0,30 or a range -40..40; positive yaw turns to
-    the image right, positive pitch down, positive roll clockwise. Example:
+    Keypoints come from --keypoints, else from --landmarks-model, else from the model face-68. Depth comes from the run
+    or model --model, else from face-depth. Where such a model is not there, or `head` stands in its place, a mean head
+    is put on the detector's five points, and the depth is that of a head fitted to the keypoints. What was used is
+    printed and written beside the result as json. Angles are degrees: 20, a list -30,0,30 or a range -40..40; positive
+    yaw turns to the image right, positive pitch down, positive roll clockwise. Example:
     `lineament turn photo.jpg --yaw -40..40 --keep-background --out turn.mp4`.
     """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -11,15 +11,17 @@ from PIL import Image
 from torch import Tensor
 
 from lineament.data.images import decode_image, from_pillow, read_image
-from lineament.errors import DataError
+from lineament.errors import DataError, UsageError
 
+# Which colour the first channel holds.
+Order = Literal["rgb", "bgr"]
 ImageLike = str | Path | bytes | Image.Image | Tensor | np.ndarray
 # How far floats may lie outside of 0..1, as resampling leaves them; they are clamped.
 OVERSHOOT = 0.1
 WANTED = "give one image: a path, bytes, a PIL image, a tensor [3, H, W] or an array [H, W, 3]"
 
 
-def as_image(image: ImageLike) -> Tensor:
+def as_image(image: ImageLike, order: Order = "rgb") -> Tensor:
     """Read or convert one image to ``[3, H, W]`` float32 RGB in 0..1.
 
     Args:
@@ -28,17 +30,27 @@ def as_image(image: ImageLike) -> Tensor:
             - a path (``str`` or ``Path``), or the bytes of an image file;
             - a PIL image of any mode;
             - an array ``[H, W]``, ``[H, W, 1]``, ``[H, W, 3]`` or ``[H, W, 4]``, as numpy, scikit-image and OpenCV have
-              them (RGB, not BGR);
+              them (RGB; OpenCV's with ``order="bgr"``);
             - a tensor ``[H, W]``, ``[1, H, W]``, ``[3, H, W]`` or ``[4, H, W]``.
 
             Numbers by their type: floats are 0..1 (up to a tenth outside is clamped), ``bool`` is black and white,
             ``uint8`` and other integers up to 255 are 0..255, ``uint16`` is 0..65535. A fourth channel is opacity, over
             white as in files.
+        order: ``"bgr"`` where the first channel of an array or tensor is blue, the third red.
 
     Raises:
+        UsageError: If the order is another, or "bgr" is said of a file or PIL image, which know theirs.
         DataError: If it is something else (None, a list, a batch), has another shape, or holds numbers outside of the
             range of its type; the message says which.
     """
+    if order not in ("rgb", "bgr"):
+        raise UsageError(f"the order of channels is rgb or bgr, not {order!r}.")
+    if order == "bgr":
+        if not isinstance(image, np.ndarray | Tensor):
+            raise UsageError(
+                f"the order bgr is for arrays and tensors: a {type(image).__name__} has its own."
+            )
+        return as_image(image).flip(0)
     if isinstance(image, str | Path):
         return read_image(image)
     if isinstance(image, bytes | bytearray):

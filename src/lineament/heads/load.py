@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import functools
-import os
 from pathlib import Path
 
 from lineament.errors import unknown_name
 from lineament.heads.model import HeadModel
+from lineament.packs import PACKS, packs_folder
 
 HEADS = ("builtin", "ict")
-# Environment variable that names the folder of the data packs.
-PACKS = "LINEAMENT_PACKS"
 
 
 def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadModel:
@@ -19,8 +17,8 @@ def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadMod
 
     Args:
         head: ``"builtin"``, ``"ict"``, or a model, which is returned as it is.
-        packs: Where the ICT head lies (see :func:`lineament.heads.ict.read_ict`); default: the folder named
-            by ``LINEAMENT_PACKS``, else ``../shared/realdata``.
+        packs: Where the ICT head lies (see :func:`lineament.heads.ict.read_ict`); else where
+            :func:`lineament.packs.packs_folder` says.
 
     Raises:
         UsageError: On an unknown name.
@@ -34,11 +32,11 @@ def load_head(head: str | HeadModel, packs: Path | str | None = None) -> HeadMod
         from lineament.heads.ict import NoIctError, read_ict
 
         try:
-            return read_ict(packs or os.environ.get(PACKS) or Path("..") / "shared" / "realdata")
+            return read_ict(packs_folder(packs))
         except NoIctError as error:
             raise NoIctError(
-                f"{str(error).rstrip('.')}; name the folder of the data packs with --packs or in {PACKS}, or take the "
-                "head builtin."
+                f"{str(error).rstrip('.')}; get it with `lineament data fetch ict`, name the folder of the data packs "
+                f"with --packs or in {PACKS}, or take the head builtin."
             ) from error
     raise unknown_name("head", head, HEADS)
 

@@ -38,7 +38,7 @@ def open_synthetic(
 
     Args:
         root: Folder with the ``index.parquet`` of ``lineament data synth``; else the folder of the data packs, for
-            ``head=ict``; None draws, and looks for the packs in the usual places.
+            ``head=ict``; None draws, and takes the packs of :func:`lineament.packs.packs_folder`.
         split: Drawn: ``all`` and ``train`` are the world of the seed, ``val`` and ``test`` other worlds with other
             people. Folder: ``val`` and ``test`` hold a tenth of the people each, ``train`` the others.
         count: Number of pictures; 1000, or all of a folder, where not given.

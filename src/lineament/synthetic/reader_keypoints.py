@@ -35,7 +35,7 @@ def open_synthetic_keypoints(
     """Draw keypoints; each face shows another person, and each split other people.
 
     Args:
-        root: Folder of the data packs, for ``head=ict``; None looks in the usual places.
+        root: Folder of the data packs, for ``head=ict``; None takes that of :func:`lineament.packs.packs_folder`.
         split: ``train``, ``valid``, or ``test``: a third of the faces each looking left, centre and right.
         count: Number of faces.
         seed: Number of the world.

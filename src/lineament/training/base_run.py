@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 from torch import nn
 
 from lineament.errors import CheckpointError, UsageError
+from lineament.training.models import open_trained
 from lineament.training.registry import RANDOM_BASE
-from lineament.training.run import Run, open_run
+from lineament.training.run import Run
 
 T = TypeVar("T")
 if TYPE_CHECKING:
@@ -58,13 +59,17 @@ def has_base_run(config: Any) -> bool:
 
 
 def open_base(base: str, kind: BaseKind) -> Run:
-    """Open the run to build on.
+    """Open the run or model to build on.
+
+    Args:
+        base: A run directory, a model folder, or the name of a model.
+        kind: What can be built on.
 
     Raises:
-        LineamentError: If there is no run at ``base``.
+        LineamentError: If there is none.
         UsageError: If it is of another kind.
     """
-    run = open_run(base)
+    run = open_trained(base)
     if not kind.accepts(run):
         raise UsageError(f"the base run {base} holds {run.recipe}, not {kind.wanted}: give {kind.give}.")
     return run

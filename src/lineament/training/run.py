@@ -62,6 +62,11 @@ class Run:
     inherited: tuple[str, ...] = ()
 
     @property
+    def label(self) -> str:
+        """What results and messages call it."""
+        return str(self.folder)
+
+    @property
     def checkpoints(self) -> Path:
         """Folder of all checkpoints."""
         return self.folder / "checkpoints"

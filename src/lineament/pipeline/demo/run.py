@@ -2,32 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from lineament.errors import DataError, LineamentError
+from lineament.errors import LineamentError
 from lineament.pipeline.demo.report import DemoReport, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
 from lineament.progress import Progress
-
-DEFAULT_PACKS = Path("..") / "shared" / "realdata"
 
 
 def plan_named(*, real: bool, tiny: bool) -> DemoPlan:
     """Return one of the four plans: on built-in faces or real data, whole or only a few steps."""
     return PLANS[("real-tiny" if tiny else "real") if real else ("tiny" if tiny else "full")]
-
-
-def find_packs(given: Path | None = None) -> Path:
-    """Return the folder of the data packs: as given, else ``LINEAMENT_PACKS``, else the usual place.
-
-    Raises:
-        DataError: If there is no such folder.
-    """
-    folder = given or Path(os.environ.get("LINEAMENT_PACKS") or DEFAULT_PACKS)
-    if not folder.is_dir():
-        raise DataError(f"there are no data packs at {folder}: give --packs FOLDER or set LINEAMENT_PACKS.")
-    return folder
 
 
 def run_demo(

@@ -28,7 +28,7 @@ from lineament.files import replacing
 from lineament.inference import load
 from lineament.metrics.card import MetricCard, over_seeds
 from lineament.pipeline.evaluate.score import TRAINED_ON, trained_on
-from lineament.training.run import open_run
+from lineament.training.models import open_trained
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ def table_over_seeds(scored: Sequence[Scored]) -> str:
 
 
 def _group(folder: Path) -> str:
-    run = open_run(folder)
+    run = open_trained(folder)
     settings = {key: value for key, value in run.config.items() if key not in ("seed", "checkpoint_every")}
     changed = digest("config", sorted(settings.items()))[:6]
     return f"{run.recipe}, {run.config['steps']} steps ({changed})"

@@ -30,9 +30,9 @@ from lineament.pipeline.evaluate.few_shot_plan import SIZES, VARIANTS, FewShotPl
 from lineament.pipeline.predict.results import first_difference, other_settings
 from lineament.progress import Progress, silent
 from lineament.training.loop import LoopOptions, train
+from lineament.training.models import open_trained
 from lineament.training.recipe import Recipe
 from lineament.training.registry import get_recipe
-from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
 
 # Folder of the cells inside that of a study.
@@ -185,7 +185,7 @@ def covering(plan: FewShotPlan, cells: Sequence[Cell]) -> FewShotPlan:
 
 def _weights_digest(run: Path) -> str:
     """Hash of a run's trained weights."""
-    networks = open_run(run).load_networks()
+    networks = open_trained(run).load_networks()
     state = hashlib.sha256()
     for name in sorted(networks):
         for key, value in networks[name].state_dict().items():
@@ -221,7 +221,7 @@ class _Study:
         like = VARIANTS[variant].like
         if self.sizes is not None or like not in self.bases:
             return self.sizes
-        config = open_run(self.bases[like]).config
+        config = open_trained(self.bases[like]).config
         return {key: config[key] for key in SIZES}
 
     def facts(self, variant: str) -> dict[str, Any]:

@@ -24,7 +24,10 @@ def portrait_pack(packs: Path) -> Path:
     """
     root = packs / PORTRAIT_PACK
     if not root.is_dir():
-        raise DataError(f"{packs} holds no {PORTRAIT_PACK}: point --packs at the folder of the data packs.")
+        raise DataError(
+            f"{packs} holds no {PORTRAIT_PACK}: get it with `lineament data fetch portraits-gray`, or point --packs at "
+            "the folder of the data packs."
+        )
     return root
 
 

@@ -42,7 +42,8 @@ from lineament.pipeline.evaluate.features import (
     write_images,
 )
 from lineament.pipeline.evaluate.options import AUTO, BOX, EvaluateOptions
-from lineament.training.run import Run, open_run
+from lineament.training.models import open_trained
+from lineament.training.run import Run
 
 # Fields in which the runs of several seeds may differ.
 FREE_FIELDS = ("seed", "base")
@@ -88,7 +89,7 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
 def _run(model: Model, source: FaceSource, indices: range, options: EvaluateOptions) -> list[MetricCard]:
     """Score a run by one of its capabilities."""
     run = model.run
-    what = f"the run {run.folder} ({run.recipe})"
+    what = f"the run {run.label} ({run.recipe})"
     note = TRAINED_ON if trained_on(run, source) else ""
     if options.protocol == "reconstruction":
         predictor = model.capability(Reconstructor)
@@ -132,7 +133,7 @@ def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOp
     Raises:
         UsageError: If the runs differ in more than seed and base, or two have the same seed.
     """
-    configs = [(open_run(run).recipe, open_run(run).config) for run in runs]
+    configs = [(opened.recipe, opened.config) for opened in map(open_trained, runs)]
     first = configs[0]
     for run, (recipe, config) in zip(runs, configs, strict=True):
         changed = [

@@ -196,7 +196,7 @@ def write_results(
     meta: dict[str, Any] = {
         "width": image.shape[2],
         "height": image.shape[1],
-        "model": str(model.run.folder),
+        "model": model.run.label,
         **result_meta(photo, "landmarks", settings),
     }
     overlay = result_path(photo, "png")
@@ -228,7 +228,7 @@ def write_tables(
     own = [photo for photo in photos if photo.folder == folder]
     paths = [str(photo.path) for photo in own]
     meta = {
-        "model": str(model.run.folder),
+        "model": model.run.label,
         **table_meta(own, folder, "landmarks", settings_of(model, options)),
         "unreadable": {path: report.unreadable[path] for path in paths if path in report.unreadable},
         "without_face": [path for path in paths if path in report.without_face],

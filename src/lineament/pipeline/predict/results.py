@@ -18,6 +18,8 @@ import lineament
 from lineament.errors import DataError, NoFaceError, UsageError
 from lineament.inference import Model
 from lineament.pipeline.predict.photos import Photo
+from lineament.training.model_folder import FACTS, is_model_folder
+from lineament.training.run import CONFIG
 
 # Key of the settings in the text of an overlay, where no JSON file is wanted.
 NOTE = "lineament settings"
@@ -50,9 +52,10 @@ def settings_meta(verb: str, settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def run_digest(run: Path) -> str:
-    """Digest of what a run directory holds: its config, and the manifests of its checkpoints with their sha256."""
+    """Digest of what a run directory or model folder holds: config or facts, and the sha256 of its weights."""
     digest = hashlib.sha256()
-    for path in sorted([run / "config.yaml", *(run / "checkpoints").glob("*/manifest.json")]):
+    facts = [run / FACTS] if is_model_folder(run) else [run / CONFIG]
+    for path in sorted([*facts, *(run / "checkpoints").glob("*/manifest.json")]):
         digest.update(path.relative_to(run).as_posix().encode())
         digest.update(path.read_bytes() if path.is_file() else b"")
     return digest.hexdigest()[:16]

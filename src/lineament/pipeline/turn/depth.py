@@ -41,7 +41,7 @@ class KeypointDepth:
 
 
 def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
-    """Open a run that predicts the depth of keypoints, trained here or imported.
+    """Open a run or model that predicts the depth of keypoints, trained here or imported.
 
     Raises:
         LineamentError: If there is no such run.
@@ -102,7 +102,7 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
     aligned = (columns @ factors)[:, 0] + (fit.landmarks - fit.fixed)[:, 2]
     correlation = float(torch.corrcoef(torch.stack([own, head]))[0, 1])
     words = (
-        f"{run.folder} ({run.recipe}), sign, scale and shear fitted to the {fit.head.name} head "
+        f"{run.label} ({run.recipe}), sign, scale and shear fitted to the {fit.head.name} head "
         f"(correlation before the fit {correlation:.2f})"
     )
     return KeypointDepth(aligned - fit.eye_depth, words, correlation)

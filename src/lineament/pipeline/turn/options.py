@@ -10,6 +10,8 @@ from lineament.errors import UsageError, unknown_name
 
 WARPS = ("dense", "triangles")
 STRIP_SIZE, VIDEO_SIZE = 320, 512
+# Instead of a model: the fitted head's own keypoints, or depth.
+OF_HEAD = Path("head")
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 
@@ -20,9 +22,10 @@ class FaceOptions:
 
     Attributes:
         keypoints: Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
-        landmarks_model: Run directory of a landmark model; without this and a label file a mean head is put on the
-            detector's five points.
-        model: Run directory of a depthnet recipe that predicts the depth; without it that of the fitted head is taken.
+        landmarks_model: Run directory or name of a landmark model (`lineament models`); face-68 when neither this nor a
+            label file is given; head: a mean head is put on the detector's five points.
+        model: Run directory or name of a model that predicts the depth; face-depth when not given; head: that of the
+            fitted head is taken.
         head: Head that is fitted to the keypoints: builtin or ict.
         packs: Folder of the data packs, for the ICT head.
         device: Where the landmark model runs: cpu or cuda.
@@ -42,11 +45,14 @@ class FaceOptions:
             DataError: If the label file cannot be read.
         """
         from lineament.pipeline.predict.results import file_digest, run_digest  # imports torch
+        from lineament.pipeline.turn.run import chosen_models
+        from lineament.training.models import open_trained
 
+        depth, marks = chosen_models(self)
         return {
             "keypoints": file_digest(self.keypoints),
-            "landmarks_model": None if self.landmarks_model is None else run_digest(self.landmarks_model),
-            "model": None if self.model is None else run_digest(self.model),
+            "landmarks_model": None if marks is None else run_digest(open_trained(marks).folder),
+            "model": None if depth is None else run_digest(open_trained(depth).folder),
             "head": self.head,
         }
 

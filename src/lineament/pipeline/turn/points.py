@@ -125,9 +125,9 @@ def points_from_model(model: Model, image: Tensor, name: str) -> FacePoints:
     try:
         points = convert_points(found, model.scheme, "68")
     except UsageError as error:
-        raise DataError(f"the landmarks of {model.run.folder} cannot be used here: {error}") from error
+        raise DataError(f"the landmarks of {model.run.label} cannot be used here: {error}") from error
     check_points(points, (image.shape[2], image.shape[1]), name)
-    return FacePoints(points.float(), f"found by {model.run.folder}", face)
+    return FacePoints(points.float(), f"found by {model.run.label}", face)
 
 
 def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:

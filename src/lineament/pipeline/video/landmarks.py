@@ -134,7 +134,7 @@ def _write_all(
             "ended_early": reader.problem,
             "smooth": options.follow.smooth,
             "detect_every": options.follow.detect_every,
-            "model": str(model.run.folder),
+            "model": model.run.label,
             **result_meta(video, "landmarks", settings),
         }
         for table in tables:
