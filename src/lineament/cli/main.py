@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "depth": ("depth", "find the depth of a face: map, image, mesh"),
     "turn": ("turn", "turn the face of a photo, or put it on to another"),
     "data list": ("data_list", "name the data sets that can be read"),
+    "data fetch": ("data_fetch", "get the data packs from those who publish them"),
     "data check": ("data_check", "find unreadable images and labels before training"),
     "data prepare": ("data_prepare", "find and crop the faces of a folder or data set"),
     "data synth": ("data_synth", "draw synthetic faces with exact ground truth"),

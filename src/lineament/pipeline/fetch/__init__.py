@@ -1,0 +1,1 @@
+"""`lineament data fetch`: the data packs, made from the files that their publishers offer."""
