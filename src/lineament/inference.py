@@ -28,7 +28,7 @@ from lineament.faces.detection import (
     make_detector,
     turned_upright,
 )
-from lineament.faces.schemes import LandmarkScheme
+from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme_word
 from lineament.training.model_folder import ModelFolder
 from lineament.training.models import named_models, open_trained
 from lineament.training.run import CONFIG, Run
@@ -79,7 +79,12 @@ class Model:
     """
 
     def __init__(
-        self, run: Run, predictor: Any, detector: str = DEFAULT_DETECTOR, dtype: torch.dtype = torch.float32
+        self,
+        run: Run,
+        predictor: Any,
+        detector: str = DEFAULT_DETECTOR,
+        dtype: torch.dtype = torch.float32,
+        scheme: LandmarkScheme | None = None,
     ) -> None:
         if detector not in detectors():
             raise unknown_name("detector", detector, detectors())
@@ -87,6 +92,15 @@ class Model:
         self.predictor = predictor
         self.detector_name = detector
         self.dtype = dtype
+        self._scheme = scheme
+        if scheme is not None:
+            own = self.capability(LandmarkPredictor).scheme
+            try:
+                convert_points(torch.zeros(len(own), 2), own, scheme)
+            except UsageError as error:
+                raise UsageError(
+                    f"{run.label} cannot give its landmarks in the scheme {scheme.name}: {error}"
+                ) from error
 
     def __repr__(self) -> str:
         """Recipe, step, landmark scheme and folder."""
@@ -120,7 +134,12 @@ class Model:
     @property
     def scheme(self) -> LandmarkScheme:
         """What the landmarks mean; raises ``UsageError`` where the run gives none."""
-        return self.capability(LandmarkPredictor).scheme
+        return self._scheme or self.capability(LandmarkPredictor).scheme
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """What else than the weights decides its answers, for the settings of results."""
+        return {} if self._scheme is None else {"scheme": scheme_word(self._scheme)}
 
     @overload
     def __call__(
@@ -209,11 +228,17 @@ class Model:
             views = [turned_upright(image, places[index]) for index in own]
             turned, _, to_turned = views[0]
             found = predictor.landmarks(turned, torch.stack([upright.box for _, upright, _ in views]))
-            rows = zip(own, to_turned.inverse().apply(found.points), found.confidence, strict=True)
-            for index, points, sure in rows:
+            placed = self._converted(
+                torch.cat([to_turned.inverse().apply(found.points), found.confidence[..., None]], -1)
+            )
+            for index, rows in zip(own, placed, strict=True):
                 place = places[index]
-                faces[index] = Face(points, sure, place.box, float(place.score), predictor.scheme, turn)
+                faces[index] = Face(rows[:, :2], rows[:, 2], place.box, float(place.score), self.scheme, turn)
         return [faces[index] for index in range(len(places))]
+
+    def _converted(self, points: Tensor) -> Tensor:
+        """Points and confidences ``[N, K, 3]`` in the scheme that was asked for: means of what they are made of."""
+        return points if self._scheme is None else convert_points(points, self.predictor.scheme, self._scheme)
 
     def face(self, image: Tensor, place: Detection) -> Face:
         """Landmarks of one detected face of ``[3, H, W]``."""
@@ -250,6 +275,7 @@ def load(
     *,
     detector: str = DEFAULT_DETECTOR,
     dtype: torch.dtype = torch.float32,
+    scheme: str | LandmarkScheme | None = None,
 ) -> Model:
     """Load a model.
 
@@ -259,6 +285,8 @@ def load(
         device: Where the networks run, ``cpu`` or ``cuda``.
         detector: Finds faces in photographs, ``yunet``, ``mtcnn`` or ``lbp``.
         dtype: What the networks compute in; ``torch.bfloat16`` where a method can.
+        scheme: What landmarks are converted to, where the model's own can become it (68 points become 66 or 5); a name,
+            or the path of a scheme file.
 
     Returns:
         The model. ``model("photo.jpg")[0].landmarks`` are in the photograph's pixels where the run gives landmarks;
@@ -267,7 +295,8 @@ def load(
     Raises:
         LineamentError: If there is no such run or model; the message names the nearest.
         CheckpointError: If its weights are damaged, or of another method than its recipe.
-        UsageError: If the device is not there, or the method cannot compute in the number type.
+        UsageError: If the device is not there, the method cannot compute in the number type, or the model cannot give
+            the scheme.
     """
     opened = open_trained(default_model(LandmarkPredictor) if model is None else model)
     if device not in ("cpu", "cuda") or (device == "cuda" and not torch.cuda.is_available()):
@@ -281,7 +310,7 @@ def load(
     predictor = recipe.predictor(opened.load_networks(), torch.device(device), dtype)
     if isinstance(opened, ModelFolder):
         opened.check_scheme(getattr(predictor, "scheme", None))
-    return Model(opened, predictor, detector, dtype)
+    return Model(opened, predictor, detector, dtype, None if scheme is None else as_scheme(scheme))
 
 
 def default_model(wanted: type) -> str:

@@ -21,6 +21,7 @@ from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.cli.main import main
 from lineament.errors import DataError, LineamentError, UsageError
 from lineament.faces.labels import read_keypoints
+from lineament.faces.schemes import convert_points
 from lineament.pipeline.turn.options import OF_HEAD, FaceOptions
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.training.model_card import ModelCard, read_card
@@ -156,6 +157,27 @@ def test_verbs_need_no_model(models: Path, photo: Path, runs: Path, capsys: pyte
     assert main(["evaluate", "face-68", "--data", DATA, "--count", "2", "--out", str(models / "a.json")]) == 0
 
 
+def test_landmarks_in_another_scheme(models: Path, photo: Path, capsys: pytest.CaptureFixture[str]):
+    image = skimage.data.astronaut()
+    (own,), (five,) = lineament.load()(image, [BOX]), lineament.load(scheme="5")(image, [BOX])
+    assert five.scheme.name == "5" and five.confidence.shape == (5,)
+    torch.testing.assert_close(five.landmarks, convert_points(own.landmarks, "68", "5"))
+    torch.testing.assert_close(five.confidence[2], own.confidence[30])
+    with pytest.raises(
+        UsageError, match="face-68 cannot give its landmarks in the scheme 98: no rule turns scheme 68"
+    ):
+        lineament.load(scheme="98")
+    assert main(["landmarks", str(photo), "--scheme", "5"]) == 0
+    labels = read_keypoints(Path(f"{photo}.landmarks.json"))
+    assert labels.scheme is not None and labels.scheme.name == "5"
+    assert main(["landmarks", str(photo)]) == 2, "the results there are of another scheme"
+    capsys.readouterr()
+    assert main(["landmarks", str(photo), "--scheme", "98", "--overwrite"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+    assert main(["landmarks", str(photo), "--scheme", "86"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
 def test_depth_starts_from_the_landmark_model(models: Path, photo: Path, monkeypatch: pytest.MonkeyPatch):
     options = FaceOptions()
     request = FaceRequest.open(options)
@@ -169,6 +191,11 @@ def test_depth_starts_from_the_landmark_model(models: Path, photo: Path, monkeyp
         assert FaceRequest.open(other).landmarks is None and other.recorded()["landmarks_model"] is None
     monkeypatch.setenv(FOLDERS, "")
     assert FaceRequest.open(FaceOptions()).landmarks is None
+    monkeypatch.setenv(FOLDERS, str(models / "face-dense"))
+    assert list(named_models()) == ["face-dense"], "a model folder may be named itself"
+    monkeypatch.setenv(FOLDERS, str(models / "nowhere"))
+    with pytest.raises(UsageError, match="nowhere, which LINEAMENT_MODELS names"):
+        lineament.load("face-68")
 
 
 def test_a_path_wins_over_a_name(models: Path, runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

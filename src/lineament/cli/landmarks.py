@@ -39,6 +39,9 @@ class Command:
     out: Path | None = None
     # Take animated GIFs for videos; without it their first frame is a photo.
     video: bool = False
+    # Landmark scheme of the results, a name or a yaml file, where the model's can become it (68: 66 or 5); its own when
+    # not given.
+    scheme: str | None = None
     # Where the model runs: cpu or cuda.
     device: str = "cpu"
     # Compute in bfloat16, where the model can (fabrec-landmarks): faster on hardware that has it, confidences to two
@@ -72,7 +75,9 @@ def main(arguments: list[str]) -> int:
     if videos and options.boxes:
         raise UsageError(f"--boxes is for photos: the faces of {videos[0].path} are detected.")
     chosen = command.model or default_model(LandmarkPredictor)
-    model = load(chosen, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32)
+    model = load(
+        chosen, command.device, dtype=torch.bfloat16 if command.bf16 else torch.float32, scheme=command.scheme
+    )
     for wanted in (LandmarkPredictor, *([FaceTiles] if options.tiles else [])):
         model.capability(wanted)
     video_options = VideoOptions(options.format or VIDEO_FORMATS, command.following, options.overwrite)

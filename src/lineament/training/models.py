@@ -17,7 +17,8 @@ from lineament.errors import LineamentError, UsageError
 from lineament.training.model_folder import is_model_folder, open_model_folder
 from lineament.training.run import Run, open_run
 
-# Environment variable that names folders of model folders, separated as in PATH; they come before the package's own.
+# Environment variable that names model folders, or folders of them, separated as in PATH; they come before the
+# package's own.
 FOLDERS = "LINEAMENT_MODELS"
 _NAME = re.compile(r"[\w-][\w.-]*")
 
@@ -60,7 +61,8 @@ def named_models() -> dict[str, NamedModel]:
     """All models by name, in alphabetical order; of two with one name the first found."""
     found: dict[str, NamedModel] = {}
     for root, shipped in model_folders():
-        for folder in sorted(root.iterdir()) if root.is_dir() else ():
+        inside = [root] if is_model_folder(root) else sorted(root.iterdir()) if root.is_dir() else []
+        for folder in inside:
             if _NAME.fullmatch(folder.name) and is_model_folder(folder):
                 found.setdefault(folder.name, NamedModel(folder.name, folder, shipped))
     return dict(sorted(found.items()))

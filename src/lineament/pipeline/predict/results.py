@@ -62,7 +62,7 @@ def run_digest(run: Path) -> str:
 
 
 def model_settings(model: Model, detects: bool = True) -> dict[str, Any]:
-    """What a model adds to the settings of a result: its run by digest, what it computes in, and its detector.
+    """What a model adds to the settings of a result: its run by digest, what it computes in, its detector, and the scheme asked for.
 
     Args:
         model: The model.
@@ -72,6 +72,7 @@ def model_settings(model: Model, detects: bool = True) -> dict[str, Any]:
         "model": run_digest(model.run.folder),
         "bf16": model.dtype == torch.bfloat16,
         "detector": model.detector_name if detects else None,
+        **model.settings,
     }
 
 
