@@ -254,13 +254,17 @@ _WORDS = {
 T = TypeVar("T")
 
 
+def capability_words(predictor: object) -> list[str]:
+    """What a predictor can be asked for, in words, one for each of its capabilities."""
+    return [words for name, words in _WORDS.items() if isinstance(predictor, globals()[name])]
+
+
 def words_of(predictor: object) -> str:
     """What a predictor holds, in words: its own, else the capabilities that it has."""
     said = getattr(predictor, "holds", None)
     if isinstance(said, str):
         return said
-    named = [words for name, words in _WORDS.items() if isinstance(predictor, globals()[name])]
-    return " and ".join(named) or "nothing that can be asked for"
+    return " and ".join(capability_words(predictor)) or "nothing that can be asked for"
 
 
 def capability(predictor: object, wanted: type[T], what: str, run: str = "RUN", hint: str = "") -> T:

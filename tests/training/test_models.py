@@ -22,7 +22,8 @@ from lineament.cli.main import main
 from lineament.errors import DataError, LineamentError, UsageError
 from lineament.faces.labels import read_keypoints
 from lineament.faces.schemes import convert_points
-from lineament.pipeline.turn.options import OF_HEAD, FaceOptions
+from lineament.pipeline.turn.models import OF_HEAD
+from lineament.pipeline.turn.options import FaceOptions
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.training.model_card import ModelCard, read_card
 from lineament.training.model_folder import open_model_folder, write_model
@@ -127,6 +128,8 @@ def test_the_folder_says_all_there_is_to_know(models: Path, runs: Path):
     head = yaml.safe_load(front)
     assert head["license"] == "apache-2.0" and head["library_name"] == "lineament"
     assert head["pipeline_tag"] == "keypoint-detection" and {"landmarks", "toy"} <= set(head["tags"])
+    assert facts["gives"] == ["landmarks", "dense descriptors"]
+    assert "image-feature-extraction" in (models / "face-dense" / "README.md").read_text()
     assert "Only for tests." in text and "| landmark error |" in text
 
 

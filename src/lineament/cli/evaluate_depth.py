@@ -114,7 +114,8 @@ def _on_photos(command: Command) -> int:
     )
     from lineament.pipeline.predict.photos import plan
     from lineament.pipeline.turn.depth import load_depth_run
-    from lineament.pipeline.turn.options import OF_HEAD, FaceOptions
+    from lineament.pipeline.turn.models import OF_HEAD
+    from lineament.pipeline.turn.options import FaceOptions
     from lineament.pipeline.turn.run import FaceRequest
     from lineament.progress import progress
 

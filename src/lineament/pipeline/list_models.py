@@ -64,7 +64,7 @@ def models_table(models: Sequence[ListedModel]) -> str:
         facts = model.facts
         table.add(
             model.name,
-            str(facts["gives"]),
+            " and ".join(facts["gives"]),
             round(facts["sizes"]["bytes"] / 1e6, 2),
             str(facts["recipe"]),
             str(facts["licence"]),

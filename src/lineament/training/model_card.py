@@ -74,23 +74,24 @@ def card_text(facts: Mapping[str, Any], card: ModelCard) -> str:
         facts: Content of ``model.json``.
         card: The words.
     """
-    given = str(facts["gives"])
+    given = [str(each) for each in facts["gives"]]
     task = next((task for words, task in _TASKS.items() if words in given), None)
     front: dict[str, Any] = {
         "license": card.licence.lower(),
         "library_name": "lineament",
         **({"pipeline_tag": task} if task else {}),
-        "tags": ["lineament", "face", *given.split(" and "), str(facts["recipe"]), *card.tags],
+        "tags": ["lineament", "face", *given, str(facts["recipe"]), *card.tags],
     }
     sizes = facts["sizes"]
     layout = facts.get("scheme")
-    scheme = f", {len(layout['points'])} points of the scheme {layout['name']}" if layout else ""
+    scheme = f" ({len(layout['points'])} points, scheme {layout['name']})" if layout else ""
+    summary = str(facts["summary"]).rstrip(".")
     parts = [
         f"---\n{yaml.safe_dump(front, sort_keys=False, allow_unicode=True)}---",
         f"# {facts['name']}",
-        str(facts["summary"]).rstrip(".") + ".",
-        f"Gives {given}{scheme}. {sizes['parameters']:,} parameters, {sizes['bytes'] / 1e6:.1f} MB, recipe "
-        f"`{facts['recipe']}`, {facts['step']} steps.",
+        f"{summary[:1].upper()}{summary[1:]}.",
+        f"Gives {' and '.join(given)}{scheme}. {sizes['parameters']:,} parameters, {sizes['bytes'] / 1e6:.1f} MB, "
+        f"recipe `{facts['recipe']}`, {facts['step']} steps.",
         f"```python\nimport lineament\n\nmodel = lineament.load({str(facts['name'])!r})\n```",
         _section("Data", card.data or _listed(facts["data"])),
         _section("Training", card.training),

@@ -21,7 +21,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from lineament.capabilities import words_of
+from lineament.capabilities import capability_words, words_of
 from lineament.errors import CheckpointError, DataError, LineamentError, UsageError
 from lineament.faces.landmark_scheme import LandmarkScheme
 from lineament.faces.schemes import scheme_content
@@ -275,7 +275,7 @@ def _facts_of(
         "version": VERSION,
         "name": name,
         "summary": card.summary or words_of(predictor),
-        "gives": words_of(predictor),
+        "gives": capability_words(predictor),
         "licence": card.licence,
         "recipe": run.recipe,
         "method": run.method,

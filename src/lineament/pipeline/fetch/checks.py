@@ -6,7 +6,7 @@ import hashlib
 
 import numpy as np
 
-# A step that no period of a mesh or a picture shares.
+# A step that no period of a mesh or an image shares.
 _GOLDEN = (5**0.5 - 1) / 2
 
 

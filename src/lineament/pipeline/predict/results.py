@@ -62,7 +62,7 @@ def run_digest(run: Path) -> str:
 
 
 def model_settings(model: Model, detects: bool = True) -> dict[str, Any]:
-    """What a model adds to the settings of a result: its run by digest, what it computes in, its detector, and the scheme asked for.
+    """What a model adds to the settings of a result: weights by digest, number type, detector, scheme asked for.
 
     Args:
         model: The model.

@@ -10,8 +10,6 @@ from lineament.errors import UsageError, unknown_name
 
 WARPS = ("dense", "triangles")
 STRIP_SIZE, VIDEO_SIZE = 320, 512
-# Instead of a model: the fitted head's own keypoints, or depth.
-OF_HEAD = Path("head")
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096
 BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 
@@ -45,10 +43,10 @@ class FaceOptions:
             DataError: If the label file cannot be read.
         """
         from lineament.pipeline.predict.results import file_digest, run_digest  # imports torch
-        from lineament.pipeline.turn.run import chosen_models
+        from lineament.pipeline.turn.models import chosen_models
         from lineament.training.models import open_trained
 
-        depth, marks = chosen_models(self)
+        depth, marks = chosen_models(self.model, self.landmarks_model, self.keypoints)
         return {
             "keypoints": file_digest(self.keypoints),
             "landmarks_model": None if marks is None else run_digest(open_trained(marks).folder),

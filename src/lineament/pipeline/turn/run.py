@@ -10,12 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from lineament.capabilities import DepthPredictor, LandmarkPredictor
+from lineament.capabilities import LandmarkPredictor
 from lineament.data.images import read_image
 from lineament.errors import UsageError
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
-from lineament.inference import DEFAULT_MODELS, Model, has_default, load
+from lineament.inference import Model, load
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import table_meta
 from lineament.pipeline.turn.angles import Angles, frame_count, ping_pong, poses
@@ -25,8 +25,9 @@ from lineament.pipeline.turn.frames import (
     prepare_face,
     turned_images,
 )
+from lineament.pipeline.turn.models import chosen_models
 from lineament.pipeline.turn.numbers import UNITS, face_numbers, named_angles, write_face
-from lineament.pipeline.turn.options import OF_HEAD, STRIP_SIZE, FaceOptions, TurnOptions
+from lineament.pipeline.turn.options import STRIP_SIZE, FaceOptions, TurnOptions
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
 from lineament.pipeline.turn.write import kind_of, write_images, write_png
@@ -57,7 +58,7 @@ class FaceRequest:
         Raises:
             LineamentError: If a run, a head or the device is not there.
         """
-        depth, marks = chosen_models(options)
+        depth, marks = chosen_models(options.model, options.landmarks_model, options.keypoints)
         if depth is not None:
             load_depth_run(str(depth))
         landmarks = None
@@ -74,21 +75,6 @@ class FaceRequest:
         if self.landmarks is not None:
             return points_from_model(self.landmarks, image, str(photo))
         return points_from_head(self.head, image, str(photo))
-
-
-def chosen_models(options: FaceOptions) -> tuple[Path | None, Path | None]:
-    """Models of depth and of landmarks: those given, else those that come with the package; None is the head's."""
-    marks = options.landmarks_model
-    if marks is None and options.keypoints is not None:
-        marks = OF_HEAD
-    return _given_or_default(options.model, DepthPredictor), _given_or_default(marks, LandmarkPredictor)
-
-
-def _given_or_default(given: Path | None, wanted: type) -> Path | None:
-    """The model given, else the one taken by default where it is there; None where the head is to serve."""
-    if given is None:
-        return Path(DEFAULT_MODELS[wanted]) if has_default(wanted) else None
-    return None if given == OF_HEAD and not given.exists() else given
 
 
 @dataclass(frozen=True)
