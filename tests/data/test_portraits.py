@@ -151,3 +151,19 @@ def test_boxes_of_the_pack_are_never_those_of_the_detector(
     assert judged.boxes_of_the_pack.name.endswith("boxes of the pack (10 of 20)")
     for index in range(10):
         assert judged.boxes_of_the_pack[index].box.tolist() == [4.5, 5.5, 34.5, 35.5]
+
+
+def test_a_column_says_what_is_held_out_and_boxes_may_be_missing(tmp_path: Path) -> None:
+    trees.make_portraits(tmp_path)
+    rows = "".join(f"P{i:03d}.jpg,{'train' if i < 4 else 'test'}\n" for i in range(6))
+    (tmp_path / "index.csv").write_text("file,split\n" + rows)
+    assert [each.id for each in open_source("portraits", tmp_path, split="train")] == [
+        f"P{i:03d}.jpg" for i in range(4)
+    ]
+    held = open_source("portraits", tmp_path, split="test")
+    assert [each.id for each in held] == ["P004.jpg", "P005.jpg"] and held[0].box is None
+    assert [each.id for each in open_source("portraits", tmp_path, split="val")] == ["P004.jpg", "P005.jpg"]
+    rewrite(tmp_path, "P001.jpg,train", "P001.jpg,")
+    with pytest.raises(DataError, match="line 3 of .* has nothing in the column 'split'"):
+        open_source("portraits", tmp_path, split="train")
+    assert len(open_source("portraits", tmp_path)) == 6

@@ -69,6 +69,8 @@ LOOP = {"evaluate_every", "patience", "figures_every", "checkpoint_every"}
         ("fabrec-landmarks", {"encoder_rate": 0.1}, "without a tuned encoder"),
         ("fabrec-landmarks", {"pick": "random"}, "without a number of labels"),
         ("fabrec-modern", {"consistency": 2.0}, "without unlabelled faces"),
+        ("landmarks", {"unlabelled_every": 4}, "without unlabelled faces (--unlabelled DATA)"),
+        ("landmarks", {"head_first": 0.5}, "without a base (--base RUN)"),
     ],
 )
 def test_a_field_without_effect_is_refused(name: str, fields: dict[str, Any], said: str):
@@ -191,6 +193,7 @@ SWEPT = (
     "fabrec-landmarks",
     "fabrec-modern",
     "fabrec-supervised",
+    "landmarks",
 )
 
 

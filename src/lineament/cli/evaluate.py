@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tyro.conf import Positional
@@ -31,6 +31,9 @@ class Command:
     annotations: Path | None = None
     # How it is scored.
     scoring: EvaluateOptions = field(default_factory=EvaluateOptions)
+    # File (.npz) with an independent tool's points on the portraits of --data: measures how far the landmarks of a run
+    # lie from them, faces found by the default detector and the boxes moved; replaces --protocol.
+    judge: Path | None = None
     # File for the cards.
     out: Path | None = None
 
@@ -52,6 +55,8 @@ def main(arguments: list[str]) -> int:
     options.check()
     if options.tables and len(command.subject) != 1:
         raise UsageError("--tables belongs to one subject.")
+    if command.judge is not None:
+        return _judge(command, command.judge)
     named = command.data if command.annotations is None else with_labels(command.data, command.annotations)
     source = open_data(named)
     if not command.subject:
@@ -70,5 +75,40 @@ def main(arguments: list[str]) -> int:
         print(card.text())
     for extra in filter(None, (options.pictures_out, options.features_out)):
         print(f"wrote {extra}")
+    print(f"wrote {path}")
+    return 0
+
+
+def _judge(command: Command, judge: Path) -> int:
+    """Compare one run with an independent tool."""
+    from lineament.data.registry import open_data
+    from lineament.data.subset import Subset
+    from lineament.errors import UsageError
+    from lineament.faces.detection import DEFAULT_DETECTOR
+    from lineament.inference import load
+    from lineament.metrics.card import write_cards
+    from lineament.pipeline.evaluate.judge import disagreement_cards, read_judge
+
+    options, plain = command.scoring, EvaluateOptions()
+    kept = ("count", "seed", "device")
+    given = [
+        f.name
+        for f in fields(options)
+        if f.name not in kept and getattr(options, f.name) != getattr(plain, f.name)
+    ]
+    given += ["annotations"] if command.annotations is not None else []
+    if len(command.subject) != 1 or given:
+        words = ", ".join(f"--{name.replace('_', '-')}" for name in given) or "all subjects but one run"
+        raise UsageError(f"--judge compares one run with a tool in one way: leave {words} out.")
+    source = open_data(command.data)
+    if options.count:
+        source = Subset(source, range(min(options.count, len(source))))
+    model = load(command.subject[0], options.device, detector=DEFAULT_DETECTOR)
+    cards = disagreement_cards(model, source, read_judge(judge), seed=options.seed)
+    pack = "".join(letter if letter.isalnum() else "-" for letter in source.name)
+    path = command.out or Path(command.subject[0]) / "evaluations" / f"judge-{pack}.cards.json"
+    write_cards(cards, path)
+    for card in cards:
+        print(card.text())
     print(f"wrote {path}")
     return 0

@@ -1,4 +1,4 @@
-"""A portrait pack: images in a zip archive or folder, and an ``index.csv`` with one face box for each."""
+"""A portrait pack: images in a zip archive or folder, and an ``index.csv`` that may have a face box for each."""
 
 from __future__ import annotations
 
@@ -20,25 +20,29 @@ HELD_OUT = 0.2
 
 @register_reader(
     "portraits",
-    "a zip of portraits with face boxes in index.csv",
-    splits=("all", "train", "val"),
+    "a zip of portraits with index.csv, which may hold face boxes",
+    splits=("all", "train", "val", "test"),
     where=WHERE,
 )
 def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -> RecordSource:
     """Open a portrait pack.
 
     The index has an id column (``id``, else the first one; a column ``file`` or ``image`` names the image when it is
-    not ``<id>.<ending>``) and a box in columns that end in ``_x``, ``_y``, ``_w``, ``_h``: left and top pixel, width,
-    height. A width of 0 means that no face is known. Other columns are kept in ``meta``. The id stands for the person.
+    not ``<id>.<ending>``) and may have a box in columns that end in ``_x``, ``_y``, ``_w``, ``_h``: left and top pixel,
+    width, height. A width of 0 means that no face is known. Other columns are kept in ``meta``. The id stands for the
+    person.
 
     Args:
         root: Folder with ``index.csv`` and images (zip archives or plain files), or the zip archive itself with
             ``index.csv`` beside it.
-        split: ``all``; or ``train`` and ``val``, four fifths and one fifth chosen by a hash of the id.
+        split: ``all``, ``train``, or what is held out, ``val`` and ``test`` alike. Where the index has a column
+            ``split``, it tells: ``train``, or anything else for what is held out. Otherwise one fifth is held out,
+            chosen by a hash of the id.
         rejects: Reject list to honour instead of the one in the root.
 
     Raises:
-        DataError: If index, id or box columns are missing, or a name is ambiguous.
+        DataError: If the index is missing, a box has only some of its columns, a line has no id or split, or a name is
+            ambiguous.
     """
     folder = root if root.is_dir() else root.parent
     index = folder / "index.csv"
@@ -52,11 +56,11 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
         name = row[id_column]
         if not name:
             raise DataError(f"line {number} of {index} has no id in the column {id_column!r}.")
-        if split != "all" and held_out(name, HELD_OUT) != (split == "val"):
+        if split != "all" and _is_held_out(index, number, name, row) != (split != "train"):
             continue
         wanted = row[file_column] if file_column else name
         path, member = images.get(wanted, (folder / f"{wanted}", None))
-        box, fault = _box([row[column] for column in box_columns])
+        box, fault = _box([row[column] for column in box_columns]) if box_columns else (None, "")
         if wanted not in images:
             fault = f"{index} names it in line {number}, but there is no such image"
         known = {id_column, file_column, *box_columns, None}
@@ -65,19 +69,32 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
     return RecordSource(f"{folder.resolve().name}/{split}", records, rejects=find_rejects(folder, rejects))
 
 
+def _is_held_out(index: Path, number: int, name: str, row: dict[str, str]) -> bool:
+    """Whether the column ``split`` says so; without one the hash of the id."""
+    if "split" not in row:
+        return held_out(name, HELD_OUT)
+    if not row["split"]:
+        raise DataError(f"line {number} of {index} has nothing in the column 'split'.")
+    return row["split"] != "train"
+
+
 def _columns(index: Path, names: list[str]) -> tuple[str, str | None, list[str]]:
-    """Find the columns of the id, of the image and of the box."""
+    """Find the columns of the id, of the image and of the box, which may have none."""
+    box: list[str] = []
     for name in names:
-        prefix = name[:-2] if name.endswith("_x") else None
-        box = [f"{prefix}_{axis}" for axis in "xywh"]
-        if prefix is not None and set(box) <= set(names):
+        wanted = [f"{name[:-2]}_{axis}" for axis in "xywh"]
+        if name[-2:] in ("_x", "_y", "_w", "_h") and set(wanted) <= set(names):
+            box = wanted
             break
-    else:
-        raise DataError(
-            f"{index} has the columns {', '.join(names)}: expected a box in columns *_x, *_y, *_w, *_h."
-        )
     id_column = "id" if "id" in names else names[0]
-    return id_column, next((name for name in ("file", "image") if name in names), None), box
+    file_column = next((name for name in ("file", "image") if name in names), None)
+    torn = any(name[-2:] in ("_x", "_y", "_w", "_h") for name in names)
+    if not box and (torn or (file_column is None and id_column != "id")):
+        raise DataError(
+            f"{index} has the columns {', '.join(names)}: expected a box in columns *_x, *_y, *_w, *_h, or none of "
+            "these and an image in a column id, file or image."
+        )
+    return id_column, file_column, box
 
 
 def _box(values: list[str]) -> tuple[tuple[float, float, float, float] | None, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -23,6 +24,23 @@ _PRODUCTS = {
     _ATEN.addmm,
     _ATEN.baddbmm,
 }
+# Convolutions of the library called by name: what they do with the result besides counts as a part of them.
+_POINTWISE = [
+    getattr(torch.ops.mkldnn, name)
+    for name in ("_convolution_pointwise", "_convolution_pointwise_")
+    if hasattr(torch.ops.mkldnn, name)
+]
+_PRODUCTS.update(_POINTWISE)
+
+
+def _pointwise_flop(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    """Operations of such a convolution without groups: its weight is the last of the first shapes with four sides."""
+    sides = [
+        shape for shape in shapes[:3] if isinstance(shape, torch.Size | tuple | list) and len(shape) == 4
+    ]
+    # Two for a convolution: the picture, its weight; three with what the result is added to in front.
+    weight = sides[-1]
+    return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,7 @@ def measure_floor(work: Callable[[], object], repeats: int = 5, device: str = "c
         repeats: Timed calls of each kind, of which the fastest counts.
         device: Where it computes.
     """
-    with FlopCounterMode(display=False) as counter:
+    with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_POINTWISE, _pointwise_flop)) as counter:
         work()
     with _Recorder() as recorder:
         work()
@@ -99,6 +117,8 @@ def _least_ms(call: Callable[[], Any], repeats: int, device: str) -> float:
 
 
 def _signature(value: Any) -> Any:
+    if isinstance(value, Tensor) and value.is_mkldnn:
+        return (value.shape, value.dtype)
     if isinstance(value, Tensor):
         return (value.shape, value.stride(), value.dtype)
     return tuple(value) if isinstance(value, list) else value

@@ -1,0 +1,136 @@
+"""A trained run of this method as something that finds the landmarks of faces in photos."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from typing import ClassVar, cast
+
+import torch
+from torch import Tensor, nn
+
+from lineament.capabilities import Landmarks, check_float32
+from lineament.faces.resample import crop_image
+from lineament.faces.schemes import LandmarkScheme
+from lineament.methods.landmarks.crop import AROUND, square_of_box
+from lineament.methods.landmarks.folded import folded
+from lineament.methods.landmarks.model import Backbone, Head, Prediction, predict
+
+# Faces that go through the network at a time: the maps of more do not stay in the processor's cache.
+BATCH = 16
+# The confidence of a point is the probability that it lies within this share of the box's longer side of its true
+# place: about a tenth of the distance of the outer eye corners.
+NEAR = 0.05
+
+
+class LandmarkPredictor:
+    """Landmarks for any face box in any photo; answers in the photo's own pixels.
+
+    The network predicts the scale of each point's error; the run's ``temperature`` turns it into the standard deviation
+    per coordinate, and the confidence is the probability of an error below a twentieth of the box's longer side under a
+    round normal distribution of that deviation: ``1 - exp(-t^2 / (2 std^2))``.
+
+    Args:
+        networks: ``backbone`` and ``head``, whose weights of now are copied.
+        scheme: What the landmarks mean.
+        size: Side of the network's images.
+        device: Where the copy is put; None leaves it where it is.
+        dtype: None or float32.
+        flip: Average with the answer for the mirrored image, where the scheme says how points mirror.
+
+    Attributes:
+        scheme: What the landmarks mean.
+        size: Side of the network's images.
+        networks: The copies, batch norms folded into the convolutions.
+    """
+
+    holds = "landmarks without dense descriptors"
+    hints: ClassVar[Mapping[str, str]] = {
+        "DenseDescriptor": "dense descriptors need a run of dve-smallnet-16d or its siblings",
+        "DepthPredictor": "depth needs a run of a depthnet recipe",
+    }
+
+    def __init__(
+        self,
+        networks: Mapping[str, nn.Module],
+        scheme: LandmarkScheme,
+        size: int,
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        *,
+        flip: bool = False,
+    ) -> None:
+        check_float32(dtype, "a network of landmarks")
+        backbone = cast(Backbone, copy.deepcopy(_plain(networks["backbone"])))
+        head = cast(Head, copy.deepcopy(_plain(networks["head"])))
+        self.networks: dict[str, nn.Module] = {
+            "backbone": folded(backbone, device),
+            "head": head.requires_grad_(False).eval().to(device),
+        }
+        self.scheme = scheme
+        self.size = size
+        self.flip = flip and scheme.mirror_known
+        self._temperature, self._tells_visibility = float(head.temperature), bool(head.visibility > 0)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.networks["head"].parameters()).device
+
+    @torch.no_grad()
+    def landmarks(self, image: Tensor, boxes: Tensor) -> Landmarks:
+        """Find the landmarks of the faces in ``boxes`` ``[N, 4]`` of an image ``[3, H, W]``."""
+        count = len(self.scheme)
+        if not len(boxes):
+            none = torch.zeros(0, count)
+            visible = none.bool() if self._tells_visibility else None
+            return Landmarks(none[..., None].expand(-1, -1, 2), none, none, visible)
+        squares = [square_of_box(box, self.size) for box in boxes]
+        crops = torch.stack([crop_image(image, square, self.size, "edge") for square in squares])
+        points, std, seen = self.read_many(crops)
+        placed = [
+            square.inverse().apply(face * self.size - 0.5)
+            for square, face in zip(squares, points, strict=True)
+        ]
+        sides = torch.tensor([self.size / square.axis_scales[0] for square in squares])
+        return Landmarks(
+            torch.stack(placed).float(),
+            confidence(std),
+            std * sides[:, None],
+            seen > 0.0 if self._tells_visibility else None,
+        )
+
+    def read_many(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """As :meth:`read`, so many at a time as the processor's cache holds."""
+        parts = [self.read(part) for part in images.split(BATCH)]
+        points, std, seen = (torch.cat(each) for each in zip(*parts, strict=True))
+        return points, std, seen
+
+    @torch.no_grad()
+    def read(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """What the network says of images ``[B, 3, S, S]`` in 0..1.
+
+        Returns:
+            Points ``[B, K, 2]`` and standard deviations of their errors per coordinate ``[B, K]``, both in shares of
+            the images' side, and logits of being seen ``[B, K]``; on the CPU.
+        """
+        batch = images.to(self.device)
+        said = predict(self.networks, batch)
+        if self.flip:
+            order = list(self.scheme.mirror)
+            other = Prediction(*(each[:, order] for each in predict(self.networks, batch.flip(-1))))
+            across = torch.stack([1.0 - other.points[..., 0], other.points[..., 1]], -1)
+            pairs = zip(said, (across, other.scale, other.seen, other.maps), strict=True)
+            said = Prediction(*(0.5 * (one + two) for one, two in pairs))
+        return said.points.cpu(), (self._temperature * said.scale).cpu(), said.seen.cpu()
+
+
+def confidence(std: Tensor) -> Tensor:
+    """Probability that an error of this deviation per coordinate, in sides of the square, is below ``NEAR``."""
+    near = NEAR / AROUND
+    return -torch.expm1(-0.5 * (near / std.clamp(min=1e-6)).square())
+
+
+def _plain(network: nn.Module) -> nn.Module:
+    """The network itself, which training may have wrapped."""
+    return cast(nn.Module, getattr(network, "module", network))

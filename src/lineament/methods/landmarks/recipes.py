@@ -1,0 +1,31 @@
+"""The recipe of this method and its presets."""
+
+from __future__ import annotations
+
+from lineament.training.registry import register_variant
+
+register_variant(
+    "landmarks",
+    method="landmarks",
+    recipe="lineament.methods.landmarks.recipe:LandmarksRecipe",
+    summary="landmarks from drawn or few labels and unlabelled photos (semi-supervised, made for CPUs)",
+    presets={
+        "tiny": {
+            "size": 32,
+            "widths": (4, 6, 8, 10),
+            "blocks": (1, 1, 1),
+            "features": 8,
+            "steps": 2,
+            "batch_size": 4,
+            "borrowed": 2,
+            "evaluate_count": 2,
+        },
+        # From nothing: drawn faces by the ten thousand, and unlabelled photos.
+        "full": {
+            "steps": 16000,
+            "batch_size": 36,
+            "evaluate_every": 2000,
+            "checkpoint_every": 1000,
+        },
+    },
+)
