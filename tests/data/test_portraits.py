@@ -164,6 +164,6 @@ def test_a_column_says_what_is_held_out_and_boxes_may_be_missing(tmp_path: Path)
     assert [each.id for each in held] == ["P004.jpg", "P005.jpg"] and held[0].box is None
     assert [each.id for each in open_source("portraits", tmp_path, split="val")] == ["P004.jpg", "P005.jpg"]
     rewrite(tmp_path, "P001.jpg,train", "P001.jpg,")
-    with pytest.raises(DataError, match="line 3 of .* has nothing in the column 'split'"):
+    with pytest.raises(DataError, match=r"line 3 of .* has nothing in the column 'split'"):
         open_source("portraits", tmp_path, split="train")
     assert len(open_source("portraits", tmp_path)) == 6
