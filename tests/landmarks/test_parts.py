@@ -15,7 +15,7 @@ from lineament.faces.schemes import scheme
 from lineament.methods.landmarks.augment import Bank, degrade
 from lineament.methods.landmarks.crop import Spread, cut, inverted, moved, moved_square, square_of_box
 from lineament.methods.landmarks.draws import Draws
-from lineament.methods.landmarks.folded import PackedBackbone, folded
+from lineament.methods.landmarks.folded import PackedBackbone, PackedHead, folded
 from lineament.methods.landmarks.loss import carried_targets, placement_loss, visibility_loss
 from lineament.methods.landmarks.model import build_networks, predict
 from lineament.methods.landmarks.occlude import occlude
@@ -156,15 +156,31 @@ def test_folded_networks_give_the_same(count: int) -> None:
         predict(networks, torch.rand(6, 3, 48, 48))
     for network in networks.values():
         network.eval()
+    for parameter in networks["head"].parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
     images = torch.rand(count, 3, 48, 48)
     with torch.no_grad():
         expected = predict(networks, images)
         backbone = folded(copy.deepcopy(networks["backbone"]))  # type: ignore[arg-type]
         assert isinstance(backbone, PackedBackbone)
+        head = PackedHead(networks["head"])  # type: ignore[arg-type]
         for _ in range(2):
-            found = predict({**networks, "backbone": backbone}, images)
-            for one, two in zip(found, expected, strict=True):
-                torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+            for used in (networks["head"], head):
+                found = predict({"backbone": backbone, "head": used}, images)
+                for one, two in zip(found, expected, strict=True):
+                    torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
+
+
+def test_a_packed_head_drops_tails_and_follows_the_size_of_its_maps() -> None:
+    head = build_networks(3, features=2)["head"].eval()
+    torch.nn.init.normal_(head.maps.weight, std=40.0)  # type: ignore[union-attr, arg-type]
+    packed = PackedHead(head)  # type: ignore[arg-type]
+    for height, width in ((4, 8), (8, 4), (8, 8)):
+        fine, coarse = 9 * torch.randn(2, 2, height, width), torch.randn(2, 128)
+        with torch.no_grad():
+            expected = head(fine, coarse)
+        for one, two in zip(packed(fine, coarse), expected, strict=True):
+            torch.testing.assert_close(one, two, atol=1e-5, rtol=1e-4)
 
 
 def test_a_peak_of_a_map_is_the_place() -> None:

@@ -102,6 +102,9 @@ def _scaled(values: np.ndarray, shape: list[int]) -> Tensor:
     """``[C, H, W]`` of any type -> ``[3, H, W]`` in 0..1."""
     if not values.size:
         raise DataError(f"an image of shape {shape} holds no pixel.")
+    if values.dtype == np.uint8 and len(values) == 3:
+        # Frame after frame comes so: no range to check, and the rounding is that of files.
+        return torch.from_numpy(values.astype(np.float32)).div_(255)
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind == "f":
         if not (np.isfinite(low) and np.isfinite(high)):

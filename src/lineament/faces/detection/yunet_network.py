@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lineament.errors import CheckpointError
+from lineament.ops.allocator import keep_freed_memory
 
 STRIDES = (8, 16, 32)
 # Height and width of what the network looks at are multiples of this.
@@ -32,8 +33,6 @@ SHA256 = "d1c9d5aa4e0140c5f9de4f9b572cc85354e38d1a65a43090fc578a7c3ed9cb3f"
 _HEADS = {"cls": 1, "obj": 1, "bbox": 4, "kps": 10}
 _CHANNELS = 64
 _EPSILON = 1e-5
-# The largest block that moves the limit of the GNU allocator is one of 32 MiB.
-_KEPT_BYTES = 31 * 2**20
 
 
 class Level(NamedTuple):
@@ -181,7 +180,5 @@ def load_network(device: str = "cpu") -> YunetNetwork:
     network.load_state_dict(fold(load_weights()))
     network.requires_grad_(False).eval().to(torch.device(device))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    # The GNU allocator gives freed memory back to the system above a limit that grows with what was freed before.
-    # Without this each look would get its 8 MB anew, page by page, which takes as long as the network itself.
-    torch.empty(_KEPT_BYTES, dtype=torch.uint8)
+    keep_freed_memory()
     return network

@@ -1,8 +1,8 @@
-"""The backbone as prediction runs it on a CPU: norms folded, rectifiers and additions done while the maps are written.
+"""The networks as prediction runs them: norms folded, no pass over a map that another one can do besides.
 
-Torch multiplies small maps of single images the slow way; here its library of convolutions is called by name, with
+Torch multiplies small maps of single images the slow way; on a CPU its library of convolutions is called by name, with
 weights that are put in order once. Elsewhere (a GPU, a torch without that library) the folded backbone is used as it
-is. Both give the same but for rounding.
+is. All give the same but for rounding.
 """
 
 from __future__ import annotations
@@ -11,13 +11,30 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lineament.methods.landmarks.model import Backbone, Block, ConvNorm, Features
+from lineament.methods.landmarks.model import (
+    FIRST_SCALE,
+    LEAST_SCALE,
+    Backbone,
+    Block,
+    ConvNorm,
+    Features,
+    Head,
+    Prediction,
+)
+from lineament.nn.soft_argmax import edge_aligned
+from lineament.ops.allocator import keep_freed_memory
+from lineament.ops.tails import NEGLIGIBLE
+
+# Products with a matrix of three columns are slower than with one of sixteen.
+COLUMNS = 16
 
 
 def folded(backbone: Backbone, device: torch.device | None = None) -> nn.Module:
     """The fastest form of a backbone on a device; the norms of the one that is given are folded in place."""
     backbone.fold().to(device)
     on_cpu = next(backbone.parameters()).device.type == "cpu"
+    if on_cpu:
+        keep_freed_memory()
     usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     return PackedBackbone(backbone) if on_cpu and usable else backbone
 
@@ -108,6 +125,51 @@ class PackedBackbone(nn.Module):
         for up, level in zip(self.up, levels[-2::-1], strict=True):
             x = F.interpolate(up(x), scale_factor=2.0).add_(level)
         return Features(self.last(x), coarse)
+
+
+class PackedHead(nn.Module):
+    """A :class:`~lineament.methods.landmarks.model.Head` that gives points without their maps, and no gradients.
+
+    Pixels stay in the order in which the backbone writes them, and one array holds scores, exponents and masses.
+
+    Args:
+        head: Whose weights it uses.
+    """
+
+    def __init__(self, head: Head) -> None:
+        super().__init__()
+        self.head = head
+        self.places: dict[tuple[int, int], Tensor] = {}
+
+    def _places(self, height: int, width: int, like: Tensor) -> Tensor:
+        """x, y, 1 and the square of the distance of every pixel: ``[h w, 16]``, further columns empty."""
+        found = self.places.get((height, width))
+        if found is None or found.device != like.device:
+            x = edge_aligned(width, like).repeat(height)
+            y = edge_aligned(height, like).repeat_interleave(width)
+            found = like.new_zeros(height * width, COLUMNS)
+            found[:, :4] = torch.stack([x, y, torch.ones_like(x), x.square() + y.square()], 1)
+            self.places[height, width] = found
+        return found
+
+    @torch.no_grad()
+    def forward(self, fine: Tensor, coarse: Tensor) -> Prediction:
+        """As the head without gradients."""
+        head, (height, width) = self.head, fine.shape[-2:]
+        pixels = fine.permute(0, 2, 3, 1).flatten(1, 2)  # [B, h w, F]
+        # A softmax does not change with the maps' biases.
+        mass = torch.matmul(head.maps.weight.flatten(1), pixels.transpose(1, 2))  # [B, K, h w]
+        mass.sub_(mass.amax(-1, keepdim=True))
+        F.threshold_(mass, NEGLIGIBLE, -torch.inf).exp_()
+        sums = (mass.flatten(0, 1) @ self._places(height, width, mass)).unflatten(0, mass.shape[:2])
+        whole_mass = sums[..., 2:3]
+        points = sums[..., :2] / whole_mass
+        spread = (sums[..., 3] / whole_mass[..., 0] - points.square().sum(-1)).clamp_(min=1e-6).log_()
+        around = torch.bmm(mass, pixels).div_(whole_mass)  # [B, K, F]
+        said = torch.einsum("bkf,rkf->brk", around, head.local) + head.whole(coarse).unflatten(1, (2, -1))
+        said += head.width * spread[:, None]
+        scale = said[:, 0].clamp(max=4.0).exp_().mul_(FIRST_SCALE).add_(LEAST_SCALE)
+        return Prediction(points, scale, said[:, 1], mass.new_empty(*mass.shape[:2], 0, 0))
 
 
 def _layer(module: nn.Module) -> ConvNorm:

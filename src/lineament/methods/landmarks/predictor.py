@@ -13,7 +13,7 @@ from lineament.capabilities import Landmarks, check_float32
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme
 from lineament.methods.landmarks.crop import AROUND, square_of_box
-from lineament.methods.landmarks.folded import folded
+from lineament.methods.landmarks.folded import PackedHead, folded
 from lineament.methods.landmarks.model import Backbone, Head, Prediction, predict
 
 # Faces that go through the network at a time: the maps of more do not stay in the processor's cache.
@@ -65,7 +65,7 @@ class LandmarkPredictor:
         head = cast(Head, copy.deepcopy(_plain(networks["head"])))
         self.networks: dict[str, nn.Module] = {
             "backbone": folded(backbone, device),
-            "head": head.requires_grad_(False).eval().to(device),
+            "head": PackedHead(head.requires_grad_(False).eval().to(device)),
         }
         self.scheme = scheme
         self.size = size
