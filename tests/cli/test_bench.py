@@ -87,3 +87,13 @@ def test_a_bench_of_the_cpu_refuses_another_device(name: str, monkeypatch: pytes
     monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
     with pytest.raises(UsageError, match="on the CPU alone"):
         run_bench(name, device="cuda")
+
+
+@pytest.mark.slow
+def test_a_photo_is_told_by_its_parts():
+    figures = run_bench("photo", threads=1, repeats=1)
+    assert figures["faces"] == 1 and figures["weights"]
+    parts = figures["detect_ms"] + figures["landmarks_ms"]
+    assert 0 < parts < 2 * figures["photo_ms"] and figures["decode_ms"] > 0 and figures["draw_ms"] > 0
+    assert figures["first_photo_processor_s"] > 0 and 100 < figures["first_photo_mb"] < 1000
+    assert figures["video_frames_per_processor_second"] > figures["video_verb_frames_per_second"] > 0

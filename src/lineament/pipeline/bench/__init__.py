@@ -25,6 +25,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "dve": ("dve", "a training step on dense descriptors, and pair warps with landmarks"),
     "exchange-loss": ("exchange_loss", "the descriptor exchange loss, forward and backward"),
     "fabrec": ("fabrec", "3FabRec at 256 px: structural loss, a training step, landmarks"),
+    "photo": ("photo", "a photo from pixels to landmarks, the first of a process, a tracked video"),
     "landmarks": ("landmarks", "landmarks of faces beside the bare convolutions, and a training step"),
     "depthnet": ("depthnet", "training steps of DepthNets and the scoring of 50,400 pairs"),
 }

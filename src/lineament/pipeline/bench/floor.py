@@ -53,11 +53,15 @@ class Floor:
             time on a GPU.
         gflop: Floating point operations in them, in billions; a multiplication and an addition count as two.
         conv3x3_gflops: Billions of operations a second of a 3x3 convolution, 4 maps of 64 channels and 64 x 64 px.
+        in_turn_ms: Milliseconds of the same calls one after the other in their order, least of the repeats: weights
+            then come from where they lie between two calls, not from the cache that a repeated call finds them in. None
+            where it was not asked for.
     """
 
     ms: float
     gflop: float
     conv3x3_gflops: float
+    in_turn_ms: float | None = None
 
     def figures(self, ms: float) -> dict[str, float]:
         """The floor beside a measured time: share of it, also counted at the speed of the 3x3 convolution."""
@@ -73,33 +77,41 @@ class Floor:
 
 
 class _Recorder(TorchDispatchMode):
-    """Keeps the arguments of one call of each kind of product, and how many of the kind there were."""
+    """Keeps the arguments of one call of each kind of product, and how many of the kind there were; all if asked."""
 
-    def __init__(self) -> None:
+    def __init__(self, in_turn: bool) -> None:
         super().__init__()
+        self.in_turn = in_turn
         self.calls: dict[Any, tuple[Callable[[], Any], int]] = {}
+        self.order: list[Callable[[], Any]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
         named = options or {}
         output = function(*given, **named)
         if function.overloadpacket in _PRODUCTS:
             kind = (function, *map(_signature, given), *map(_signature, named.values()))
-            call, count = self.calls.get(kind, (lambda: function(*given, **named), 0))
+            again = lambda: function(*given, **named)  # noqa: E731
+            if self.in_turn:
+                self.order.append(again)
+            call, count = self.calls.get(kind, (again, 0))
             self.calls[kind] = (call, count + 1)
         return output
 
 
-def measure_floor(work: Callable[[], object], repeats: int = 5, device: str = "cpu") -> Floor:
+def measure_floor(
+    work: Callable[[], object], repeats: int = 5, device: str = "cpu", *, in_turn: bool = False
+) -> Floor:
     """Record what ``work`` multiplies and time it alone.
 
     Args:
         work: Called twice.
         repeats: Timed calls of each kind, of which the fastest counts.
         device: Where it computes.
+        in_turn: Time the calls in their order, too; what they read stays in memory until then.
     """
     with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_POINTWISE, _pointwise_flop)) as counter:
         work()
-    with _Recorder() as recorder:
+    with _Recorder(in_turn) as recorder:
         work()
     ms = sum(count * _least_ms(call, repeats, device) for call, count in recorder.calls.values())
     maps, weight = torch.randn(4, 64, 64, 64, device=device), torch.randn(64, 64, 3, 3, device=device)
@@ -107,7 +119,8 @@ def measure_floor(work: Callable[[], object], repeats: int = 5, device: str = "c
     ordered = [maps.contiguous(memory_format=order) for order in orders]
     fastest = min(_least_ms(partial(torch.conv2d, x, weight, padding=1), 20, device) for x in ordered)
     operations = 2 * 9 * 64 * maps.numel()
-    return Floor(ms, counter.get_total_flops() / 1e9, 1e-6 * operations / fastest)
+    ordered_ms = _least_ms(lambda: [call() for call in recorder.order], repeats, device) if in_turn else None
+    return Floor(ms, counter.get_total_flops() / 1e9, 1e-6 * operations / fastest, ordered_ms)
 
 
 @torch.no_grad()

@@ -43,7 +43,8 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
     Returns:
         Headline: landmarks of one face from its crop, beside the same network as it is trained (batch norms apart).
         ``batch_1_*`` and ``batch_32_*``: milliseconds a face (processor time, least of the repeats; wall-clock time on
-        a GPU), the floor (its bare convolutions and products) and the ratio to it; ``photo_ms``: one face of a
+        a GPU), the floor (its bare convolutions and products, each repeated by itself), the ratio to it and to the
+        same calls in their order (``times_in_turn``); ``photo_ms``: one face of a
         photo of 640 x 480, its crop included; ``step_ms`` and ``step_bf16_ms``: forward and backward pass of a
         training step of 36 faces.
     """
@@ -71,11 +72,14 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
     figures: dict[str, Any] = {"photo_ms": whole.min_ms if gpu else whole.process_min_ms}
     for count, timing, call in ((1, single, works[0]), (MANY, batch, works[2])):
         least = timing.min_ms if gpu else timing.process_min_ms
-        floor = measure_floor(call, repeats=max(5, repeats), device=device).figures(least)
+        bare = measure_floor(call, repeats=max(5, repeats), device=device, in_turn=True)
+        assert bare.in_turn_ms is not None
+        floor = bare.figures(least)
         figures |= {
             f"batch_{count}_ms_a_face": least / count,
             f"batch_{count}_floor_ms_a_face": floor["floor_ms"] / count,
             f"batch_{count}_times_floor": 1.0 / floor["share"],
+            f"batch_{count}_times_in_turn": least / bare.in_turn_ms,
             f"batch_{count}_floor_share": floor["share"],
             f"batch_{count}_gflop": floor["gflop"] / count,
         }
