@@ -11,7 +11,7 @@ _KEPT_BYTES = 31 * 2**20
 
 
 @cache
-def keep_freed_memory() -> None:
+def reuse_freed_blocks() -> None:
     """Let freed blocks of up to 31 MiB be used again instead of going back to the system.
 
     The GNU allocator gives freed memory back above a limit that grows with what was freed before. Without this each

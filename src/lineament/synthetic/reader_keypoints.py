@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -31,6 +32,8 @@ def open_synthetic_keypoints(
     head: str = "builtin",
     size: int = 128,
     noise: float = 0.0,
+    max_yaw: float = 40.0,
+    max_pitch: float = 20.0,
 ) -> KeypointFaces:
     """Draw keypoints; each face shows another person, and each split other people.
 
@@ -42,6 +45,8 @@ def open_synthetic_keypoints(
         head: ``builtin`` or ``ict``.
         size: Side in pixels of the pictures that are not drawn.
         noise: Deviation of normal noise on the keypoints, in distances of the outer eye corners (0.01 is 1 %).
+        max_yaw: Largest turn of the head to either side, degrees.
+        max_pitch: Largest nod up or down, degrees.
 
     Raises:
         UsageError: On an impossible number.
@@ -49,12 +54,17 @@ def open_synthetic_keypoints(
     """
     from lineament.heads.load import load_head
     from lineament.synthetic.keypoints import draw_keypoints
+    from lineament.synthetic.scene import SceneOptions
 
     count = COUNTS[split] if count is None else count
     if count < 1 or size < 8 or seed < 0 or not 0 <= noise < 1 or (split == "test" and count % 3):
         raise UsageError(
             "synthetic keypoints need count >= 1 (a multiple of 3 for test), size >= 8, seed >= 0 and noise in 0..1; "
             f"got count {count}, size {size}, seed {seed}, noise {noise}."
+        )
+    if not 0 <= max_yaw <= 90 or not 0 <= max_pitch <= 90:
+        raise UsageError(
+            f"max_yaw and max_pitch are degrees from 0 to 90, not {max_yaw:g} and {max_pitch:g}."
         )
     balanced = split == "test"
     indices: Iterable[int] = itertools.count() if balanced else range(count)
@@ -64,6 +74,7 @@ def open_synthetic_keypoints(
         seed=seed + SEEDS_APART[_WORLDS[split]],
         size=size,
         noise=noise,
+        options=SceneOptions(max_yaw=math.radians(max_yaw), max_pitch=math.radians(max_pitch)),
         per_orientation=count // 3 if balanced else None,
     )
     return KeypointFaces(f"synthetic-keypoints-{head}/{split}", faces)

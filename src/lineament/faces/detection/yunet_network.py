@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from lineament.errors import CheckpointError
-from lineament.ops.allocator import keep_freed_memory
+from lineament.ops.allocator import reuse_freed_blocks
 
 STRIDES = (8, 16, 32)
 # Height and width of what the network looks at are multiples of this.
@@ -180,5 +180,5 @@ def load_network(device: str = "cpu") -> YunetNetwork:
     network.load_state_dict(fold(load_weights()))
     network.requires_grad_(False).eval().to(torch.device(device))
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    keep_freed_memory()
+    reuse_freed_blocks()
     return network

@@ -22,7 +22,7 @@ from lineament.methods.landmarks.model import (
     Prediction,
 )
 from lineament.nn.soft_argmax import edge_aligned
-from lineament.ops.allocator import keep_freed_memory
+from lineament.ops.allocator import reuse_freed_blocks
 from lineament.ops.tails import NEGLIGIBLE
 
 # Products with a matrix of three columns are slower than with one of sixteen.
@@ -34,7 +34,7 @@ def folded(backbone: Backbone, device: torch.device | None = None) -> nn.Module:
     backbone.fold().to(device)
     on_cpu = next(backbone.parameters()).device.type == "cpu"
     if on_cpu:
-        keep_freed_memory()
+        reuse_freed_blocks()
     usable = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_convolution_pointwise")
     return PackedBackbone(backbone) if on_cpu and usable else backbone
 

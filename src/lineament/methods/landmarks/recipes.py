@@ -27,5 +27,15 @@ register_variant(
             "evaluate_every": 2000,
             "checkpoint_every": 1000,
         },
+        # The same for one large GPU with 16 cores beside it, five minutes of its eight: a seventh of the steps, each
+        # of seven times as many faces, about twice as many images in all.
+        "gpu": {
+            "steps": 4500,
+            "batch_size": 256,
+            "learning_rate": 4e-3,
+            "ema_decay": 0.996,
+            "evaluate_every": 1500,
+            "checkpoint_every": 1500,
+        },
     },
 )

@@ -83,6 +83,7 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
             f"batch_{count}_floor_share": floor["share"],
             f"batch_{count}_gflop": floor["gflop"] / count,
         }
+    figures["share"] = floor["share"]
     figures["conv3x3_gflops"] = floor["conv3x3_gflops"]
     figures |= _training(device, max(3, repeats // 4))
     words = (

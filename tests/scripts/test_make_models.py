@@ -1,0 +1,75 @@
+"""The script that trains the shipped models: its plan, and that a repeated command goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from lineament.capabilities import DepthPredictor, LandmarkPredictor
+from lineament.inference import DEFAULT_MODELS, load
+from lineament.training.model_card import read_card
+from lineament.training.registry import get_recipe
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("make_models", ROOT / "scripts" / "make_models.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["make_models"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_every_size_can_be_planned(
+    script: ModuleType, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / script.JUDGE).mkdir()
+    words = ["--dry-run", "--packs", str(tmp_path), "--out", str(tmp_path / "out")]
+    for size in script.SIZES:
+        assert script.main([*words, "--size", size]) == 0
+        planned = capsys.readouterr().out
+        assert planned.count("lineament train landmarks") == planned.count("lineament train depthnet") == 1
+        assert ("--judge" in planned) is (size != "tiny")
+        landmarks = script.SIZES[size].landmarks
+        get_recipe("landmarks").config(landmarks[landmarks.index("--preset") + 1])
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit):
+        script.main(["face-86", *words])
+
+
+def test_every_model_has_a_card_that_says_what_it_is_not_for(script: ModuleType) -> None:
+    assert set(script.MODELS) <= set(DEFAULT_MODELS.values())
+    for name in script.MODELS:
+        card = read_card(script.CARDS / f"{name}.yaml")
+        assert card.summary and card.licence and card.data and "make models" in card.training
+        assert "identifying" in card.limits
+
+
+@pytest.mark.slow
+def test_a_repeated_command_goes_on(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "src"))
+    words = ["--size", "tiny", "--out", str(tmp_path), "--device", "cpu", "--workers", "1"]
+    assert script.main(words) == 0
+    weights = {path: path.read_bytes() for path in tmp_path.glob("packed/*/weights.safetensors")}
+    assert len(weights) == len(script.MODELS)
+    for name, wanted in (("face-68", LandmarkPredictor), ("face-depth", DepthPredictor)):
+        assert load(tmp_path / "packed" / name).has(wanted)
+    # As after a kill in the middle of a training: it is resumed, and what follows is done again.
+    record = json.loads((tmp_path / "record.json").read_text())
+    for key in ("face-68: train", "face-68: pack"):
+        del record[key]["done"]
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    assert script.main(["face-68", *words]) == 0
+    assert weights == {path: path.read_bytes() for path in tmp_path.glob("packed/*/weights.safetensors")}
+    with pytest.raises(SystemExit, match="was begun as"):
+        script.main(["face-68", *words[:-1], "1", "--size", "full", "--packs", str(tmp_path)])
