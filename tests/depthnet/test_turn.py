@@ -35,7 +35,7 @@ def picture(face: PreparedFace, degrees: tuple[float, float, float], options: Tu
 def test_a_head_is_found_again_from_its_landmarks(pose):
     truth, _ = seen_head(pose, 1.3, seed=3)
     fit = fit_head(head(), truth[:, :2])
-    assert fit.error < 0.015
+    assert fit.error < 0.02
     found = torch.rad2deg(fit.pose)
     assert float((found - torch.tensor(pose)).abs().max()) < 5, found
     pair = torch.stack([fit.landmarks[:, 2], truth[:, 2]])
@@ -56,7 +56,7 @@ def test_five_points_place_the_mean_head(pose):
 
 
 def test_points_that_coincide_are_refused():
-    with pytest.raises(DataError, match="outer eye corners"):
+    with pytest.raises(DataError, match="within one pixel"):
         fit_head(head(), torch.full((68, 2), 7.0))
     line = torch.linspace(0, 100, 68)[:, None].expand(-1, 2)
     with pytest.raises(DataError, match="one line"):

@@ -43,9 +43,10 @@ def seen_head(pose_degrees: tuple[float, float, float], scale: float, seed: int)
     rng = np.random.default_rng(seed)
     identity = 0.7 * rng.standard_normal((1, len(head().identity))).astype(np.float32)
     expression = np.zeros((1, 0), np.float32)
-    shape = torch.from_numpy(head().landmarks(head().vertices(identity, expression))[0]).double()
     rotation = matrix_from_pose(torch.deg2rad(torch.tensor(pose_degrees, dtype=torch.float64)))
-    return scale * shape @ rotation.T + torch.tensor([200.0, 180.0, 0.0]), rotation
+    vertices = scale * torch.from_numpy(head().vertices(identity, expression)).double() @ rotation.T
+    placed = vertices + torch.tensor([200.0, 180.0, 0.0])
+    return torch.from_numpy(head().landmarks(placed.float().numpy(), "68")[0]).double(), rotation
 
 
 def marked(image: Tensor, points: Tensor, radius: float = 2.0) -> Tensor:

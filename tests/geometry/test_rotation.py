@@ -61,6 +61,25 @@ def test_gimbal_lock_still_gives_the_same_matrix() -> None:
     torch.testing.assert_close(again, rotation, atol=1e-6, rtol=0)
 
 
+def test_the_other_order_is_roll_first_pitch_last() -> None:
+    together = matrix_from_pose(pose(0.4, -0.3, 0.2), "xyz")
+    one, two, three = (matrix_from_pose(each) for each in (pose(pitch=-0.3), pose(0.4), pose(roll=0.2)))
+    torch.testing.assert_close(together, one @ two @ three)
+    # A turn about one axis is the same in both.
+    assert float((together - matrix_from_pose(pose(0.4, -0.3, 0.2))).abs().max()) > 0.05
+    torch.testing.assert_close(matrix_from_pose(pose(0.4), "xyz"), matrix_from_pose(pose(0.4)))
+
+
+@given(yaw=steep, pitch=angle, roll=angle)
+@settings(max_examples=60, deadline=None)
+def test_pose_round_trip_in_the_other_order(yaw: float, pitch: float, roll: float) -> None:
+    rotation = matrix_from_pose(pose(yaw, pitch, roll), "xyz")
+    torch.testing.assert_close(pose_from_matrix(rotation, "xyz"), pose(yaw, pitch, roll), atol=1e-7, rtol=0)
+    locked = matrix_from_pose(pose(math.copysign(math.pi / 2, yaw), pitch, roll), "xyz")
+    again = matrix_from_pose(pose_from_matrix(locked, "xyz"), "xyz")
+    torch.testing.assert_close(again, locked, atol=1e-6, rtol=0)
+
+
 @given(x=angle, y=angle, z=angle)
 @settings(max_examples=60, deadline=None)
 def test_axis_angle_is_the_matrix_exponential_and_inverts(x: float, y: float, z: float) -> None:

@@ -10,19 +10,28 @@ looks along -z at the camera:
 
 Rx and Rz are the usual right-handed matrices; Ry carries the opposite sign, because a right-handed turn about a y axis
 that points down would move the nose to the image left.
+
+That is the order ``"zxy"`` of the product. Data sets with known head poses (300W-LP, AFLW2000-3D and those that follow
+them) multiply ``Rx(pitch) @ Ry(yaw) @ Rz(roll)``, here the order ``"xyz"``; the signs are the same, and so is the pose
+of a face that turns about one axis only.
 """
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+Order = Literal["zxy", "xyz"]
 
-def matrix_from_pose(pose: Tensor) -> Tensor:
+
+def matrix_from_pose(pose: Tensor, order: Order = "zxy") -> Tensor:
     """Build rotation matrices from yaw, pitch and roll.
 
     Args:
         pose: ``[..., 3]`` yaw, pitch, roll in radians.
+        order: Of the product of the three rotations.
 
     Returns:
         ``[..., 3, 3]`` matrices that act on column vectors of the head frame.
@@ -33,20 +42,24 @@ def matrix_from_pose(pose: Tensor) -> Tensor:
     about_y = _matrix(cos_yaw, zero, -sin_yaw, zero, one, zero, sin_yaw, zero, cos_yaw)
     about_x = _matrix(one, zero, zero, zero, cos_pitch, -sin_pitch, zero, sin_pitch, cos_pitch)
     about_z = _matrix(cos_roll, -sin_roll, zero, sin_roll, cos_roll, zero, zero, zero, one)
-    return about_z @ about_x @ about_y
+    return about_x @ about_y @ about_z if order == "xyz" else about_z @ about_x @ about_y
 
 
-def pose_from_matrix(rotation: Tensor) -> Tensor:
+def pose_from_matrix(rotation: Tensor, order: Order = "zxy") -> Tensor:
     """Read yaw, pitch and roll off rotation matrices; the inverse of :func:`matrix_from_pose`.
 
-    At a pitch of +-90 degrees (gimbal lock) only yaw and roll together are determined; roll is then returned as 0.
+    Where the middle of the three turns by 90 degrees (gimbal lock) only the two others together are determined; roll is
+    then returned as 0.
 
     Args:
         rotation: ``[..., 3, 3]`` rotation matrices.
+        order: Of the product of the three rotations.
 
     Returns:
-        ``[..., 3]`` yaw in -pi..pi, pitch in -pi/2..pi/2, roll in -pi..pi.
+        ``[..., 3]`` yaw, pitch, roll in -pi..pi; the middle one of the order (pitch of zxy, yaw of xyz) in -pi/2..pi/2.
     """
+    if order == "xyz":
+        return _pose_xyz(rotation)
     sin_pitch = rotation[..., 2, 1].clamp(-1.0, 1.0)
     cos_pitch = torch.hypot(rotation[..., 0, 1], rotation[..., 1, 1])
     pitch = torch.atan2(sin_pitch, cos_pitch)
@@ -58,6 +71,19 @@ def pose_from_matrix(rotation: Tensor) -> Tensor:
     )
     roll = torch.where(locked, torch.zeros_like(yaw), torch.atan2(-rotation[..., 0, 1], rotation[..., 1, 1]))
     return torch.stack([yaw, pitch, roll], dim=-1)
+
+
+def _pose_xyz(rotation: Tensor) -> Tensor:
+    cos_yaw = torch.hypot(rotation[..., 1, 2], rotation[..., 2, 2])
+    yaw = torch.atan2(-rotation[..., 0, 2], cos_yaw)
+    locked = cos_yaw < 1e-6
+    pitch = torch.where(
+        locked,
+        torch.atan2(rotation[..., 2, 1], rotation[..., 1, 1]),
+        torch.atan2(-rotation[..., 1, 2], rotation[..., 2, 2]),
+    )
+    roll = torch.atan2(-rotation[..., 0, 1], rotation[..., 0, 0])
+    return torch.stack([yaw, pitch, torch.where(locked, torch.zeros_like(roll), roll)], dim=-1)
 
 
 def matrix_from_axis_angle(vector: Tensor) -> Tensor:
