@@ -55,6 +55,8 @@ class Face:
         score: The detector's score in 0..1; 1 for a given box.
         scheme: What the landmarks mean.
         turn: Degrees by which the photograph must be turned counter-clockwise for the face to be upright.
+        std: ``[K]`` predicted standard deviation of each landmark's coordinates in pixels; None where the model
+            predicts none, or gives its landmarks in another scheme.
     """
 
     landmarks: Tensor
@@ -63,6 +65,7 @@ class Face:
     score: float
     scheme: LandmarkScheme
     turn: int = 0
+    std: Tensor | None = None
 
 
 class Model:
@@ -231,9 +234,12 @@ class Model:
             placed = self._converted(
                 torch.cat([to_turned.inverse().apply(found.points), found.confidence[..., None]], -1)
             )
-            for index, rows in zip(own, placed, strict=True):
+            for number, (index, rows) in enumerate(zip(own, placed, strict=True)):
                 place = places[index]
-                faces[index] = Face(rows[:, :2], rows[:, 2], place.box, float(place.score), self.scheme, turn)
+                std = None if found.std_px is None or self._scheme is not None else found.std_px[number]
+                faces[index] = Face(
+                    rows[:, :2], rows[:, 2], place.box, float(place.score), self.scheme, turn, std
+                )
         return [faces[index] for index in range(len(places))]
 
     def _converted(self, points: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from lineament.pipeline.turn.onto import face_onto
 from lineament.pipeline.turn.options import TurnOptions
 from lineament.pipeline.turn.points import place_mean_head
 from lineament.pipeline.turn.render import turn_matrix
+from lineament.pipeline.turn.run import made_up
 
 KEEP, CUT = TurnOptions(keep_background=True, size=256), TurnOptions(size=256, background="black")
 
@@ -85,6 +86,16 @@ def test_the_surface_passes_through_the_keypoints_and_runs_out_behind(face: Prep
     columns = surface.columns
     slope = surface.points[:, 2].reshape(-1, columns).diff(dim=1).abs().max()
     assert float(slope) <= 1.3 * float(surface.points[1, 0] - surface.points[0, 0])
+
+
+def test_what_no_pixel_shows_is_said():
+    front, side = torch.zeros(3), torch.tensor([1.1, 0.0, 0.0])
+    little, far = torch.tensor([[0.5, 0.0, 0.0]]), torch.tensor([[-0.2, 0.0, 0.0], [0.9, 0.0, 0.0]])
+    assert made_up(front, little) == ""
+    assert "turned by up to 52 degrees" in made_up(front, far)
+    assert "looks 63 degrees to the side" in made_up(side, little)
+    # As the pose of the result the same angles are small changes.
+    assert made_up(torch.tensor([0.4, 0.0, 0.0]), far[1:], absolute=True) == ""
 
 
 def test_no_turn_gives_the_photograph_back(face: PreparedFace):
@@ -199,7 +210,7 @@ def test_what_keypoints_do_not_determine_is_taken_from_the_head(face: PreparedFa
 
     own = face.fit.landmarks[:, 2]
     in_66 = convert_points(torch.cat([face.points, own[:, None]], dim=1), "68", "66")[:, 2]
-    run = SimpleNamespace(folder="runs/stub", recipe="depthnet-stub")
+    run = SimpleNamespace(label="runs/stub", recipe="depthnet-stub")
     found = network_depth(face.fit, face.points, run, Stub(in_66))
     # Two of the 68 points are means of their neighbours in a scheme of 66.
     assert float((found.values - face.depth.values).abs().median()) < 0.02 * face.surface.unit

@@ -102,6 +102,8 @@ def main(arguments: list[str]) -> int:
             three = (angles[0], angles[1], angles[2])
             written = turn_photo(photo, request, three, command.look, out, command.frames, settings)
         print(f"keypoints: {written.points}\ndepth: {written.depth}")
+        if written.note:
+            print(f"note: {written.note}")
         print(f"{written.count} image(s): wrote {written.path} and {written.path.with_suffix('.json').name}")
         return False
 

@@ -71,13 +71,27 @@ def measure_depth(photo: Path, request: FaceRequest) -> FaceDepth:
     """
     image = read_image(photo)
     found = request.points(image, photo)
-    fit, depth = face_depth(request.head, found.points.double(), request.run)
+    fit, depth = face_depth(request.head, found.points.double(), request.run, found.std)
     zero = float(fit.eye_depth)
     surface = build_surface(fit, found.points, depth.values + zero)
-    rows, columns = np.mgrid[: image.shape[1], : image.shape[2]]
-    values, cover = _at(surface, columns, rows)
-    dense = np.where(cover >= ON_FACE, values - zero, np.nan).astype(np.float32)
+    dense = dense_depth(surface, zero, (image.shape[1], image.shape[2]))
     return FaceDepth(image, dense, found, depth, fit, surface)
+
+
+def dense_depth(surface: FaceSurface, zero: float, size: tuple[int, int]) -> np.ndarray:
+    """Depth of a surface at the pixels of its image, counted from ``zero``; NaN off the face.
+
+    Args:
+        surface: The surface.
+        zero: Depth between the outer eye corners, in the frame of the surface.
+        size: Height and width of the image.
+
+    Returns:
+        ``[H, W]`` float32 pixels.
+    """
+    rows, columns = np.mgrid[: size[0], : size[1]]
+    values, cover = _at(surface, columns, rows)
+    return np.where(cover >= ON_FACE, values - zero, np.nan).astype(np.float32)
 
 
 def _at(surface: FaceSurface, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

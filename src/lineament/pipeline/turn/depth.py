@@ -52,19 +52,22 @@ def load_depth_run(run: str) -> tuple[Run, DepthPredictor]:
     return model.run, model.capability(DepthPredictor)
 
 
-def face_depth(head: HeadModel, points: Tensor, run: str | None = None) -> tuple[HeadFit, KeypointDepth]:
+def face_depth(
+    head: HeadModel, points: Tensor, run: str | None = None, std: Tensor | None = None
+) -> tuple[HeadFit, KeypointDepth]:
     """Fit a head to keypoints and find their depth.
 
     Args:
         head: The head.
         points: ``[68, 2]`` xy in pixels.
         run: Run of a depthnet recipe that predicts the depth; None takes the fitted head's.
+        std: ``[68]`` predicted standard deviation of the keypoints, pixels; the fit weighs them by it.
 
     Raises:
         DataError: If no head can be fitted.
         LineamentError: If the run cannot be used.
     """
-    fit = fit_head(head, points)
+    fit = fit_head(head, points, std)
     if run is None:
         return fit, head_depth(fit)
     return fit, network_depth(fit, points, *load_depth_run(run))
@@ -89,7 +92,7 @@ def network_depth(fit: HeadFit, points: Tensor, run: Run, predictor: DepthPredic
         predictor: Its network.
     """
     middle, side = _frame(points)
-    # The network knows the fixed places of the jaw; the picture shows its outline.
+    # The network knows the fixed places of the jaw; the image shows its outline.
     fixed = fit.to_fixed(points)
     source = _framed(fixed, middle, side)
     targets = torch.stack([_framed(_turned(fit, math.radians(yaw)), middle, side) for yaw in TARGET_YAWS])

@@ -51,6 +51,7 @@ def prepare_face(
     options: TurnOptions,
     run: str | None = None,
     forehead: float = FOREHEAD,
+    std: Tensor | None = None,
 ) -> PreparedFace:
     """Fit a head to a face, find its depth and build its surface.
 
@@ -61,6 +62,7 @@ def prepare_face(
         options: Size and extent of the images are needed here.
         run: Run of a depthnet recipe that predicts the depth; None takes the fitted head's.
         forehead: See ``build_surface``.
+        std: ``[68]`` predicted standard deviation of the keypoints in pixels of the photo, or None.
 
     Raises:
         DataError: If no head can be fitted.
@@ -69,7 +71,7 @@ def prepare_face(
     side = HEAD_SIDE if options.keep_background else FACE_SIDE
     view = head_view(image, points, options.side, whole=options.whole, side=side)
     here = view.to_view.apply(points.double())
-    fit, depth = face_depth(head, here, run)
+    fit, depth = face_depth(head, here, run, None if std is None else std * view.to_view.scale)
     zero = fit.eye_depth
     return PreparedFace(view, here, fit, depth, build_surface(fit, here, depth.values + zero, forehead))
 

@@ -8,6 +8,8 @@ from typing import Any
 
 from lineament.errors import UsageError, unknown_name
 
+# Faces are turned well by up to so many degrees, and those that look no further to the side.
+LARGEST_TURN = 45.0
 WARPS = ("dense", "triangles")
 STRIP_SIZE, VIDEO_SIZE = 320, 512
 SMALLEST_SIZE, LARGEST_SIZE = 32, 4096

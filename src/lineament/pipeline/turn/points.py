@@ -35,11 +35,13 @@ class FacePoints:
         points: ``[68, 2]`` float32 xy in pixels.
         origin: Words that say where they come from.
         face: The face that the detector found; None where the points were given.
+        std: ``[68]`` standard deviation of their coordinates that the model predicts, pixels; None where none is known.
     """
 
     points: Tensor
     origin: str
     face: Detection | None = None
+    std: Tensor | None = None
 
 
 def points_from_file(path: Path, photo: Path, size: tuple[int, int]) -> FacePoints:
@@ -121,13 +123,14 @@ def points_from_model(model: Model, image: Tensor, name: str) -> FacePoints:
         DataError: If there is no face, or the model's scheme cannot become 68 points.
     """
     face = find_face(image, name)
-    found = model.face(image, face).landmarks
+    found = model.face(image, face)
     try:
-        points = convert_points(found, model.scheme, "68")
+        points = convert_points(found.landmarks, model.scheme, "68")
     except UsageError as error:
         raise DataError(f"the landmarks of {model.run.label} cannot be used here: {error}") from error
     check_points(points, (image.shape[2], image.shape[1]), name)
-    return FacePoints(points.float(), f"found by {model.run.label}", face)
+    std = found.std if model.scheme.name == "68" else None
+    return FacePoints(points.float(), f"found by {model.run.label}", face, std)
 
 
 def points_from_head(head: HeadModel, image: Tensor, name: str) -> FacePoints:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from lineament.capabilities import LandmarkPredictor
@@ -27,7 +29,7 @@ from lineament.pipeline.turn.frames import (
 )
 from lineament.pipeline.turn.models import chosen_models
 from lineament.pipeline.turn.numbers import UNITS, face_numbers, named_angles, write_face
-from lineament.pipeline.turn.options import STRIP_SIZE, FaceOptions, TurnOptions
+from lineament.pipeline.turn.options import LARGEST_TURN, STRIP_SIZE, FaceOptions, TurnOptions
 from lineament.pipeline.turn.points import FacePoints, points_from_file, points_from_head, points_from_model
 from lineament.pipeline.turn.surface import BROWS_ONLY
 from lineament.pipeline.turn.write import kind_of, write_images, write_png
@@ -86,12 +88,14 @@ class Written:
         points: Where the keypoints come from.
         depth: Where the depth comes from.
         count: Number of images in it.
+        note: A sentence where what is shown had to be made up; else empty.
     """
 
     path: Path
     points: str
     depth: str
     count: int
+    note: str = ""
 
 
 def turn_photo(
@@ -126,11 +130,36 @@ def turn_photo(
     options = _sized(options, kind)
     image = read_image(photo.path)
     found = request.points(image, photo.path)
-    face = prepare_face(image, found.points, request.head, options, request.run)
+    face = prepare_face(image, found.points, request.head, options, request.run, std=found.std)
     write_images(out, turned_images(face, wanted, options))
     views = [named_angles(each) for each in wanted]
     _write_numbers(photo, "turn", image, found, face, out, settings, views=views)
-    return Written(out, found.origin, face.depth.origin, count)
+    note = made_up(face.fit.pose, wanted, absolute=options.absolute)
+    return Written(out, found.origin, face.depth.origin, count, note)
+
+
+def made_up(pose: Tensor, wanted: Tensor, *, absolute: bool = False) -> str:
+    """Say what of turned images no pixel of the photo shows; empty where that is little.
+
+    Args:
+        pose: ``[3]`` yaw, pitch and roll of the face in the photo, radians.
+        wanted: ``[T, 3]`` the turns.
+        absolute: Whether they are the poses of the results instead of changes.
+    """
+    here = math.degrees(float(pose[0]))
+    if abs(here) > LARGEST_TURN:
+        return (
+            f"the face looks {abs(here):.0f} degrees to the side: the half of it that is turned away is made up, so "
+            f"take a photo that shows it within {LARGEST_TURN:g} degrees of the front."
+        )
+    turned = torch.rad2deg(wanted[:, 0]) - (here if absolute else 0.0)
+    largest = float(turned.abs().max())
+    if largest > LARGEST_TURN:
+        return (
+            f"the face is turned by up to {largest:.0f} degrees: beyond {LARGEST_TURN:g} degrees most of what comes "
+            "into view is made up."
+        )
+    return ""
 
 
 def swap_face(
@@ -158,7 +187,7 @@ def swap_face(
     image, other = read_image(photo.path), read_image(target)
     found, there = request.points(image, photo.path), target_request.points(other, target)
     # Hair over the forehead stays with its owner.
-    face = prepare_face(image, found.points, request.head, options, request.run, BROWS_ONLY)
+    face = prepare_face(image, found.points, request.head, options, request.run, BROWS_ONLY, found.std)
     swapped = face_onto(face, other, there.points, options, keep_colours=keep_colours)
     write_png(out, swapped)
     onto = {
