@@ -18,6 +18,7 @@ from lineament.errors import Interrupted, LineamentError, Terminated, UsageError
 VERBS: dict[str, tuple[str, str]] = {
     "demo": ("demo", "train, evaluate and draw everything on built-in faces and one real photo"),
     "detect": ("detect", "find faces: box, five points, score"),
+    "analyze": ("analyze", "everything about faces: landmarks, pose, expression, mesh, one page"),
     "landmarks": ("landmarks", "put landmarks on photos with a trained model"),
     "match": ("match", "match points between two faces"),
     "depth": ("depth", "find the depth of a face: map, image, mesh"),

@@ -41,9 +41,9 @@ ANIMATED_FORMATS = frozenset({"GIF", "PNG", "WEBP"})
 # Brands of the containers that phones write; the one that AV1 images have is not among them.
 _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", b"mif1", b"msf1"})
 
-# What the verbs write beside images: overlays, sheets, turned faces.
+# What the verbs write beside images: overlays, sheets, turned faces, and all that an analysis draws.
 _RESULT = re.compile(
-    r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth)\.(png|gif|mp4)$",
+    r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth|analysis(\.[a-z0-9-]+)*)\.(png|gif|mp4)$",
     re.IGNORECASE,
 )
 
