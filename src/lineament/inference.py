@@ -45,7 +45,7 @@ DEFAULT_MODELS: dict[type, str] = {
 
 @dataclass(frozen=True)
 class Face:
-    """One face of a photograph, in the photograph's own pixels.
+    """One face of a photo, in the photo's own pixels.
 
     Attributes:
         landmarks: ``[K, 2]`` xy.
@@ -54,7 +54,7 @@ class Face:
         box: ``[4]`` x0, y0, x1, y1.
         score: The detector's score in 0..1; 1 for a given box.
         scheme: What the landmarks mean.
-        turn: Degrees by which the photograph must be turned counter-clockwise for the face to be upright.
+        turn: Degrees by which the photo must be turned counter-clockwise for the face to be upright.
         std: ``[K]`` predicted standard deviation of each landmark's coordinates in pixels; None where the model
             predicts none, or gives its landmarks in another scheme.
     """
@@ -117,7 +117,7 @@ class Model:
 
     @cached_property
     def detector(self) -> Detector:
-        """Finds faces in photographs; made when it is first needed."""
+        """Finds faces in photos; made when it is first needed."""
         return make_detector(self.detector_name)
 
     def has(self, wanted: type) -> bool:
@@ -253,7 +253,7 @@ class Model:
     def describe(self, photo: Photo, box: Tensor) -> Tensor:
         """Dense descriptors ``[C, h, w]`` of the face in ``box`` ``[4]``.
 
-        :class:`~lineament.capabilities.Descriptors` of the predictor tell where in the photograph they lie.
+        :class:`~lineament.capabilities.Descriptors` of the predictor tell where in the photo they lie.
 
         Raises:
             UsageError: If the run gives none.
@@ -270,7 +270,7 @@ class Model:
         return self.capability(FaceTiles).tiles(turned, upright.box)
 
     def each(self, folder: str | Path) -> Iterator[tuple[Path, list[Face]]]:
-        """Go through a folder one photograph at a time, so that memory does not grow with it."""
+        """Go through a folder one photo at a time, so that memory does not grow with it."""
         for path in list_images(folder):
             yield path, self(path)
 
@@ -289,13 +289,13 @@ def load(
         model: Run directory of ``lineament train`` or ``lineament import``, a model folder, or the name of a model that
             ``lineament models`` lists; a path wins over a name. None takes ``face-68``, landmarks on photos.
         device: Where the networks run, ``cpu`` or ``cuda``.
-        detector: Finds faces in photographs, ``yunet``, ``mtcnn`` or ``lbp``.
+        detector: Finds faces in photos, ``yunet``, ``mtcnn`` or ``lbp``.
         dtype: What the networks compute in; ``torch.bfloat16`` where a method can.
         scheme: What landmarks are converted to, where the model's own can become it (68 points become 66 or 5); a name,
             or the path of a scheme file.
 
     Returns:
-        The model. ``model("photo.jpg")[0].landmarks`` are in the photograph's pixels where the run gives landmarks;
+        The model. ``model("photo.jpg")[0].landmarks`` are in the photo's pixels where the run gives landmarks;
         runs of other capabilities say what reads them.
 
     Raises:

@@ -1,6 +1,6 @@
 """The jaw of scheme 68: fixed places on the skin, and the visible contour they slide to as the head turns.
 
-People who annotate a photograph put the 17 jaw points on the outline of the face that they see (Sagonas et al., "300
+People who annotate a photo put the 17 jaw points on the outline of the face that they see (Sagonas et al., "300
 Faces In-The-Wild Challenge", Image and Vision Computing 2016). On the side that is turned away this is the edge of the
 cheek, not a fixed place of the skin. So each jaw point gets a curve on the mesh, from its fixed place (scheme
 ``68-3d``) towards the front of the face: in a view the point lies where the curve turns out of sight (scheme ``68``);
@@ -44,7 +44,7 @@ class JawCurves(NamedTuple):
     Attributes:
         ids: ``[17, S, 2]`` the vertices between which each sample of a curve lies; the first sample is the fixed place.
         weights: ``[17, S, 2]`` their weights.
-        outward: ``[17, 2]`` direction of each curve from the middle of the upright face, in the picture.
+        outward: ``[17, 2]`` direction of each curve from the middle of the upright face, in the image.
     """
 
     ids: Ints
@@ -144,11 +144,11 @@ def visible_places(
     """Where along each curve its point is seen.
 
     Of the places where a curve turns from out of sight into sight, and of its fixed place where that faces the camera,
-    the point takes the one farthest outwards in the picture.
+    the point takes the one farthest outwards in the image.
 
     Args:
         outward: ``[17, 2]`` as in :class:`JawCurves`.
-        seen: ``[17, S, 2]`` xy of the samples in the picture.
+        seen: ``[17, S, 2]`` xy of the samples in the image.
         away: ``[17, S]`` positive where the skin faces away from the camera.
 
     Returns:

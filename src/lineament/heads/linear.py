@@ -10,7 +10,7 @@ import numpy as np
 def weighted_rows(weights: np.ndarray, rows: np.ndarray) -> np.ndarray:
     """``weights @ rows`` for ``[B, K]`` and ``[K, N]`` float32, summed in the order of the rows.
 
-    Matrix libraries split the work by the number of threads and so round differently on another machine; a picture must
+    Matrix libraries split the work by the number of threads and so round differently on another machine; an image must
     not depend on that. Rows of weight zero cost nothing.
     """
     result = np.zeros((weights.shape[0], rows.shape[1]), np.float32)

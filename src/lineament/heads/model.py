@@ -187,7 +187,7 @@ class HeadModel:
         products = expression[:, pairs[:, 0]] * expression[:, pairs[:, 1]]
         ones = np.ones((batch, 1), np.float32)
         coefficients = np.concatenate([ones, identity, expression, products], axis=1)
-        # Not a matrix product: those round differently with the number of threads, and a picture must not.
+        # Not a matrix product: those round differently with the number of threads, and an image must not.
         points = weighted_rows(coefficients.astype(np.float32), self._basis).reshape(batch, -1, 3)
         for eye in range(2):
             self._turn_eye(points, eye, turns[:, eye])

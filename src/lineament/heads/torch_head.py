@@ -13,7 +13,7 @@ from lineament.heads.model import HeadModel
 class TorchHead(nn.Module):
     """The twin of :meth:`HeadModel.vertices <lineament.heads.model.HeadModel.vertices>`, differentiable in all inputs.
 
-    Unlike its model it is not the same to the last bit for every number of threads: draw pictures with that one.
+    Unlike its model it is not the same to the last bit for every number of threads: draw images with that one.
 
     Args:
         head: The head model.

@@ -1,6 +1,6 @@
 """The procedural albedo: reflectance at a point of the template face, for skin, lips, brows, eyes, hair and cloth.
 
-Everything is evaluated at the point itself (there is no texture image), so it is as sharp as the picture needs. All
+Everything is evaluated at the point itself (there is no texture image), so it is as sharp as the image needs. All
 functions are compiled, work in the template frame (head/template.py) and return linear RGB reflectance and a gloss;
 ``a`` is an :class:`~lineament.synthetic.appearance.Appearance` packed into a record.
 """

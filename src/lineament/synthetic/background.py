@@ -12,7 +12,7 @@ _KINDS = ("backdrop", "gradient", "mottled", "room", "texture")
 
 
 def draw_background(rng: np.random.Generator, height: int, width: int) -> Floats:
-    """Draw one background; the picture follows from ``rng`` and the size alone.
+    """Draw one background; the image follows from ``rng`` and the size alone.
 
     Args:
         rng: Where all randomness comes from.
@@ -47,11 +47,11 @@ def draw_background(rng: np.random.Generator, height: int, width: int) -> Floats
         )
         coarse = colours[0] + rng.uniform(0.04, 0.18) * patches / (patches.std() + 1e-6) + 0.05 * colours[1]
     coarse = np.clip(coarse, 0.0, 1.0) * np.ones((1, 1, 3))
-    picture = _enlarge(coarse.astype(np.float32), height, width)
+    image = _enlarge(coarse.astype(np.float32), height, width)
     if kind == "texture" or rng.random() < 0.3:
         grain = rng.normal(size=(height, width, 1)).astype(np.float32)
-        picture += rng.uniform(0.01, 0.08) * gaussian_filter(grain, (rng.uniform(0.3, 1.5),) * 2 + (0,))
-    return np.clip(picture, 0.0, 1.0).astype(np.float32)
+        image += rng.uniform(0.01, 0.08) * gaussian_filter(grain, (rng.uniform(0.3, 1.5),) * 2 + (0,))
+    return np.clip(image, 0.0, 1.0).astype(np.float32)
 
 
 def _room(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
@@ -68,9 +68,9 @@ def _room(rng: np.random.Generator, colours: np.ndarray) -> np.ndarray:
 
 @numba.njit(cache=True, nogil=True, fastmath=True)
 def _enlarge(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Bilinear enlargement with smoothed weights, so that the grid of the coarse picture does not show."""
+    """Bilinear enlargement with smoothed weights, so that the grid of the coarse image does not show."""
     rows, columns = coarse.shape[0], coarse.shape[1]
-    picture = np.empty((height, width, 3), np.float32)
+    image = np.empty((height, width, 3), np.float32)
     for y in range(height):
         fy = (y + 0.5) / height * (rows - 1)
         y0 = min(int(fy), rows - 2)
@@ -84,5 +84,5 @@ def _enlarge(coarse: np.ndarray, height: int, width: int) -> np.ndarray:
             for c in range(3):
                 upper = coarse[y0, x0, c] * (1 - tx) + coarse[y0, x0 + 1, c] * tx
                 lower = coarse[y0 + 1, x0, c] * (1 - tx) + coarse[y0 + 1, x0 + 1, c] * tx
-                picture[y, x, c] = upper * (1 - ty) + lower * ty
-    return picture
+                image[y, x, c] = upper * (1 - ty) + lower * ty
+    return image

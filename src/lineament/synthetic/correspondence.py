@@ -1,4 +1,4 @@
-"""Which pixel of one synthetic picture shows the same point of the face as a pixel of another."""
+"""Which pixel of one synthetic image shows the same point of the face as a pixel of another."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ MOST_STRETCH = 4.0
 
 
 def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.0) -> tuple[Tensor, Tensor]:
-    """Match the pixels of two pictures by their surface coordinates.
+    """Match the pixels of two images by their surface coordinates.
 
-    Every surface pixel of the first picture is looked up among the surface pixels of the second; between those the
+    Every surface pixel of the first image is looked up among the surface pixels of the second; between those the
     position is refined linearly, so it is exact to a fraction of a pixel where the surface is smooth.
 
     Args:
         first: A sample with ``correspondence`` filled.
         second: Another sample of the same head model (any person, expression, camera).
-        spacing: A match is accepted when the second picture's surface coordinates nearest to the wanted ones are at
+        spacing: A match is accepted when the second image's surface coordinates nearest to the wanted ones are at
             most this many pixels away; larger distances mean that the point is hidden or outside there.
 
     Returns:
-        ``[N, 2]`` xy in the first picture (pixel centres) and ``[N, 2]`` xy in the second.
+        ``[N, 2]`` xy in the first image (pixel centres) and ``[N, 2]`` xy in the second.
 
     Raises:
         UsageError: When a sample carries no surface coordinates.
@@ -44,7 +44,7 @@ def correspondences(first: FaceSample, second: FaceSample, spacing: float = 1.0)
         return none, none
     rows, columns = np.nonzero(known[1])
     wanted = maps[0][:, known[0]].T  # [N, 2]
-    # Asked of the tree in uv; one pixel step of the second picture is how far its neighbours lie apart there.
+    # Asked of the tree in uv; one pixel step of the second image is how far its neighbours lie apart there.
     _, nearest = cKDTree(maps[1][:, rows, columns].T).query(wanted)
     here = np.stack(np.nonzero(known[0])[::-1], axis=1)
     there = np.stack([columns[nearest], rows[nearest]], axis=1)
@@ -88,7 +88,7 @@ def _difference(before: np.ndarray, middle: np.ndarray, after: np.ndarray) -> np
     backward, forward = middle - before, after - middle
     size_b = np.where(np.isfinite(backward).all(axis=0), np.abs(backward).sum(axis=0), np.inf)
     size_f = np.where(np.isfinite(forward).all(axis=0), np.abs(forward).sum(axis=0), np.inf)
-    # At the picture's border a neighbour is the pixel itself and tells nothing.
+    # At the image's border a neighbour is the pixel itself and tells nothing.
     size_b, size_f = np.where(size_b == 0, np.inf, size_b), np.where(size_f == 0, np.inf, size_f)
     similar = (size_b < 2 * size_f) & (size_f < 2 * size_b)
     return np.where(similar, 0.5 * (backward + forward), np.where(size_b < size_f, backward, forward))

@@ -1,4 +1,4 @@
-"""Writes synthetic faces to a folder: pictures, truth, and one index (docs/synthetic.md describes the columns)."""
+"""Writes synthetic faces to a folder: images, truth, and one index (docs/synthetic.md describes the columns)."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from lineament.synthetic.world import ADDED, World
 
 INDEX, SETTINGS, ROWS = "index.parquet", "settings.json", "rows"
 CHUNK = 64
-"""Pictures between two points from which an interrupted run goes on."""
+"""Images between two points from which an interrupted run goes on."""
 
 POINTS = len(scheme("68"))
 _list = pa.list_
@@ -72,23 +72,23 @@ def write_faces(
     advance: Callable[[int], None] | None = None,
     submit: Callable[..., Future[Any]] | None = None,
 ) -> int:
-    """Draw pictures ``0 .. count - 1`` of a world into a folder.
+    """Draw images ``0 .. count - 1`` of a world into a folder.
 
-    Pictures that lie there already are kept: an interrupted call is simply repeated, and a larger ``count`` adds to the
+    Images that lie there already are kept: an interrupted call is simply repeated, and a larger ``count`` adds to the
     folder. Every file appears whole or not at all; ``index.parquet`` comes last.
 
     Args:
         out: The folder, made when missing.
         world: What to draw.
-        count: Number of pictures.
+        count: Number of images.
         packs: Where the ICT head lies.
         workers: Processes that draw at once; 1 draws in this one.
         overwrite: Replace a folder that holds another world.
-        advance: Called with the number of pictures finished (also those found there).
+        advance: Called with the number of images finished (also those found there).
         submit: Gives work to processes that run already, as ``Executor.submit``; none are then started.
 
     Returns:
-        Number of pictures drawn by this call.
+        Number of images drawn by this call.
 
     Raises:
         UsageError: On an unknown kind of truth, impossible numbers, or a folder that holds another world.
@@ -161,7 +161,7 @@ def _claim(out: Path, world: World, overwrite: bool) -> None:
 
 
 def _clear(out: Path) -> None:
-    """Remove what an earlier call wrote, the index first, so that no index ever names missing pictures."""
+    """Remove what an earlier call wrote, the index first, so that no index ever names missing images."""
     (out / INDEX).unlink(missing_ok=True)
     for folder, ending in ((out / ROWS, "*.parquet"), (out / "images", "*.png"), (out / "truth", "*.npz")):
         for path in sorted(folder.glob(ending)):
@@ -198,12 +198,12 @@ def _in_processes(
 def _draw_chunk(
     out: Path, world: World, count: int, packs: str | None, start: int, stop: int, rows: Path
 ) -> tuple[int, int]:
-    # In a process of its own or in the caller's: the pictures are the same.
+    # In a process of its own or in the caller's: the images are the same.
     with flush_denormals():
-        return _draw_pictures(out, world, world.source(count, packs), start, stop, rows)
+        return _draw_images(out, world, world.source(count, packs), start, stop, rows)
 
 
-def _draw_pictures(
+def _draw_images(
     out: Path, world: World, source: SyntheticFaces, start: int, stop: int, rows: Path
 ) -> tuple[int, int]:
     table = []
@@ -225,7 +225,7 @@ def _draw_pictures(
 
 
 def _write_truth(path: Path, sample: FaceSample, kinds: tuple[str, ...]) -> None:
-    """Maps of one picture: depth float32 mm, normals int8 / 127, mask bool, uv float32 (NaN where empty)."""
+    """Maps of one image: depth float32 mm, normals int8 / 127, mask bool, uv float32 (NaN where empty)."""
     assert sample.depth is not None and sample.normals is not None
     assert sample.mask is not None and sample.correspondence is not None
     maps: dict[str, np.ndarray] = {}

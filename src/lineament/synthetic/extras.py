@@ -141,7 +141,7 @@ def _torso(person: Appearance) -> Extras:
 
 @functools.lru_cache(maxsize=1)
 def _chest() -> Extras:
-    """What lies below a head model's own shoulders, so that its bust does not end in the picture."""
+    """What lies below a head model's own shoulders, so that its bust does not end in the image."""
     turn = np.linspace(0, 2 * np.pi, 32, endpoint=False)
     rings = [
         np.stack([half_width * np.cos(turn), np.full(32, y), 91.0 + half_depth * np.sin(turn)], axis=1)

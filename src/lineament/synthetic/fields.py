@@ -1,7 +1,7 @@
 """Maps over the template face on which the albedo is painted: how far the lips, brows and eyes are, where beards grow.
 
 One half of the face is stored (x >= 0, millimetres of the template frame, head/template.py); the other is its mirror.
-Distances are signed and vary smoothly, so the paint stays sharp at any picture size.
+Distances are signed and vary smoothly, so the paint stays sharp at any image size.
 """
 
 from __future__ import annotations

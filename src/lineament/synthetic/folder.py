@@ -67,17 +67,17 @@ class SyntheticFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the index, which holds everything that decides the pictures."""
+        """Digest of the index, which holds everything that decides the images."""
         return self._digest if self.scheme == "68" else digest(self._digest, self.scheme)
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return int(self._table.num_rows)
 
     def __getitem__(self, index: int) -> FaceSample:
         """Read one face; raises ``DataError`` naming a file that cannot be used."""
         if not 0 <= index < len(self):
-            raise IndexError(f"picture {index} of {len(self)}")
+            raise IndexError(f"image {index} of {len(self)}")
         row = {name: column[0] for name, column in self._table.slice(index, 1).to_pydict().items()}
         path = self.root / row["file"]
         image = read_image(path)
@@ -128,11 +128,11 @@ class SyntheticFolder:
         return sample
 
     def id_of(self, index: int) -> str:
-        """Return the id of a picture without reading it."""
+        """Return the id of an image without reading it."""
         return str(self._table["file"][index].as_py())
 
     def digest_of(self, index: int) -> str:
-        """Digest of the row of one picture, which holds everything that decides it."""
+        """Digest of the row of one image, which holds everything that decides it."""
         return digest(json.dumps(self.world), self.scheme, *self._table.slice(index, 1).to_pylist())
 
     @staticmethod

@@ -1,4 +1,4 @@
-"""Lenses of spectacles, laid over the drawn picture: tint, dark glass and what it mirrors."""
+"""Lenses of spectacles, laid over the drawn image: tint, dark glass and what it mirrors."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def lay_glass(
     numbers: np.ndarray,
     bright: float,
 ) -> None:
-    """Draw both lenses into a picture, in place; dark ones also enter the depths.
+    """Draw both lenses into an image, in place; dark ones also enter the depths.
 
     Args:
         image: ``[H, W, 3]`` display values.

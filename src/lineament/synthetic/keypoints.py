@@ -1,6 +1,6 @@
-"""Landmarks of the synthetic world without its pictures: thousands a minute where drawing gives tens a second.
+"""Landmarks of the synthetic world without its images: thousands a minute where drawing gives tens a second.
 
-Face ``i`` of seed ``s`` has the landmarks that picture ``i`` of seed ``s`` has (synthetic/source.py).
+Face ``i`` of seed ``s`` has the landmarks that image ``i`` of seed ``s`` has (synthetic/source.py).
 """
 
 from __future__ import annotations
@@ -93,8 +93,8 @@ def draw_keypoints(
         head: The head model.
         indices: Numbers of the faces; may be endless with ``per_orientation``.
         seed: Number of the world.
-        size: Side of the (never drawn) pictures in pixels.
-        noise: Deviation of normal noise on each coordinate, in distances of the outer eye corners.
+        size: Side of the (never drawn) images in pixels.
+        noise: Standard deviation of normal noise on each coordinate, in distances of the outer eye corners.
         options: Ranges of pose, distance and so on.
         per_orientation: Keep the first so many faces that look left, as many centre and right ones, in this order;
             None keeps all.

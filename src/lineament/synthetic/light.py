@@ -132,7 +132,7 @@ def exposure_for(
         sun_colour: ``[3]`` its irradiance on a facing surface divided by pi.
         skin: ``[3]`` linear reflectance.
         level: For a skin that reflects two fifths of the light; cameras expose darker skin brighter, but not all the
-            way: it stays darker in the picture.
+            way: it stays darker in the image.
     """
     frontal = np.stack(
         [direction_of(turn, lift) for turn, lift in ((0.0, 0.0), (0.7, 0.1), (-0.7, 0.1), (0.0, 0.5))]

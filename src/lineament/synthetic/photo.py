@@ -1,4 +1,4 @@
-"""What photographs of people have beyond the plain world: wide poses, hard and coloured light, clutter, other faces."""
+"""What photos of people have beyond the plain world: wide poses, hard and coloured light, clutter, other faces."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MOODS = {"laugh": 0.14, "shout": 0.06, "blink": 0.08, "wink": 0.02, "talk": 0.10
 
 @dataclass(frozen=True)
 class PhotoOptions:
-    """How often a picture has what; every number is a probability unless said otherwise.
+    """How often an image has what; every number is a probability unless said otherwise.
 
     Attributes:
         worn: What people wear and hold.
@@ -31,7 +31,7 @@ class PhotoOptions:
         flash: A flash at the camera.
         coloured: Strongly coloured light.
         backlight: The main light behind the head.
-        dim: A dark picture.
+        dim: A dark image.
         clutter: A background of sharp things.
         flaws: Blur, low resolution, noise, tones, JPEG.
     """
@@ -116,8 +116,8 @@ def draw_clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarra
     """Things of all shapes and colours, mostly out of focus; ``[H, W, 3]`` display values."""
     varied = float(rng.choice([6.0, 18.0, 45.0]))
     base = np.clip(rng.integers(0, 256) + varied * rng.normal(size=3), 0, 255)
-    picture = Image.new("RGB", (width, height), (int(base[0]), int(base[1]), int(base[2])))
-    draw = ImageDraw.Draw(picture)
+    image = Image.new("RGB", (width, height), (int(base[0]), int(base[1]), int(base[2])))
+    draw = ImageDraw.Draw(image)
     side = max(height, width)
     for _ in range(int(rng.integers(5, 45))):
         x, y = rng.uniform(-0.1, 1.1, 2) * (width, height)
@@ -138,5 +138,5 @@ def draw_clutter(rng: np.random.Generator, height: int, width: int) -> np.ndarra
             draw.line((x, y, float(end[0]), float(end[1])), colour, int(1 + 0.1 * min(w, h)))
     blur = float(rng.choice([0.0, 0.01, 0.03]) * rng.uniform(0.5, 1.5) * side)
     if blur > 0.3:
-        picture = picture.filter(ImageFilter.GaussianBlur(blur))
-    return np.asarray(picture, np.float32) / np.float32(255.0)
+        image = image.filter(ImageFilter.GaussianBlur(blur))
+    return np.asarray(image, np.float32) / np.float32(255.0)

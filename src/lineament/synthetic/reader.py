@@ -41,11 +41,11 @@ def open_synthetic(
             ``head=ict``; None draws, and takes the packs of :func:`lineament.packs.packs_folder`.
         split: Drawn: ``all`` and ``train`` are the world of the seed, ``val`` and ``test`` other worlds with other
             people. Folder: ``val`` and ``test`` hold a tenth of the people each, ``train`` the others.
-        count: Number of pictures; 1000, or all of a folder, where not given.
-        size: Side of a drawn picture in pixels; 128 where not given.
+        count: Number of images; 1000, or all of a folder, where not given.
+        size: Side of a drawn image in pixels; 128 where not given.
         seed: Number of the drawn world; 0 where not given.
         head: Drawn head, ``builtin`` (where not given) or ``ict``.
-        identities: Number of drawn people; another person in every picture where not given.
+        identities: Number of drawn people; another person in every image where not given.
         rejects: Reject list of a folder to honour instead of the one in it.
         scheme: Of the landmarks: ``68``, whose jaw follows the visible outline, or ``68-3d``, fixed places.
 

@@ -19,7 +19,7 @@ _WORLDS = {"train": "train", "valid": "val", "test": "test"}
 
 @register_reader(
     "synthetic-keypoints",
-    "66 points with exact depth of synthetic faces, without pictures: a stand-in for 3DFAW",
+    "66 points with exact depth of synthetic faces, without images: a stand-in for 3DFAW",
     splits=tuple(COUNTS),
     where="nothing is needed; head=ict draws the head of the data packs",
     needs_root=False,
@@ -43,8 +43,8 @@ def open_synthetic_keypoints(
         count: Number of faces.
         seed: Number of the world.
         head: ``builtin`` or ``ict``.
-        size: Side in pixels of the pictures that are not drawn.
-        noise: Deviation of normal noise on the keypoints, in distances of the outer eye corners (0.01 is 1 %).
+        size: Side in pixels of the images that are not drawn.
+        noise: Standard deviation of normal noise on the keypoints, in distances of the outer eye corners (0.01 is 1 %).
         max_yaw: Largest turn of the head to either side, degrees.
         max_pitch: Largest nod up or down, degrees.
 

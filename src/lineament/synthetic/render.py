@@ -1,4 +1,4 @@
-"""Draws a scene: the picture, and the exact truth behind every pixel of it."""
+"""Draws a scene: the image, and the exact truth behind every pixel of it."""
 
 from __future__ import annotations
 
@@ -44,14 +44,14 @@ WORN_WITHIN = 1.0
 
 @dataclass(frozen=True)
 class Rendering:
-    """One picture and its truth; maps are sampled at the pixel centres, in the conventions of :class:`FaceSample`.
+    """One image and its truth; maps are sampled at the pixel centres, in the conventions of :class:`FaceSample`.
 
     Attributes:
         image: ``[H, W, 3]`` display values, multiples of 1/255.
         camera: Its world is the head frame.
         landmarks: ``[68, 3]`` of scheme ``68``, x and y in pixels, camera depth in millimetres.
         fixed: ``[68, 3]`` those of scheme ``68-3d``.
-        visible: ``[68]`` True where the landmark is neither hidden nor outside of the picture.
+        visible: ``[68]`` True where the landmark is neither hidden nor outside of the image.
         fixed_visible: ``[68]`` the same of ``fixed``.
         box: ``[4]`` the face box of ``fixed`` (see :func:`lineament.synthetic.scene.face_box`).
         depth: ``[H, W]`` camera depth, 0 where empty.
@@ -133,7 +133,7 @@ def _light_seen_by(scene: Scene, rotation: Floats) -> Light:
 
 
 class Renderer:
-    """Draws scenes of one head model; keeps what does not change from picture to picture.
+    """Draws scenes of one head model; keeps what does not change from image to image.
 
     Args:
         head: The head model.
@@ -185,7 +185,7 @@ class Renderer:
 
         Args:
             scene: What to draw.
-            size: Side of the square picture in pixels.
+            size: Side of the square image in pixels.
         """
         geometry = self.build(scene)
         return self.render(geometry, [camera_for(scene.view, geometry.landmarks, size)])[0]
@@ -201,7 +201,7 @@ class Renderer:
             cameras: Pinhole cameras whose world is the head frame; any size, no skew.
 
         Returns:
-            A picture and its truth for each camera; a pure function of the arguments and the head.
+            An image and its truth for each camera; a pure function of the arguments and the head.
 
         Raises:
             UsageError: If a camera has skew.
@@ -225,7 +225,7 @@ class Renderer:
             _light_seen_by(scene, rotation), geometry, points, normals, fine, faces, part, index,
             (height, width), float(intrinsics[0, 0]),
         )  # fmt: skip
-        seed = [*scene.picture_seed, number] if number else list(scene.picture_seed)
+        seed = [*scene.image_seed, number] if number else list(scene.image_seed)
         rng = np.random.Generator(np.random.PCG64(seed))
         background = self._background(rng, scene, height, width)
         image += background * (1 - coverage)[..., None]

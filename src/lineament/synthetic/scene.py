@@ -26,7 +26,7 @@ BOX_ABOVE_BROWS = 0.30
 the middle of the forehead, which the 68 points do not."""
 
 BESIDE = 2**40
-"""Pictures and persons from this number on are the other faces in a picture."""
+"""Images and persons from this number on are the other faces in an image."""
 
 NATURAL_NOD = math.radians(9.0)
 """Mean pitch, radians. The head frame looks higher than people do: seen along its axis, the tip of the nose stands
@@ -42,13 +42,13 @@ class SceneOptions:
         max_pitch: Largest nod up or down, radians.
         max_roll: Largest tilt, radians.
         distance: Least and largest distance of the camera, millimetres.
-        framing: Least and largest share of the picture that the side of the face box takes.
-        jitter: Standard deviation of the box centre from the picture's, as a share of the picture.
-        grey: Probability of a black-and-white picture.
+        framing: Least and largest share of the image that the side of the face box takes.
+        jitter: Standard deviation of the box centre from the image's, as a share of the image.
+        grey: Probability of a black-and-white image.
         sensor: Strength of blur, noise and compression, 0 (clean) .. 1.
         expressions: Scale of the expressions, 0 (all faces at rest) .. 1.
         extras: Whether spectacles, long hair and clothes are drawn.
-        photo: What photographs have beyond the plain world, or ``None`` for that.
+        photo: What photos have beyond the plain world, or ``None`` for that.
     """
 
     max_yaw: float = math.radians(40.0)
@@ -70,7 +70,7 @@ PHOTO = SceneOptions(
     max_roll=math.radians(30.0),
     photo=PhotoOptions(),
 )
-"""The photo world: wide poses, accessories, all kinds of light, and pictures with flaws."""
+"""The photo world: wide poses, accessories, all kinds of light, and images with flaws."""
 WORLDS = {"plain": SceneOptions(), "photo": PHOTO}
 
 
@@ -81,8 +81,8 @@ class View:
     Attributes:
         pose: Yaw, pitch, roll of the head relative to the camera, radians (geometry/rotation.py).
         distance: Millimetres from the camera to the middle of the face.
-        framing: Share of the picture that the side of the face box takes.
-        shift: Where the box centre lies, as a share of the picture from its middle (x, y).
+        framing: Share of the image that the side of the face box takes.
+        shift: Where the box centre lies, as a share of the image from its middle (x, y).
     """
 
     pose: tuple[float, float, float]
@@ -93,7 +93,7 @@ class View:
 
 @dataclass(frozen=True)
 class Scene:
-    """Everything that is drawn for one picture, apart from the pixels.
+    """Everything that is drawn for one image, apart from the pixels.
 
     Attributes:
         person: Number of the person in its source.
@@ -105,9 +105,9 @@ class Scene:
         appearance: Skin, hair, eyes, clothes.
         light: In the frame of the camera of ``view``.
         view: The camera.
-        picture_seed: Seeds the background and the sensor.
+        image_seed: Seeds the background and the sensor.
         sensor: Strength of the camera's flaws, 0 .. 1.
-        grey: Probability of a black-and-white picture.
+        grey: Probability of a black-and-white image.
         photo: The options of the photo world when this is one of its scenes.
         worn: What is worn and held (photo world).
         beside: Another face behind this one, cut by the border.
@@ -122,7 +122,7 @@ class Scene:
     appearance: Appearance
     light: Light
     view: View
-    picture_seed: tuple[int, ...]
+    image_seed: tuple[int, ...]
     sensor: float
     grey: float
     photo: PhotoOptions | None = None
@@ -142,37 +142,37 @@ class Shape(NamedTuple):
 
 
 def draw_shape(head: HeadModel, options: SceneOptions, seed: int, index: int, person: int) -> Shape:
-    """Draw what decides the landmarks of picture ``index`` alone: equal to the fields of :func:`draw_scene`."""
+    """Draw what decides the landmarks of image ``index`` alone: equal to the fields of :func:`draw_scene`."""
     return _draw_shape(head, options, *_generators(seed, index, person))
 
 
 def _generators(seed: int, index: int, person: int) -> tuple[np.random.Generator, np.random.Generator]:
-    """The random numbers of the person and those of the picture."""
+    """The random numbers of the person and those of the image."""
     of_person = np.random.Generator(np.random.PCG64([seed, 1, person]))
     return of_person, np.random.Generator(np.random.PCG64([seed, 2, index]))
 
 
 def _draw_shape(
-    head: HeadModel, options: SceneOptions, of_person: np.random.Generator, of_picture: np.random.Generator
+    head: HeadModel, options: SceneOptions, of_person: np.random.Generator, of_image: np.random.Generator
 ) -> Shape:
     identity = np.clip(of_person.standard_normal(len(head.identity)), -2.8, 2.8).astype(np.float32)
     styles = sorted(head.styles)
     style = styles[int(of_person.integers(len(styles)))] if styles else ""
     for name, value in head.styles.get(style, {}).items():
         identity[head.identity_index(name)] = value
-    expression, gaze, mood = draw_expression(of_picture, head, MOODS if options.photo else None)
-    view = draw_view(of_picture, options)
+    expression, gaze, mood = draw_expression(of_image, head, MOODS if options.photo else None)
+    view = draw_view(of_image, options)
     return Shape(identity, style, (expression * options.expressions).astype(np.float32), gaze, mood, view)
 
 
 def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, person: int) -> Scene:
-    """Draw picture ``index`` of the world ``seed``; a pure function of its arguments.
+    """Draw image ``index`` of the world ``seed``; a pure function of its arguments.
 
     What belongs to the person (shape, skin, hair, eyes) follows from ``seed`` and ``person`` alone, what belongs to the
     moment (expression, light, camera, clothes' background) from ``seed`` and ``index``.
     """
-    of_person, of_picture = _generators(seed, index, person)
-    shape = _draw_shape(head, options, of_person, of_picture)
+    of_person, of_image = _generators(seed, index, person)
+    shape = _draw_shape(head, options, of_person, of_image)
     appearance = draw_appearance(of_person)
     worn, photo = NOTHING, options.photo
     if photo:
@@ -196,8 +196,8 @@ def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, pe
         person=person,
         **shape._asdict(),
         appearance=appearance,
-        light=draw_photo_light(of_picture, skin, photo) if photo else draw_light(of_picture, skin),
-        picture_seed=(seed, 3, index),
+        light=draw_photo_light(of_image, skin, photo) if photo else draw_light(of_image, skin),
+        image_seed=(seed, 3, index),
         sensor=options.sensor,
         grey=options.grey,
         photo=photo,
@@ -207,7 +207,7 @@ def draw_scene(head: HeadModel, options: SceneOptions, seed: int, index: int, pe
 
 
 def _draw_beside(head: HeadModel, options: SceneOptions, seed: int, index: int, view: View) -> Scene | None:
-    """Another face at the border of the picture, in some of them."""
+    """Another face at the border of the image, in some of them."""
     assert options.photo is not None
     rng = np.random.Generator(np.random.PCG64([seed, 8, index]))
     if rng.random() >= options.photo.neighbour:
@@ -273,7 +273,7 @@ def camera_for(view: View, landmarks: np.ndarray, size: int) -> Camera:
     Args:
         view: Pose, distance and framing.
         landmarks: ``[68, 3]`` landmarks in the head frame, millimetres.
-        size: Side of the (square) picture in pixels.
+        size: Side of the (square) image in pixels.
 
     Returns:
         A camera whose world is the head frame.

@@ -187,7 +187,7 @@ def vertex_attributes(
 def shade(
     index: np.ndarray,  # [S H, S W] int32 ids into faces, -1 empty
     samples: int,  # S, samples along each side of a pixel
-    focal: float,  # focal length in pixels of the picture
+    focal: float,  # focal length in pixels of the image
     pixels: np.ndarray,  # [V, 3] sample coordinates and depth
     faces: np.ndarray,  # [F, 3] int32
     part: np.ndarray,  # [F] uint8
@@ -203,7 +203,7 @@ def shade(
     image: np.ndarray,  # [H, W, 3], written: display values, times the share of the pixel that is covered
     coverage: np.ndarray,  # [H, W], written: that share
 ) -> None:
-    """Shade every pixel of one picture; the caller lays it over a background by ``coverage``.
+    """Shade every pixel of one image; the caller lays it over a background by ``coverage``.
 
     Each surface seen in a pixel is shaded once, at the mean of its samples (as multisampling hardware does); the albedo
     knows the size of the pixel's footprint and fades what is finer.

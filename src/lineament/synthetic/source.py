@@ -1,4 +1,4 @@
-"""Synthetic faces as a source of samples: picture ``i`` of seed ``s`` is always the same picture."""
+"""Synthetic faces as a source of samples: image ``i`` of seed ``s`` is always the same image."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from lineament.synthetic.render import Renderer, Rendering
 from lineament.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
 
 WORLD_VERSION = 4
-"""Raised whenever a change of the code changes the pictures; part of every fingerprint."""
+"""Raised whenever a change of the code changes the images; part of every fingerprint."""
 
 LANDMARK_SCHEMES = ("68", "68-3d")
 
@@ -32,16 +32,16 @@ def _named_renderer(head: str, packs: str | None, samples: int) -> Renderer:
 
 
 class SyntheticFaces:
-    """An endless world of faces, cut to ``count`` pictures.
+    """An endless world of faces, cut to ``count`` images.
 
     Args:
-        seed: Number of the world; two seeds share no picture and no person.
-        count: Number of pictures.
-        size: Side of the square pictures in pixels.
+        seed: Number of the world; two seeds share no image and no person.
+        count: Number of images.
+        size: Side of the square images in pixels.
         head: ``"builtin"``, ``"ict"``, or a head model.
         packs: Where the ICT head lies.
-        identities: Number of distinct people; each picture then shows one of them drawn at random. ``None``: every
-            picture shows another person.
+        identities: Number of distinct people; each image then shows one of them drawn at random. ``None``: every
+            image shows another person.
         options: Ranges of pose, distance, light and so on.
         samples: Samples along each side of a pixel (2 = 4 samples a pixel).
         scheme: Of the landmarks: ``"68"``, whose jaw follows the visible outline, or ``"68-3d"``, fixed places.
@@ -91,7 +91,7 @@ class SyntheticFaces:
 
     @property
     def fingerprint(self) -> str:
-        """Hex digest of all that decides the pictures."""
+        """Hex digest of all that decides the images."""
         digest = hashlib.sha256(
             repr(
                 (WORLD_VERSION, self.seed, self.count, self.size, self.identities, self.renderer.samples)
@@ -106,11 +106,11 @@ class SyntheticFaces:
         return digest.hexdigest()
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return self.count
 
     def __getitem__(self, index: int) -> FaceSample:
-        """Draw picture ``index``; raises ``IndexError`` outside of ``0 .. count - 1``."""
+        """Draw image ``index``; raises ``IndexError`` outside of ``0 .. count - 1``."""
         return self._draw(f"{index:07d}", self.scene(index))
 
     def _draw(self, name: str, scene: Scene) -> FaceSample:
@@ -118,9 +118,9 @@ class SyntheticFaces:
         return to_sample(f"{self.name}/{name}", scene, rendering, self.scheme)
 
     def scene(self, index: int) -> Scene:
-        """Everything that is drawn at random for picture ``index``."""
+        """Everything that is drawn at random for image ``index``."""
         if not 0 <= index < self.count:
-            raise IndexError(f"picture {index} of {self.count}")
+            raise IndexError(f"image {index} of {self.count}")
         return draw_scene(self.head, self.options, self.seed, index, self._person(index))
 
     def _person(self, index: int) -> int:
@@ -129,7 +129,7 @@ class SyntheticFaces:
         return int(np.random.Generator(np.random.PCG64([self.seed, 4, index])).integers(self.identities))
 
     def two_views(self, index: int) -> tuple[FaceSample, FaceSample]:
-        """Picture ``index`` and the same moment seen by a second camera; light and face stay as they are."""
+        """Image ``index`` and the same moment seen by a second camera; light and face stay as they are."""
         scene = self.scene(index)
         rng = np.random.Generator(np.random.PCG64([self.seed, 5, index]))
         other = with_view(scene, draw_view(rng, self.options))
@@ -138,7 +138,7 @@ class SyntheticFaces:
         return first, second
 
     def two_identities(self, index: int) -> tuple[FaceSample, FaceSample]:
-        """Picture ``index`` and one of another person, with another moment, light and camera."""
+        """Image ``index`` and one of another person, with another moment, light and camera."""
         rng = np.random.Generator(np.random.PCG64([self.seed, 6, index]))
         # Beyond the persons of this source, so that the second is never the first.
         stranger = (self.identities or self.count) + int(rng.integers(2**31))

@@ -58,7 +58,7 @@ HIDING = 0.6
 
 
 class Worn(NamedTuple):
-    """What one person wears in one picture.
+    """What one person wears in one image.
 
     Attributes:
         glasses: Or ``None``.
@@ -112,7 +112,7 @@ class WornOdds:
 
 
 def draw_worn(rng: np.random.Generator, odds: WornOdds) -> Worn:
-    """Draw what one picture's person wears; a fixed number of draws whatever the odds."""
+    """Draw what one image's person wears; a fixed number of draws whatever the odds."""
     happens = rng.random(5)
     headgear = str(rng.choice(HEADGEAR, p=[0.27, 0.28, 0.2, 0.25]))
     in_front = str(rng.choice(IN_FRONT, p=[0.32, 0.13, 0.15, 0.2, 0.2]))

@@ -157,7 +157,7 @@ def frontal_points(xy: Array) -> tuple[Array, Array]:
 def bump(
     x: Array, y: Array, centre: tuple[float, float], radii: tuple[float, float], turn: float = 0.0
 ) -> Array:
-    """Gaussian hill of height 1; ``turn`` rotates its axes clockwise in the picture, radians."""
+    """Gaussian hill of height 1; ``turn`` rotates its axes clockwise in the image, radians."""
     dx, dy = x - centre[0], y - centre[1]
     cosine, sine = np.cos(turn), np.sin(turn)
     along, across = cosine * dx + sine * dy, -sine * dx + cosine * dy

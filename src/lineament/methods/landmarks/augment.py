@@ -28,12 +28,12 @@ class Bank:
     Attributes:
         textures: ``[N, 3, S, S]`` uint8, squares around faces.
         means: ``[N, 3]`` of the colours within the middle of each.
-        deviations: The same for their standard deviations.
+        stds: The same for their standard deviations.
     """
 
     textures: Tensor
     means: Tensor
-    deviations: Tensor
+    stds: Tensor
 
     @staticmethod
     def of(images: Tensor) -> Bank:
@@ -78,8 +78,8 @@ def _recolour(image: Tensor, bank: Bank, draws: Draws) -> None:
     gain, offset = torch.ones(3), torch.zeros(3)
     if len(bank.means) and draws.chance(0.6):
         which, share = draws.below(len(bank.means)), draws.uniform(0.3, 1.0)
-        means, deviations = _statistics(image)
-        ratio = (bank.deviations[which] / deviations.clamp(min=0.02)).clamp(0.4, 2.5)
+        means, stds = _statistics(image)
+        ratio = (bank.stds[which] / stds.clamp(min=0.02)).clamp(0.4, 2.5)
         gain = 1.0 + share * (ratio - 1.0)
         offset = means + share * (bank.means[which] - means) - gain * means
     contrast = math.exp(0.25 * draws.normal()) if draws.chance(0.5) else 1.0
@@ -140,9 +140,9 @@ def _normed(weights: Tensor) -> Tensor:
     return weights / weights.sum(1, keepdim=True)
 
 
-def _bell(size: int, deviation: float) -> Tensor:
+def _bell(size: int, std: float) -> Tensor:
     """A Gaussian blur ``[size, size]``."""
-    return _normed(torch.exp(_distances(size).square() * (-0.5 / deviation**2)))
+    return _normed(torch.exp(_distances(size).square() * (-0.5 / std**2)))
 
 
 def _box(size: int, length: float) -> Tensor:

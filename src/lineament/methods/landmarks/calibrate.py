@@ -1,8 +1,8 @@
 """How far a network is off on held-out faces, and what its predicted scales are worth there.
 
 One number, the temperature, turns predicted scales into standard deviations: half of the points of held-out faces,
-moved, hidden and degraded as in training, lie within 1.177 deviations of their places, as a round normal distribution
-has it. It is kept with the weights.
+moved, hidden and degraded as in training, lie within 1.177 standard deviations of their places, as a round normal
+distribution has it. It is kept with the weights.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def calibrate(
     predictor = recipe.predictor(networks)
     rule = normaliser("box" if recipe.landmarks.inter_ocular is None else "inter-ocular")
     size = recipe.config.size
-    plain, harder, scaled, near, lengths, deviations = [], [], [], [], [], []
+    plain, harder, scaled, near, lengths, stds = [], [], [], [], [], []
     for start in range(0, len(faces), BATCH):
         part = faces[start : start + BATCH]
         matrices = torch.stack([square_of_box(_box(face), size).matrix for face in part])
@@ -86,16 +86,16 @@ def calibrate(
         plain.append((points * size - 0.5 - places).norm(dim=-1) / inter_ocular[:, None])
         items = [recipe.item(face, sample_generator(0, 0, start + k)) for k, face in enumerate(part)]
         batch = recipe.collate(items)
-        points, deviation, _ = predictor.read(batch["images"])
+        points, std_of_batch, _ = predictor.read(batch["images"])
         error = (points - batch["points"]).norm(dim=-1).masked_fill(batch["known"] == 0, torch.nan)
         harder.append(error * size / inter_ocular[:, None])
-        scaled.append(error / deviation)
+        scaled.append(error / std_of_batch)
         near.append(torch.where(error.isfinite(), (error < NEAR / AROUND).float(), torch.nan))
         lengths.append(error)
-        deviations.append(deviation)
+        stds.append(std_of_batch)
     temperature = head_buffer(networks["head"], "temperature")
     factor = _fit(torch.cat(scaled))
-    std = factor * torch.cat(deviations)
+    std = factor * torch.cat(stds)
     temperature.mul_(factor)
     told = torch.where(torch.cat(lengths).isfinite(), confidence(std), torch.nan)
     return {
@@ -108,7 +108,7 @@ def calibrate(
 
 
 def _fit(scaled: Tensor) -> float:
-    """Factor on the deviations that puts the median of errors over deviations where a normal distribution has it."""
+    """Factor on the standard deviations that puts the median of errors over them where a normal distribution has it."""
     median = float(scaled.nanmedian())
     return median / HALF if math.isfinite(median) and median > 0 else 1.0
 

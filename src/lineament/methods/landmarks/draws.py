@@ -27,7 +27,7 @@ class Draws:
         return low + (high - low) * self._uniform.pop()
 
     def normal(self) -> float:
-        """A number of mean 0 and deviation 1."""
+        """A number of mean 0 and standard deviation 1."""
         if not self._normal:
             self._normal = torch.randn(16, generator=self.generator).tolist()
         return self._normal.pop()

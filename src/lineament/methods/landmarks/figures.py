@@ -40,10 +40,10 @@ def draw_predictions(
     points, std, _ = predictor.read(images)
     large = images.repeat_interleave(ENLARGED, 2).repeat_interleave(ENLARGED, 3)
     side = size * ENLARGED
-    for face, places, deviations in zip(large, points, std, strict=True):
-        for (x, y), deviation in zip((places * side).tolist(), deviations.tolist(), strict=True):
+    for face, places, stds in zip(large, points, std, strict=True):
+        for (x, y), own in zip((places * side).tolist(), stds.tolist(), strict=True):
             column, row = min(side - 2, max(1, int(x))), min(side - 2, max(1, int(y)))
-            sure = max(0.0, 1.0 - deviation / 0.05)
+            sure = max(0.0, 1.0 - own / 0.05)
             face[:, row - 1 : row + 2, column - 1 : column + 2] = torch.tensor([1.0 - sure, sure, 0.2]).view(
                 3, 1, 1
             )

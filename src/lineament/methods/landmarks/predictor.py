@@ -28,7 +28,7 @@ class LandmarkPredictor:
 
     The network predicts the scale of each point's error; the run's ``temperature`` turns it into the standard deviation
     per coordinate, and the confidence is the probability of an error below a twentieth of the box's longer side under a
-    round normal distribution of that deviation: ``1 - exp(-t^2 / (2 std^2))``.
+    round normal distribution of that standard deviation: ``1 - exp(-t^2 / (2 std^2))``.
 
     Args:
         networks: ``backbone`` and ``head``, whose weights of now are copied.
@@ -126,7 +126,7 @@ class LandmarkPredictor:
 
 
 def confidence(std: Tensor) -> Tensor:
-    """Probability that an error of this deviation per coordinate, in sides of the square, is below ``NEAR``."""
+    """Probability that an error of this std per coordinate, in sides of the square, is below ``NEAR``."""
     near = NEAR / AROUND
     return -torch.expm1(-0.5 * (near / std.clamp(min=1e-6)).square())
 

@@ -450,7 +450,7 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
         return calibrate(self, networks, labelled_part(source))
 
     def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
-        """Validation faces with their points, each as large as its predicted deviation."""
+        """Validation faces with their points, each as large as its predicted standard deviation."""
         from lineament.methods.landmarks.figures import draw_predictions
 
         return draw_predictions(self, networks, labelled_part(source), folder)

@@ -38,7 +38,7 @@ def _pointwise_flop(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
     sides = [
         shape for shape in shapes[:3] if isinstance(shape, torch.Size | tuple | list) and len(shape) == 4
     ]
-    # Two for a convolution: the picture, its weight; three with what the result is added to in front.
+    # Two for a convolution: the image, its weight; three with what the result is added to in front.
     weight = sides[-1]
     return 2 * math.prod(out_shape) * math.prod(weight[1:])
 
