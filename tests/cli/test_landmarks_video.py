@@ -323,23 +323,24 @@ def test_a_long_video_does_not_grow_memory(tmp_path: Path):
     assert max(sizes[60:]) - sizes[50] < 8, "250 frames kept would be 350 MB"
 
 
-def test_an_animation_is_a_photograph_unless_it_is_asked_for(
-    tmp_path: Path, landmark_run: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("ending", ["gif", "webp", "png"])
+def test_an_animation_is_a_photo_unless_it_is_asked_for(
+    tmp_path: Path, landmark_run: Path, ending: str, capsys: pytest.CaptureFixture[str]
 ):
     frames = []
     for number in range(4):
         canvas = Image.new("RGB", (200, 130), (90, 110, 120))
         canvas.paste(FACE, (5 + 6 * number, 5))
         frames.append(canvas)
-    path = tmp_path / "moving.gif"
+    path = tmp_path / f"moving.{ending}"
     frames[0].save(path, save_all=True, append_images=frames[1:], duration=100, loop=0)
     words = ["landmarks", str(path), "--model", str(landmark_run), "--out"]
     assert main([*words, str(tmp_path / "film"), "--video"]) == 0
     assert "4 faces of 1 person in 4 frames" in capsys.readouterr().out
-    assert (tmp_path / "film/moving.gif.landmarks.mp4").is_file()
+    assert (tmp_path / f"film/moving.{ending}.landmarks.mp4").is_file()
     assert main([*words, str(tmp_path / "photo")]) == 0
     assert "1 face(s)" in capsys.readouterr().out
-    assert (tmp_path / "photo/moving.gif.landmarks.png").is_file()
+    assert (tmp_path / f"photo/moving.{ending}.landmarks.png").is_file()
 
 
 class DetectedFace:

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 import torch
 from imageio_ffmpeg import get_ffmpeg_exe
+from PIL import Image
 
+from lineament.data.images import read_image
 from lineament.data.video import VideoReader, is_video, list_videos, video_writer
+from lineament.data.video_sources import FfmpegSource
 from lineament.errors import DataError
 
 
@@ -85,7 +88,7 @@ def test_what_can_be_read_of_a_truncated_video_is_read(clip: Path, tmp_path: Pat
 def test_a_video_can_be_left_in_the_middle(clip: Path):
     with VideoReader(clip) as video:
         assert next(iter(video)).index == 0
-    assert video._process.poll() is not None
+    assert isinstance(video._source, FfmpegSource) and video._source._process.poll() is not None
 
 
 @pytest.mark.parametrize(
@@ -122,3 +125,71 @@ def test_videos_of_a_folder(tmp_path: Path):
         (tmp_path / name).touch()
     assert [path.relative_to(tmp_path).as_posix() for path in list_videos(tmp_path)] == ["a/c.mkv", "b.MP4"]
     assert is_video(Path("A.MOV")) and not is_video(Path("a.gif"))
+
+
+def animation(path: Path, durations: list[int], **options: object) -> Path:
+    """Frames of 16 x 12, opaque in the left half, more red from frame to frame."""
+    frames = []
+    for number in range(len(durations)):
+        frame = Image.new("RGBA", (16, 12), (0, 0, 0, 0))
+        frame.paste((60 * number, 0, 200, 255), (0, 0, 8, 12))
+        # Encoders of WebP cut a frame to what is opaque, and would forget the rest.
+        frame.paste((0, 0, 0, 255), (14, 10, 16, 12))
+        frames.append(frame)
+    if path.suffix == ".webp":
+        options["lossless"] = True
+    if path.suffix == ".gif":
+        options["disposal"] = 2
+    frames[0].save(path, save_all=True, append_images=frames[1:], duration=durations, **options)
+    return path
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_animations_are_read_as_videos_with_their_own_times_over_white(tmp_path: Path, ending: str):
+    path = animation(tmp_path / f"moving.{ending}", [100, 200, 300, 100])
+    with VideoReader(path) as video:
+        assert (video.facts.width, video.facts.height, video.facts.frames) == (16, 12, 4)
+        assert video.facts.rate == pytest.approx(4 / 0.7)
+        frames = list(video)
+        assert next(iter(video)).image.equal(frames[0].image), "it can be read again"
+    assert [frame.time for frame in frames] == pytest.approx([0.0, 0.1, 0.3, 0.6])
+    assert video.problem is None and video.variable
+    for number, frame in enumerate(frames):
+        assert frame.image.shape == (3, 12, 16)
+        left, right = frame.image[:, 6, 2] * 255, frame.image[:, 6, 13]
+        torch.testing.assert_close(left, torch.tensor([60.0 * number, 0.0, 200.0]), atol=1.0, rtol=0)
+        assert right.min() > 0.99, "transparent pixels lie on white in every frame, as in photos"
+    assert frames[0].image.equal(read_image(path))
+
+
+@pytest.mark.parametrize("ending", ["gif", "png", "webp"])
+def test_frames_of_no_time_are_shown_as_browsers_do(tmp_path: Path, ending: str):
+    with VideoReader(animation(tmp_path / f"fast.{ending}", [0, 0, 0])) as video:
+        assert [frame.time for frame in video] == pytest.approx([0.0, 0.1, 0.2])
+        assert video.facts.rate == pytest.approx(10)
+
+
+def test_animations_are_upright_and_leave_out_the_still_image_beside_them(tmp_path: Path):
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    with VideoReader(animation(tmp_path / "turned.webp", [50] * 3, exif=turned)) as video:
+        assert (video.facts.width, video.facts.height) == (12, 16)
+        assert all(frame.image.shape == (3, 16, 12) for frame in video)
+    with VideoReader(animation(tmp_path / "beside.png", [50] * 3, default_image=True)) as video:
+        frames = list(video)
+    assert len(frames) == video.facts.frames == 2
+    assert float(frames[0].image[0, 6, 2]) * 255 == pytest.approx(60)
+
+
+@pytest.mark.parametrize("ending", ["gif", "png"])
+def test_what_can_be_read_of_a_torn_animation_is_read(tmp_path: Path, ending: str):
+    path = tmp_path / f"torn.{ending}"
+    noise = [np.random.default_rng(seed).integers(0, 255, (40, 40, 3), np.uint8) for seed in range(6)]
+    first, *others = map(Image.fromarray, noise)
+    first.save(path, save_all=True, append_images=others, duration=40)
+    content = path.read_bytes()
+    path.write_bytes(content[: len(content) // 2])
+    with VideoReader(path) as video:
+        frames = list(video)
+    assert 0 < len(frames) < 6 and frames[0].image.equal(read_image(path))
+    assert video.problem is not None and "ends early or is damaged" in video.problem

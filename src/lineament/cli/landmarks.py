@@ -37,7 +37,7 @@ class Command:
     model: Path | None = None
     # Folder for the results.
     out: Path | None = None
-    # Take animated GIFs for videos; without it their first frame is a photo.
+    # Take animated GIFs, PNGs and WebPs for videos; without it their first frame is a photo.
     video: bool = False
     # Landmark scheme of the results, a name or a yaml file, where the model's can become it (68: 66 or 5); its own when
     # not given.

@@ -90,6 +90,21 @@ def from_pillow(image: Image.Image, name: str) -> Tensor:
     return _to_float(_decoded(image, name))
 
 
+def open_animation(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Open an animated image for its frames, which are decoded as they are sought; the caller closes it.
+
+    Raises:
+        DataError: If the file is missing, not an image or too large.
+    """
+    image = _opened(path, None, str(path))
+    try:
+        _check_size(image, str(path), max_pixels)
+    except DataError:
+        image.close()
+        raise
+    return image
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """Read (width, height) in pixels, orientation applied, without decoding the image where possible.
 
@@ -168,17 +183,19 @@ def _say_animation(image: Image.Image, name: str) -> None:
         animated = True
     if animated:
         _said.add(name)
-        video = ": `lineament landmarks --video` takes all of them" if image.format == "GIF" else ""
-        log.warning("%s is an animation, its first frame is taken%s", name, video)
+        log.warning(
+            "%s is an animation, its first frame is taken: `lineament landmarks --video` takes all of them",
+            name,
+        )
 
 
 def is_animation(path: Path) -> bool:
-    """Whether a file is an animated GIF; files that cannot be read are none."""
-    if path.suffix.lower() != ".gif":
+    """Whether a file is an animated GIF, PNG or WebP; files that cannot be read are none."""
+    if path.suffix.lower() not in (".gif", ".png", ".webp"):
         return False
     try:
         with _opened(path, None, str(path)) as image:
-            return image.format == "GIF" and bool(getattr(image, "is_animated", False))
+            return image.format in ANIMATED_FORMATS and bool(getattr(image, "is_animated", False))
     # As below: a decoder raises what it likes, and reading the image says so by name.
     except Exception:
         return False
@@ -187,15 +204,18 @@ def is_animation(path: Path) -> bool:
 def _read(path: Path | None, stream: BinaryIO | None, name: str, max_pixels: int) -> np.ndarray:
     """Decode to ``[H, W, 3]`` uint8, or float32 in 0..1 where the file holds more than 8 bits."""
     with _opened(path, stream, name) as image:
-        width, height = image.size
-        if width * height > max_pixels:
-            raise DataError(
-                f"{name} is {width}x{height}, more than the limit of {max_pixels / 1e6:g} million pixels: "
-                "scale it down."
-            )
+        _check_size(image, name, max_pixels)
         pixels = _decoded(image, name)
         _say_animation(image, name)
         return pixels
+
+
+def _check_size(image: Image.Image, name: str, max_pixels: int) -> None:
+    width, height = image.size
+    if width * height > max_pixels:
+        raise DataError(
+            f"{name} is {width}x{height}, more than the limit of {max_pixels / 1e6:g} million pixels: scale it down."
+        )
 
 
 def _decoded(image: Image.Image, name: str) -> np.ndarray:

@@ -65,7 +65,7 @@ def plan(
     Results of a single photo lie beside it as ``photo.jpg.faces.json`` (and csv, png); those of a folder in a
     folder beside it, ``FOLDER-faces``, under the same relative names; everything goes under ``out`` where it is given.
     Other marks than ``.faces`` replace that word everywhere. With ``videos`` the videos of folders follow their
-    photos; with ``animations`` animated GIFs are videos.
+    photos; with ``animations`` animated images are videos.
 
     Raises:
         DataError: If an input does not exist, or a folder holds no image.
