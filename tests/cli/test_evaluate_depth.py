@@ -87,6 +87,13 @@ def test_depths_of_single_faces_from_a_file(tmp_path: Path, capsys: pytest.Captu
         (["nowhere"], 2, "say what to score on"),
         (["nowhere", "--data", DATA], 1, "no run directory"),
         (["a", "b", "--data", DATA, "--dump", "c"], 2, "one run at a time"),
+        (["a", "--data", DATA, "--count", "-1"], 2, "--count"),
+        (["a", "--photos", ".", "--frontal", "0"], 2, "--frontal"),
+        (
+            ["a", "--data", DATA, "--head", "ict", "--frontal", "9"],
+            2,
+            "leave out --head, --frontal",
+        ),
     ],
 )
 def test_wrong_words(words: list[str], code: int, said: str, capsys: pytest.CaptureFixture[str]):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
+from lineament.pipeline.evaluate.depth_options import DepthOptions
+from lineament.pipeline.turn.options import KeypointOptions
 
 
 @dataclass
@@ -27,23 +29,10 @@ class Command:
     data: str = ""
     # Photos and folders of photos of faces, instead of --data.
     photos: tuple[Path, ...] = ()
-    # With --photos: label file (json, csv) with 68 keypoints of each, or such as can be turned into them.
-    keypoints: Path | None = None
-    # With --photos: run directory or name of a landmark model; face-68 when neither this nor --keypoints is given;
-    # head: a mean head is put on the faces.
-    landmarks_model: Path | None = None
-    # With --photos: head that tells how far a face is turned, builtin or ict.
-    head: str = "builtin"
-    # Folder of the data packs, for the ICT head.
-    packs: Path | None = None
-    # With --photos: largest yaw of a frontal face in degrees.
-    frontal: float = 15.0
-    # Use only the first so many faces; 0 uses all (the published valid score takes 225).
-    count: int = 0
-    # Write the predicted depths of all pairs to this .npz (one run only; N x N x 66 numbers).
-    dump: Path | None = None
-    # Draw the figures of the paper, or the sheet of the photos, into this folder.
-    figures: Path | None = None
+    # How depths are scored.
+    scoring: DepthOptions = field(default_factory=DepthOptions)
+    # With --photos: where their keypoints come from, and the head that tells how far a face is turned.
+    points: KeypointOptions = field(default_factory=KeypointOptions)
     # File for the cards (one subject only).
     out: Path | None = None
 
@@ -53,19 +42,25 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "evaluate depth", arguments)
     from lineament.errors import UsageError
 
-    if not command.subject or command.count < 0:
-        raise UsageError("give at least one run or file to score, and a --count of 0 or more.")
-    if len(command.subject) > 1 and (command.dump or command.out):
+    if not command.subject:
+        raise UsageError("give at least one run or file to score.")
+    command.scoring.check()
+    if len(command.subject) > 1 and (command.scoring.dump or command.out):
         raise UsageError("--dump and --out name one file: score one run at a time with them.")
     if bool(command.data) == bool(command.photos):
         raise UsageError("say what to score on: --data for faces with known depths, or --photos.")
     if command.photos:
         return _on_photos(command)
-    if command.keypoints or command.landmarks_model:
-        raise UsageError(
-            "--keypoints and --landmarks-model belong to --photos; --data has its own keypoints."
-        )
+    given = [*_changed(command.points), *({"frontal"} & set(_changed(command.scoring)))]
+    if given:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+        raise UsageError(f"leave out {flags}: they belong to --photos, and --data has its own keypoints.")
     return _on_data(command)
+
+
+def _changed(options: DepthOptions | KeypointOptions) -> list[str]:
+    """Names of the options that were given another value than the usual one."""
+    return [each.name for each in fields(options) if getattr(options, each.name) != each.default]
 
 
 def _on_data(command: Command) -> int:
@@ -73,10 +68,10 @@ def _on_data(command: Command) -> int:
     from lineament.metrics.card import write_cards
     from lineament.pipeline.evaluate.depth import draw_figures, grid_text, score_subject, table_over_seeds
 
-    source = open_data(command.data)
+    source, options = open_data(command.data), command.scoring
     scored = []
     for subject in command.subject:
-        result = score_subject(subject, source, command.count, command.dump)
+        result = score_subject(subject, source, options.count, options.dump)
         scored.append(result)
         print(f"== {result.name}")
         for card in result.cards:
@@ -88,10 +83,10 @@ def _on_data(command: Command) -> int:
         print(f"wrote {path}")
     if table_over_seeds(scored):
         print(table_over_seeds(scored))
-    if command.dump:
-        print(f"wrote {command.dump}")
-    if command.figures:
-        for drawn in draw_figures(scored, command.figures):
+    if options.dump:
+        print(f"wrote {options.dump}")
+    if options.figures:
+        for drawn in draw_figures(scored, options.figures):
             print(f"wrote {drawn}")
     return 0
 
@@ -119,27 +114,24 @@ def _on_photos(command: Command) -> int:
     from lineament.pipeline.turn.run import FaceRequest
     from lineament.progress import progress
 
-    if command.dump or any(subject.is_file() for subject in command.subject):
+    options = command.scoring
+    if options.dump or any(subject.is_file() for subject in command.subject):
         raise UsageError("--photos scores run directories, and has no pairs to --dump.")
-    if not 0 < command.frontal <= 90:
-        raise UsageError(f"--frontal is an angle above 0 and at most 90 degrees, not {command.frontal:g}.")
     for subject in command.subject:
         load_depth_run(str(subject))  # a wrong run is said before thousands of images are read
     photos = [photo.path for photo in plan(command.photos, mark=".depth")]
-    photos = photos[: command.count or None]
-    request = FaceRequest.open(
-        FaceOptions(command.keypoints, command.landmarks_model, OF_HEAD, command.head, command.packs)
-    )
+    photos = photos[: options.count or None]
+    request = FaceRequest.open(FaceOptions(**vars(command.points), model=OF_HEAD))
     name = ", ".join(each.resolve().name for each in command.photos)
     found = find_faces(photos, request, progress=progress)
     for subject in command.subject:
         faces = predict_depth(subject, found)
-        card = plausibility_card(faces, name, command.frontal)
+        card = plausibility_card(faces, name, options.frontal)
         print(f"== {faces.run}\n{card.text()}\n{summary(card)}")
         path = command.out or _card_path(subject, f"photos-{name}")
         write_cards([card], path)
         print(f"wrote {path}")
-        if command.figures:
-            sheet = draw_sheet(faces, command.figures / f"{subject.name}-photos.png", command.frontal)
+        if options.figures:
+            sheet = draw_sheet(faces, options.figures / f"{subject.name}-photos.png", options.frontal)
             print(f"wrote {sheet}")
     return 0

@@ -21,12 +21,12 @@ from lineament.errors import DataError
 from lineament.faces.schemes import convert_points, scheme
 from lineament.heads.fit import HeadFit, fit_head
 from lineament.metrics.card import MetricCard
+from lineament.pipeline.evaluate.depth_options import FRONTAL_DEGREES
 from lineament.pipeline.turn.depth import framed_keypoints, load_depth_run, network_depth
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.progress import Progress, silent
 from lineament.report.figures import save_figure, show_image
 
-FRONTAL_DEGREES = 15.0
 # Other faces that stand as targets where a network's depth of a face depends on one.
 TARGETS = 32
 DEFINITION = (

@@ -17,15 +17,13 @@ BACKGROUNDS = {"white": 1.0, "grey": 0.5, "black": 0.0}
 
 
 @dataclass(frozen=True)
-class FaceOptions:
-    """Where the keypoints of a face and their depth come from.
+class KeypointOptions:
+    """Where the keypoints of a face come from, and the head that is fitted to them.
 
     Attributes:
         keypoints: Label file (json, csv, pts) with 68 keypoints, or such as can be turned into them.
         landmarks_model: Run directory or name of a landmark model (`lineament models`); face-68 when neither this nor a
             label file is given; head: a mean head is put on the detector's five points.
-        model: Run directory or name of a model that predicts the depth; face-depth when not given; head: that of the
-            fitted head is taken.
         head: Head that is fitted to the keypoints: builtin or ict.
         packs: Folder of the data packs, for the ICT head.
         device: Where the landmark model runs: cpu or cuda.
@@ -33,10 +31,21 @@ class FaceOptions:
 
     keypoints: Path | None = None
     landmarks_model: Path | None = None
-    model: Path | None = None
     head: str = "builtin"
     packs: Path | None = None
     device: str = "cpu"
+
+
+@dataclass(frozen=True)
+class FaceOptions(KeypointOptions):
+    """Where the keypoints of a face and their depth come from.
+
+    Attributes:
+        model: Run directory or name of a model that predicts the depth; face-depth when not given; head: that of the
+            fitted head is taken.
+    """
+
+    model: Path | None = None
 
     def recorded(self) -> dict[str, Any]:
         """Return the settings that change a result, as its JSON file keeps them: names, and digests of files and runs.
