@@ -160,7 +160,7 @@ class PackedHead(nn.Module):
         # A softmax does not change with the maps' biases.
         mass = torch.matmul(head.maps.weight.flatten(1), pixels.transpose(1, 2))  # [B, K, h w]
         mass.sub_(mass.amax(-1, keepdim=True))
-        F.threshold_(mass, NEGLIGIBLE, -torch.inf).exp_()
+        F.threshold(mass, NEGLIGIBLE, -torch.inf, inplace=True).exp_()
         sums = (mass.flatten(0, 1) @ self._places(height, width, mass)).unflatten(0, mass.shape[:2])
         whole_mass = sums[..., 2:3]
         points = sums[..., :2] / whole_mass
