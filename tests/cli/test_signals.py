@@ -20,13 +20,18 @@ from lineament.training.stopping import StopRequest, TrainingInterrupted
 def test_a_verb_that_is_interrupted_says_so_by_its_exit_code(tmp_path: Path, number: int, code: int) -> None:
     out = tmp_path / "faces"
     words = ["data", "synth", "--count", "5000", "--size", "16", "--workers", "1", "--out", str(out)]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "lineament", *words],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
+    # Shells let what they start in the background ignore Ctrl-C, and that is inherited; a handler becomes the default.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "lineament", *words],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+    finally:
+        signal.signal(signal.SIGINT, before)
     deadline = time.monotonic() + 120
     while not (out / "images").is_dir() and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.02)
