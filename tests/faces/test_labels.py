@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 
 from lineament.errors import DataError, UsageError
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
-from lineament.faces.schemes import builtin_schemes, scheme
+from lineament.faces.schemes import builtin_schemes, scheme, scheme_of_names
 
 
 def label(name: str = "5", seed: int = 0, image: str = "a b,ü.jpg") -> FaceLabel:
     generator = torch.Generator().manual_seed(seed)
-    points = 300.0 * torch.rand(int(name), 2, generator=generator) - 20.0
+    points = 300.0 * torch.rand(len(scheme(name)), 2, generator=generator) - 20.0
     return FaceLabel(image, points, torch.tensor([1.25, -3.0, 100.0, 1.0 / 3.0 + 60.0]), 0.987654321)
 
 
@@ -33,7 +33,10 @@ def same(first: FaceLabel, second: FaceLabel) -> None:
 def test_tables_come_back(tmp_path: Path, ending: str, name: str) -> None:
     faces = [label(name, 0), FaceLabel("b.jpg"), FaceLabel("b.jpg", label(name, 1).landmarks)]
     path = write_keypoints(tmp_path / f"new/labels.{ending}", LabelFile(scheme(name), faces, {"width": 3}))
-    read = read_keypoints(path)
+    # A table holds the names of points alone, which are those of 68 in 68-3d, too.
+    told = ending == "json" or scheme_of_names(scheme(name).names) == scheme(name)
+    read = read_keypoints(path, None if told else name)
+    assert told or name == "68-3d"
     assert read.scheme == scheme(name)
     for given_face, read_face in zip(faces, read.faces, strict=True):
         same(given_face, read_face)
