@@ -18,7 +18,7 @@ from typing import Any
 DEADLINE = 525
 BENCHES = ("exchange-loss", "dve", "fabrec", "landmarks", "rasterize", "facewarp", "detect")
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
-RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern")
+RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks")
 
 
 @dataclass(frozen=True)

@@ -11,3 +11,4 @@ def test_the_bench_counts_every_convolution() -> None:
     assert 0.33 < figures["batch_1_gflop"] < 0.40
     assert abs(figures["batch_1_gflop"] - figures["batch_32_gflop"]) < 1e-6
     assert figures["batch_32_ms_a_face"] > 0 and figures["batch_32_floor_share"] > 0
+    assert figures["share"] == figures["batch_32_floor_share"]

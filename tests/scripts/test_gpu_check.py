@@ -6,6 +6,7 @@ import importlib.util
 import inspect
 import json
 import os
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 
+import lineament.methods
 from lineament.pipeline.bench import BENCHES
+from lineament.training.registry import get_recipe
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / "scripts" / "gpu_check.sh"
@@ -57,6 +60,11 @@ def test_every_bench_of_a_gpu_is_in_the_plan(check: ModuleType) -> None:
     steps = check.plan("cuda", 10, "folder")
     assert len({step.name for step in steps}) == len(steps)
     assert steps[0].kind == "ceilings", "shares are of what was measured before"
+
+
+def test_a_recipe_of_every_method_is_trained(check: ModuleType) -> None:
+    methods = [each.name for each in pkgutil.iter_modules(lineament.methods.__path__) if each.ispkg]
+    assert sorted(get_recipe(name).method for name in check.RECIPES) == sorted(methods)
 
 
 def test_a_run_without_a_gpu_ends_in_one_line(tmp_path: Path) -> None:
