@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 import torch
 from skimage import data
 
+import lineament
 from lineament.eight_bit import from_array
 from lineament.errors import CheckpointError, DataError
 from lineament.faces import boxes
@@ -94,6 +96,29 @@ def test_it_is_the_default_and_knows_its_least_score(astronaut: torch.Tensor) ->
     (face,) = detect_faces(astronaut)[0]
     (same,) = detect_faces(astronaut, "yunet", min_score=0.6)[0]
     assert torch.equal(face.box, same.box) and face.score == same.score
+
+
+def test_no_function_and_no_options_name_a_detector_of_their_own() -> None:
+    """Their default is the one constant."""
+    defaults = {}
+    for path in Path(lineament.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            pairs: list[tuple[str, ast.expr | None]] = []
+            if isinstance(node, ast.arguments):
+                named = [*node.posonlyargs, *node.args]
+                pairs += [
+                    (each.arg, value) for each, value in zip(named[::-1], node.defaults[::-1], strict=False)
+                ]
+                pairs += [
+                    (each.arg, value) for each, value in zip(node.kwonlyargs, node.kw_defaults, strict=True)
+                ]
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                pairs.append((node.target.id, node.value))
+            for name, value in pairs:
+                if name == "detector" and value is not None:
+                    defaults[f"{path.name}:{value.lineno}"] = ast.unparse(value)
+    assert len(defaults) >= 6
+    assert set(defaults.values()) <= {"DEFAULT_DETECTOR", "None"}, defaults
 
 
 def test_a_mirror_image_gives_mirrored_faces(astronaut: torch.Tensor) -> None:

@@ -28,7 +28,7 @@ class Command:
     model: Path | None = None
     # Folder for the results.
     out: Path | None = None
-    # Take animated GIFs for videos; without it their first frame is a photo.
+    # Take animated GIFs, PNGs and WebPs for videos; without it their first frame is a photo.
     video: bool = False
     # Where the models run: cpu or cuda.
     device: str = "cpu"
