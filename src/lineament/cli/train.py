@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, get_args, get_type_hints
 
-from lineament.cli.parse import begin_work
+from lineament.cli.parse import begin_work, refuse_missing_values
 from lineament.training.registry import RecipeEntry
 
 HELP = """usage: lineament train RECIPE [--data DATA ...] [--preset NAME] [--field value ...]
@@ -130,11 +130,14 @@ def _parse(entry: RecipeEntry, start: Any, arguments: list[str]) -> tuple[TrainO
     """Parse the options of one recipe; the fields of ``start`` are the defaults that --help shows."""
     import tyro
 
+    verb = f"train {entry.name}"
+    for part in (TrainOptions, entry.config_class):
+        refuse_missing_values(part, verb, arguments)
     parsed: Any = tyro.cli(
         _Command[entry.config_class],  # type: ignore[name-defined]
         args=_spelt_out(entry.config_class, arguments),
         default=_Command(TrainOptions(), start),
-        prog=f"lineament train {entry.name}",
+        prog=f"lineament {verb}",
         description=f"Train {entry.name}: {entry.summary}.",
         config=(tyro.conf.OmitArgPrefixes,),
     )
