@@ -23,10 +23,14 @@ from lineament.data.images import read_image
 from lineament.faces.landmark_scheme import LandmarkScheme
 from lineament.faces.schemes import scheme
 from lineament.pipeline.demo import run as demo_run
+from lineament.pipeline.demo.photo import ABSENT, astronaut, find_astronaut, mark_photo
 from lineament.pipeline.demo.photo_score import PhotoScore
-from lineament.pipeline.demo.report import astronaut, find_astronaut, loss_name, write_demo_report
+from lineament.pipeline.demo.report import loss_name, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoResult, train_demo
 from lineament.pipeline.evaluate.few_shot import _Study
+from lineament.training.model_card import ModelCard
+from lineament.training.model_folder import write_model
+from lineament.training.models import FOLDERS
 from lineament.training.run import open_run
 
 
@@ -40,7 +44,15 @@ class Made:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
+def models(landmark_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model `face-68` that was hardly trained."""
+    folder = tmp_path_factory.mktemp("models")
+    write_model(open_run(landmark_run), folder / "face-68", ModelCard())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def made(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Made:
     out = tmp_path_factory.mktemp("demo") / "out"
     results: list[DemoResult] = []
 
@@ -53,6 +65,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
         # The models of the few-shot plot are trained by helpers: this process only gathers them.
         patch.setattr(_Study, "train_cell", forbidden)
         patch.setattr(demo_run, "train_demo", recording)
+        patch.setenv(FOLDERS, str(models))
         with contextlib.redirect_stdout(printed):
             assert main(["demo", "--tiny", "--out", str(out)]) == 0
     return Made(out, results[0], printed.getvalue())
@@ -67,26 +80,53 @@ def forbidden(*_: object) -> None:
     raise AssertionError("a helper's model was not found")
 
 
-def test_report_shows_photo_curves_tables_and_commands(demo: Path):
+def test_the_report_begins_with_the_photo_and_shows_curves_tables_and_commands(demo: Path):
     page = (demo / "report.html").read_text()
     pictures = re.findall(r'<img src="data:image/png;base64,([^"]{1000})', page)
     assert len(pictures) == len(set(pictures)) >= 6
-    assert {
-        "A real photo",
-        "Numbers",
+    assert titles_of(page) == [
+        "A photo, with the model that comes with the package",
         "Learning without labels",
         "What the descriptors see",
         "How many labels it takes",
-    } <= set(titles_of(page))
-    for command in (
-        "lineament landmarks",
-        "lineament match",
-        "lineament evaluate",
-        "lineament train",
-        "demo --tiny",
-    ):
+        "Landmarks from few labels",
+        "Numbers",
+        "How it was made",
+    ]
+    first = page.index("<img")
+    assert "The astronaut Eileen Collins" in page[first : page.index("</figure>", first)]
+    assert f"lineament landmarks {demo / 'figures' / 'astronaut.png'}</code>" in page
+    for command in ("lineament match", "lineament evaluate", "lineament train", "demo --tiny"):
         assert command in page
     assert "://" not in re.sub(r"base64,[^\"]*", "", page), "the page must open without a network"
+
+
+def test_the_photo_is_marked_before_anything_is_trained(made: Made):
+    told, picture, *rest = made.printed.splitlines()
+    assert told.startswith("The model face-68 puts 68 landmarks on the photo in ")
+    assert picture == str(made.out / "figures" / "photo.png")
+    numbers = json.loads((made.out / "figures" / "photo.json").read_text())
+    assert len(numbers["predicted"][0]) == 68
+    scores = json.loads((made.out / "photo.json").read_text())
+    assert scores["shipped"] == numbers["numbers"]["disagreement"] > 0
+    assert f"{scores['shipped']:.1f} % of the eye distance" in told
+    assert rest, "and the rest of the demo follows"
+
+
+def test_without_the_model_the_demo_says_so(
+    made: Made, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.delenv(FOLDERS, raising=False)
+    monkeypatch.setattr("lineament.training.models.shipped_folder", lambda: tmp_path / "no-models")
+    monkeypatch.setattr(demo_run, "train_demo", lambda *_, **__: made.result)
+    assert mark_photo(tmp_path / "figures") is None
+    assert main(["demo", "--tiny", "--out", str(tmp_path / "out")]) == 0
+    assert capsys.readouterr().out.splitlines()[0] == ABSENT
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert html.escape(ABSENT) in page
+    assert titles_of(page)[0] == "Learning without labels"
+    assert not (tmp_path / "out" / "figures" / "photo.png").exists()
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["shipped"] is None
 
 
 def test_every_picture_has_its_numbers(demo: Path):
@@ -135,8 +175,15 @@ def commands_of(page: str) -> list[list[str]]:
     return [shlex.split(html.unescape(command)) for command in shown]
 
 
-def test_commands_of_the_report_run(demo: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+def test_commands_of_the_report_run(
+    demo: Path,
+    models: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+):
     """Each as it stands, but for where it writes; what trains gives the losses of the run that it stands under."""
+    monkeypatch.setenv(FOLDERS, str(models))
     commands = commands_of((demo / "report.html").read_text())
     verbs = [words[1] for words in commands]
     assert all(words[0] == "lineament" for words in commands)
@@ -210,7 +257,7 @@ def pretended(made: Made, off: float, mean_off: float) -> PretendedResult:
 
 
 @pytest.mark.parametrize(("off", "wins"), [(9.0, True), (11.0, False), (24.0, False)])
-def test_a_model_that_fails_on_the_photograph_is_no_headline(
+def test_landmarks_that_fail_on_the_photo_are_not_shown_on_it(
     off: float, wins: bool, made: Made, tmp_path: Path
 ):
     """A success is at most half of the mean shape's disagreement; here the mean shape is 20 pixels off."""
@@ -220,23 +267,25 @@ def test_a_model_that_fails_on_the_photograph_is_no_headline(
     assert report.photo.model == pytest.approx(report.photo.mean_shape * off / 20)
     page = report.path.read_text()
     lead = html.unescape(re.findall(r'<p class="lead">(.*?)</p>', page)[0])
-    titles = titles_of(page)
-    assert titles.count("A real photo") == 1
-    assert (titles[0] == "A real photo") is wins
-    assert lead.startswith("The model fails on the real photo.") is not wins
     assert report.photo.sentence in lead
-    first = page.index("<img")
-    assert ("The astronaut Eileen Collins" in page[first : page.index("</figure>", first)]) is wins
+    assert ("The landmarks trained here fail on the real photo" in lead) is not wins
+    assert ("landmarks of the model trained here (left)" in page) is wins
+    assert ("lineament landmarks" in page) is wins
+    assert (tmp_path / "out" / "figures" / "photo-trained.png").exists() is wins
+    # The numbers are told in any case.
+    assert json.loads((tmp_path / "out" / "photo.json").read_text())["model"] == report.photo.model
+    assert f"{report.photo.mean_shape:.1f} %" in html.unescape(page)
 
 
-def test_the_command_says_how_the_photograph_went_and_ends_with_the_page(made: Made):
+def test_the_command_says_how_the_photo_went_and_ends_with_the_page(made: Made):
     *_, sentence, last = made.printed.strip().splitlines()
     assert last == str(made.out / "report.html")
-    numbers = json.loads((made.out / "figures" / "photo.json").read_text())["numbers"]
+    numbers = json.loads((made.out / "photo.json").read_text())
     score = PhotoScore(numbers["model"], numbers["mean_shape"])
     assert sentence == score.sentence
-    titles = titles_of((made.out / "report.html").read_text())
-    assert (titles[0] == "A real photo") is score.convincing
+    assert (
+        "photo-trained.png" in {path.name for path in (made.out / "figures").iterdir()}
+    ) is score.convincing
 
 
 def test_numbers_that_are_not_finite_are_no_success():

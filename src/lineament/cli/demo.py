@@ -1,4 +1,4 @@
-"""`lineament demo`: everything on built-in faces and one real photo."""
+"""`lineament demo`: one real photo with the shipped model, then everything on built-in faces."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from lineament.cli.parse import parse
 
 @dataclass
 class Command:
-    """Train, evaluate and draw everything on built-in faces and one real photo; writes OUT/report.html."""
+    """Mark a real photo with the shipped model, in seconds; then train, evaluate and draw everything on built-in faces.
+
+    Writes OUT/figures/photo.png first, and OUT/report.html at the end.
+    """
 
     # Folder for runs, figures and report.
     out: Path = Path("runs/demo")
@@ -47,6 +50,7 @@ def main(arguments: list[str]) -> int:
         progress=progress,
         overwrite=command.overwrite,
         command=words,
+        tell=lambda words: print(words, flush=True),
     )
     print(report.photo.sentence)
     print(report.path)

@@ -16,7 +16,7 @@ from lineament.errors import Interrupted, LineamentError, Terminated, UsageError
 
 # Verb -> (module that holds its `Command` dataclass and `run`, one line of help).
 VERBS: dict[str, tuple[str, str]] = {
-    "demo": ("demo", "train, evaluate and draw everything on built-in faces and one real photo"),
+    "demo": ("demo", "a real photo in seconds; then learning without labels, in one report"),
     "detect": ("detect", "find faces: box, five points, score"),
     "analyze": ("analyze", "everything about faces: landmarks, pose, expression, mesh, one page"),
     "landmarks": ("landmarks", "put landmarks on photos with a trained model"),

@@ -1,4 +1,4 @@
-"""How well the demo's model does on its one real photo, and what may be said of it."""
+"""How well the landmarks that the demo trains do on its one real photo, and what may be said of them."""
 
 from __future__ import annotations
 
@@ -36,33 +36,25 @@ class PhotoScore:
     def sentence(self) -> str:
         """Both numbers, and what follows from them."""
         numbers = (
-            f"On the real photo the model disagrees with the detector's five points by {self.model:.1f} % of "
-            f"the eye distance, the mean shape by {self.mean_shape:.1f} %"
+            f"on the real photo they disagree with the detector's five points by {self.model:.1f} % of the eye "
+            f"distance, the mean shape by {self.mean_shape:.1f} %"
         )
         if self.convincing:
-            return f"{numbers}."
+            return f"Landmarks trained here: {numbers}."
         return (
-            f"The model fails on the real photo. {numbers}; a success is at most half of the mean shape's. The "
-            "numbers on synthetic faces say nothing about photos then."
+            f"The landmarks trained here fail on the real photo and are not shown on it: {numbers}, and a success is "
+            "at most half of that. Their numbers on synthetic faces say nothing about photos then."
         )
 
 
-def score_photo(
-    found: Tensor, found_scheme: LandmarkScheme, placed: Tensor, placed_scheme: LandmarkScheme, five: Tensor
-) -> PhotoScore:
-    """Measure the model and the mean shape against the detector.
+def detector_disagreement(points: Tensor, which: LandmarkScheme, five: Tensor) -> float:
+    """Mean distance of landmarks from the detector's five points, % of the inter-pupil distance.
 
     Args:
-        found: ``[K, 2]`` landmarks of the model, pixels of the photo.
-        found_scheme: Their scheme, which must convert to scheme 5.
-        placed: ``[L, 2]`` landmarks of the mean shape.
-        placed_scheme: Their scheme.
+        points: ``[K, 2]`` landmarks, pixels of the photo.
+        which: Their scheme, which must convert to scheme 5.
         five: ``[5, 2]`` points of the detector.
     """
     length = normaliser("inter-pupil")(five, scheme("5"), None)
-
-    def disagreement(points: Tensor, which: LandmarkScheme) -> float:
-        distances = (convert_points(points, which, "5") - five).norm(dim=-1)
-        return float(100 * distances.mean() / length)
-
-    return PhotoScore(disagreement(found, found_scheme), disagreement(placed, placed_scheme))
+    distances = (convert_points(points, which, "5") - five).norm(dim=-1)
+    return float(100 * distances.mean() / length)

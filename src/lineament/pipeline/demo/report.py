@@ -1,7 +1,8 @@
-"""The page that the demo ends with: a real photo, curves, tables and images, each with its command."""
+"""The page that the demo ends with: a real photo first, then curves, tables and images, each with its command."""
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -15,43 +16,34 @@ from lineament.capabilities import DenseDescriptor, LandmarkPredictor
 from lineament.data.face_box import sample_box
 from lineament.data.images import write_image
 from lineament.data.sample import FaceSample, FaceSource
-from lineament.eight_bit import from_array
-from lineament.errors import LineamentError
-from lineament.faces import boxes
-from lineament.faces.detection import Detection, detect_faces, main_face
+from lineament.faces.detection import Detection
 from lineament.faces.frame import Frame, PreparedFace, cut
+from lineament.files import write_text
 from lineament.inference import load
 from lineament.metrics.card import MetricCard, write_cards
-from lineament.pipeline.demo.photo_score import PhotoScore, score_photo
+from lineament.pipeline.demo.photo import (
+    ABSENT,
+    CREDIT,
+    PHOTO,
+    ShippedPhoto,
+    View,
+    astronaut,
+    find_astronaut,
+    view_around,
+)
+from lineament.pipeline.demo.photo_score import PhotoScore, detector_disagreement
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
-from lineament.pipeline.evaluate.portraits import REFERENCE_DETECTOR
 from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
 from lineament.pipeline.predict.results import model_settings
 from lineament.report.descriptors import descriptor_figure
-from lineament.report.figures import draw_grid, plot_curves
+from lineament.report.figures import draw_grid, jsonable, plot_curves
 from lineament.report.html import Report
 from lineament.report.tables import Table
 from lineament.training.run import Run
 from lineament.training.run_report import train_command
 
 SHOWN = 12
-PHOTO = "astronaut"
-
-
-def astronaut() -> Tensor:
-    """The real photo: Eileen Collins, NASA, public domain, as scikit-image carries it; ``[3, 512, 512]``."""
-    import skimage.data
-
-    return from_array(skimage.data.astronaut())
-
-
-def find_astronaut(photo: Tensor) -> tuple[Tensor, Tensor]:
-    """Box ``[4]`` and five points ``[5, 2]`` of the photo's face, by the detector."""
-    face = main_face(detect_faces(photo, REFERENCE_DETECTOR, upright="off")[0])
-    if face is None or face.points is None:
-        raise LineamentError("the detector finds no face in the astronaut photo: is its package complete?")
-    return face.box.double(), face.points.float()
 
 
 @dataclass(frozen=True)
@@ -60,33 +52,27 @@ class DemoReport:
 
     Attributes:
         path: The page.
-        photo: How well the model did on the real photo.
+        photo: How well the landmarks trained here did on the real photo.
     """
 
     path: Path
     photo: PhotoScore
 
 
-@dataclass(frozen=True)
-class _DrawnPhoto:
-    """The photo with the landmarks of model and mean shape, and their score."""
-
-    path: Path
-    score: PhotoScore
-    command: str
-
-
-def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command: str) -> DemoReport:
+def write_demo_report(
+    result: DemoResult, plan: DemoPlan, out: Path, *, command: str, shipped: ShippedPhoto | None = None
+) -> DemoReport:
     """Draw every image of the demo into ``out/figures`` and write ``out/report.html``.
 
-    The real photo comes first where the model is convincing on it; else the page begins with the sentence that it
-    is not, and shows the photo after everything else.
+    The page begins with the photo as the shipped model marks it. The landmarks trained by the demo are shown on the
+    photo only where they are convincing there; their numbers are told in any case.
 
     Args:
         result: What was trained and measured.
         plan: How much of everything.
         out: Folder of the demo.
         command: The command that made all this.
+        shipped: What the shipped model gives on the photo; None where it is not there.
     """
     figures = out / "figures"
     figures.mkdir(parents=True, exist_ok=True)
@@ -96,13 +82,22 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
     photo = astronaut()
     write_image(figures / f"{PHOTO}.png", photo)
     box, five = find_astronaut(photo)
-    drawn = _draw_photo(figures, photo, box, five, result)
-    page = Report("Landmarks from few labels", _lead(result, plan, drawn.score))
-    if drawn.score.convincing:
-        _add_photo(page, drawn)
-    _add_numbers(page, result)
+    found, placed = (model.landmarks(photo, box[None]).points[0] for model in (predictor, result.mean_shape))
+    mean_error = detector_disagreement(placed, result.mean_shape.scheme, five)
+    score = PhotoScore(detector_disagreement(found, predictor.scheme, five), mean_error)
+    _write_scores(out / "photo.json", score, shipped)
+
+    page = Report("A photo, and what is learnt without labels", _lead(result, plan, score, shipped))
+    if shipped is not None:
+        _add_shipped(page, shipped)
     _add_curves(page, figures, result, command)
-    page.section("Faces of people never seen")
+    _add_matches(page, figures, photo, box, result)
+    _add_few_shot(page, figures, result, command)
+    page.section("Landmarks from few labels")
+    page.text(
+        f"The descriptors above, and {plan.labelled} labelled synthetic faces; trained by this demo, in seconds, to "
+        "show the method. For photos of your own take the model that comes with the package."
+    )
     path = _faces_figure(figures / "unseen.png", result.test, predictor, frame)
     page.image(
         path,
@@ -117,26 +112,45 @@ def write_demo_report(result: DemoResult, plan: DemoPlan, out: Path, *, command:
             "rings), which the model never saw.",
             command=command,
         )
-    _add_few_shot(page, figures, result, command)
-    _add_matches(page, figures, photo, box, result)
-    if not drawn.score.convincing:
-        _add_photo(page, drawn)
+    page.text(score.sentence)
+    if score.convincing:
+        _add_trained_photo(page, figures, view_around(photo, box), [found, placed], five, result)
+    page.table(_photo_table(score, shipped))
+    _add_numbers(page, result)
     page.section("How it was made")
     page.command(command)
     _add_provenance(page, result, plan)
-    return DemoReport(page.write(out / "report.html"), drawn.score)
+    return DemoReport(page.write(out / "report.html"), score)
 
 
-def _lead(result: DemoResult, plan: DemoPlan, photo: PhotoScore) -> str:
+def _lead(result: DemoResult, plan: DemoPlan, photo: PhotoScore, shipped: ShippedPhoto | None) -> str:
     kinds = f"{plan.unlabelled} synthetic faces"
     if result.portraits is not None:
         kinds += " and real portraits"
     minutes = sum(result.seconds.values()) / 60
-    made = (
-        f"A network learnt dense descriptors from {kinds} without a label, was then shown {plan.labelled} labelled "
-        f"synthetic faces, and finds landmarks on faces never seen. It took {minutes:.1f} minutes here."
+    return (
+        f"{ABSENT if shipped is None else shipped.sentence} The rest of the page was trained here in {minutes:.1f} "
+        f"minutes: a network learnt dense descriptors from {kinds} without a label, and was then shown {plan.labelled} "
+        f"labelled synthetic faces. {photo.sentence}"
     )
-    return f"{made} {photo.sentence}" if photo.convincing else f"{photo.sentence} {made}"
+
+
+def _write_scores(path: Path, score: PhotoScore, shipped: ShippedPhoto | None) -> None:
+    """Disagreements with the detector on the photo, as JSON; null where there is no number."""
+    numbers = {"shipped": None if shipped is None else shipped.disagreement, **asdict(score)}
+    write_text(path, json.dumps(jsonable(numbers), indent=1) + "\n")
+
+
+def _add_shipped(page: Report, shipped: ShippedPhoto) -> None:
+    page.section("A photo, with the model that comes with the package")
+    page.text(shipped.sentence)
+    if shipped.path is not None:
+        page.image(
+            shipped.path,
+            f"{CREDIT}: {shipped.points} landmarks of {shipped.model} (yellow dots); the five points of an independent "
+            "detector (blue rings). Nothing was trained for it here.",
+            command=shipped.command,
+        )
 
 
 def _evaluate_command(run: Run) -> str:
@@ -144,53 +158,39 @@ def _evaluate_command(run: Run) -> str:
     return shlex.join(words)
 
 
-def _draw_photo(figures: Path, photo: Tensor, box: Tensor, five: Tensor, result: DemoResult) -> _DrawnPhoto:
-    """The real photo, the model's landmarks beside the mean shape."""
-    predictor, mean = result.predictor(), result.mean_shape
-    window = boxes.expand(boxes.square(box), 1.5)
-    left, top = (int(v) for v in window[:2].clamp(min=0))
-    right, bottom = (int(v) for v in window[2:].ceil())
-    corner = torch.tensor([left, top], dtype=torch.float32)
-    view = photo[:, top:bottom, left:right]
-    found, placed = (model.landmarks(photo, box[None]).points[0] for model in (predictor, mean))
-    score = score_photo(found, predictor.scheme, placed, mean.scheme, five)
+def _add_trained_photo(
+    page: Report, figures: Path, view: View, points: list[Tensor], five: Tensor, result: DemoResult
+) -> None:
+    """The photo with the landmarks of the trained model beside the mean shape, ``points``."""
     path = draw_grid(
-        figures / "photo.png",
-        [view, view],
+        figures / "photo-trained.png",
+        [view.image, view.image],
         columns=2,
-        titles=["model", "mean shape in the face box (the line to beat)"],
-        predicted=[found - corner, placed - corner],
-        true=[five - corner, five - corner],
-        numbers={
-            "scheme": predictor.scheme.name,
-            "box": box.tolist(),
-            "offset": [left, top],
-            **asdict(score),
-        },
+        titles=["trained by this demo", "mean shape in the face box (the line to beat)"],
+        predicted=[each - view.corner for each in points],
+        true=[five - view.corner] * 2,
         inches=4.0,
     )
     words = ["lineament", "landmarks", f"{figures / PHOTO}.png", "--model", str(result.landmarks.folder)]
-    return _DrawnPhoto(path, score, shlex.join(words))
-
-
-def _add_photo(page: Report, drawn: _DrawnPhoto) -> None:
-    page.section("A real photo")
-    if not drawn.score.convincing:
-        page.text(drawn.score.sentence)
     page.image(
-        drawn.path,
-        "The astronaut Eileen Collins (NASA, public domain): landmarks of the model (left) and of the mean labelled "
-        "shape (right) as yellow dots; the five points of an independent detector as blue rings.",
-        command=drawn.command,
+        path,
+        f"{CREDIT}: landmarks of the model trained here (left) and of the mean labelled shape (right) as yellow dots; "
+        "the five points of an independent detector as blue rings.",
+        command=shlex.join(words),
     )
+
+
+def _photo_table(score: PhotoScore, shipped: ShippedPhoto | None) -> Table:
     table = Table(
-        "Disagreement with the detector's five points on this photo",
+        "Disagreement with an independent detector's five points on the real photo",
         ("who", "mean"),
         ("", "% of inter-pupil"),
     )
-    table.add("model", drawn.score.model)
-    table.add("mean shape", drawn.score.mean_shape)
-    page.table(table)
+    if shipped is not None:
+        table.add(f"{shipped.model}, which comes with the package", shipped.disagreement)
+    table.add("trained here", score.model)
+    table.add("mean shape", score.mean_shape)
+    return table
 
 
 def _add_numbers(page: Report, result: DemoResult) -> None:

@@ -1,12 +1,15 @@
-"""The demo: learn without labels, show a few labelled faces, read a real photo, write a report."""
+"""The demo: a real photo with the shipped model, then learning without labels and from few; writes a report."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lineament.errors import LineamentError
+from lineament.pipeline.demo.photo import ABSENT, mark_photo
 from lineament.pipeline.demo.report import DemoReport, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
+from lineament.pipeline.evaluate.portraits import portrait_pack
 from lineament.progress import Progress
 
 
@@ -24,8 +27,9 @@ def run_demo(
     progress: Progress,
     overwrite: bool,
     command: str,
+    tell: Callable[[str], None] = lambda _: None,
 ) -> DemoReport:
-    """Train, measure, draw, and write ``out/report.html``.
+    """Mark the photo with the shipped model; then train, measure, draw, and write ``out/report.html``.
 
     Args:
         plan: How much of everything.
@@ -35,9 +39,10 @@ def run_demo(
         progress: Shows how far the drawing and detecting is.
         overwrite: Replace an older demo in ``out``.
         command: The command line, for the report.
+        tell: Gets the sentence about the shipped model on the photo, seconds after the start.
 
     Returns:
-        The report, and how well the model did on the real photo.
+        The report, and how well the landmarks trained here did on the real photo.
 
     Raises:
         LineamentError: If ``out`` is in use and ``overwrite`` is False.
@@ -47,5 +52,12 @@ def run_demo(
         raise LineamentError(
             f"the folder {out} is not empty: choose another with --out, or give --overwrite."
         )
+    if packs is not None:
+        # Missing packs are told before anything is written.
+        portrait_pack(packs)
+    shipped = mark_photo(out / "figures")
+    tell(ABSENT if shipped is None else shipped.sentence)
+    if shipped is not None and shipped.path is not None:
+        tell(str(shipped.path))
     result = train_demo(plan, out, seed=seed, packs=packs, progress=progress, overwrite=overwrite)
-    return write_demo_report(result, plan, out, command=command)
+    return write_demo_report(result, plan, out, command=command, shipped=shipped)
