@@ -73,6 +73,7 @@ class Descriptors:
         side: Side of that square in pixels.
         stride: Its pixels per step of the descriptors: row i and column j describe its pixel (stride j, stride i).
         box_side: Pixels of the square that the side of a face box takes, by which distances are made comparable.
+        smooth: Whether cosines fall off around a match as a smooth bell, whose peak lies between the steps.
     """
 
     features: Tensor
@@ -80,6 +81,7 @@ class Descriptors:
     side: int
     stride: float
     box_side: float
+    smooth: bool = False
 
 
 @runtime_checkable

@@ -16,6 +16,7 @@ from lineament.faces.schemes import (
     mirror_points,
     mirror_values,
     scheme,
+    scheme_content,
     scheme_of_names,
     scheme_word,
 )
@@ -206,3 +207,28 @@ def test_points_without_a_meaning_take_one() -> None:
     mine = parse_scheme(minimal())
     renamed = parse_scheme(minimal(name="yours", mirror=[]))
     assert torch.equal(convert_points(points[:3], mine, renamed), points[:3])
+
+
+def test_a_surface_comes_back_and_is_checked() -> None:
+    content = {
+        "name": "bump",
+        "points": ["left", "right", "top", "tip"],
+        "surface": [[-30, 0, 0], [30, 0, 0], [0, -40.5, 0], [0, -10, -20]],
+    }
+    layout = parse_scheme(content)
+    assert layout.surface is not None and layout.surface[2] == (0.0, -40.5, 0.0)
+    assert parse_scheme(scheme_content(layout)) == layout
+    assert scheme("68").surface is None
+    for wrong, message in (
+        ([[0, 0, 0]] * 3, "for each of the 4 points"),
+        ([[0, 0, 0]] * 3 + [[0, 0]], "place of 'tip' must be three numbers"),
+        ([[0, 0, 0]] * 3 + [[0, 0, float("nan")]], "place of 'tip' must be three numbers"),
+        ([[0, 0, 0], [1, 0, 0], [2, 0, 0], [9, 0, 0]], "do not lie on one line"),
+    ):
+        with pytest.raises(DataError, match=message):
+            parse_scheme({**content, "surface": wrong})
+
+
+def test_places_in_a_file_are_left_to_those_who_draw(tmp_path: Path) -> None:
+    (tmp_path / "one.yaml").write_text("name: one\npoints: [nose]\nplaces: {ict: [{3: 1}]}\n")
+    assert load_scheme(tmp_path / "one.yaml") == parse_scheme({"name": "one", "points": ["nose"]})

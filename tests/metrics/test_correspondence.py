@@ -85,6 +85,27 @@ def test_soft_matches_stay_inside_a_map_that_is_not_square():
         torch.testing.assert_close(score, torch.ones(4))
 
 
+def test_smooth_matches_of_a_map_with_itself_are_the_points() -> None:
+    """Also between the steps, at the border and beyond it, where the border answers."""
+    y, x = torch.meshgrid(torch.arange(9.0), torch.arange(11.0), indexing="ij")
+    features = torch.stack([(x / 9).cos(), (x / 9).sin(), (y / 9).cos(), (y / 9).sin()])
+    generator = torch.Generator().manual_seed(0)
+    points = 2.0 * torch.rand(40, 2, generator=generator) * torch.tensor([10.0, 8.0])
+    found, score = correspondence.match_points_smoothly(features, features, points, 2.0)
+    torch.testing.assert_close(found, points, rtol=0, atol=2e-3)
+    assert float(score.min()) > 0.98
+    outside = torch.tensor([[-7.0, 4.0], [99.0, 99.0]])
+    found, _ = correspondence.match_points_smoothly(features, features, outside, 2.0)
+    torch.testing.assert_close(found, torch.tensor([[0.0, 4.0], [20.0, 16.0]]), rtol=0, atol=2e-3)
+    # A map that was shifted by a step and a half gives points shifted as much.
+    moved = torch.stack([((x - 1.5) / 9).cos(), ((x - 1.5) / 9).sin(), (y / 9).cos(), (y / 9).sin()])
+    inner = torch.tensor([[4.0, 6.0], [9.5, 3.1]])
+    found, _ = correspondence.match_points_smoothly(features, moved, inner, 2.0)
+    torch.testing.assert_close(found, inner + torch.tensor([3.0, 0.0]), rtol=0, atol=2e-2)
+    still, _ = correspondence.match_points_smoothly(torch.ones(2, 3, 5), torch.ones(2, 3, 5), inner, 2.0)
+    assert bool(torch.isfinite(still).all())
+
+
 def test_flat_neighbourhoods_have_their_own_mean():
     # All places look alike: the first wins, and the answer is the mean of those of its neighbours that exist.
     found, _ = correspondence.match_points_softly(

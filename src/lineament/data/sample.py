@@ -10,6 +10,10 @@ from torch import Tensor
 
 from lineament.geometry.camera import Camera
 
+# Key of ``FaceSample.meta``: points of scheme 68 ``[68, 2]`` of a face whose landmarks follow a scheme that does not
+# turn into it; they tell where a detector sees the face.
+LANDMARKS68 = "landmarks68"
+
 
 @dataclass
 class FaceSample:

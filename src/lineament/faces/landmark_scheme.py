@@ -11,7 +11,7 @@ from lineament.errors import DataError, UsageError, unknown_name
 
 def builtin_schemes() -> tuple[str, ...]:
     """Names of the schemes that come with the package."""
-    return ("5", "19", "66", "68", "68-3d", "98")
+    return ("5", "19", "66", "68", "68-3d", "98", "400-dense")
 
 
 @dataclass(frozen=True)
@@ -44,6 +44,8 @@ class LandmarkScheme:
         conversions: For a target scheme, the points to average for each of its points.
         description: One line for lists.
         aliases: Further names of points, by index: for points that many schemes have under names of their own.
+        surface: Where each point lies on a head at rest, millimetres in the head frame; None where nobody says. Points
+            that lie so on one surface make dense correspondence: what lies between them is known too.
         mirror_known: Whether ``mirror`` says how the points swap; where it does not, it leaves all where they are.
     """
 
@@ -58,6 +60,7 @@ class LandmarkScheme:
     description: str = ""
     mirror_known: bool = True
     aliases: dict[str, int] = field(default_factory=dict)
+    surface: tuple[tuple[float, float, float], ...] | None = None
 
     def __len__(self) -> int:
         return len(self.names)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from lineament.errors import DataError
@@ -23,7 +25,10 @@ _KEYS = {
     "eyes",
     "inter_ocular",
     "convert",
+    "surface",
 }
+# What a file may say besides: where the points lie on the meshes of heads, which only those who draw heads read.
+PLACES = "places"
 _RANGE = re.compile(r"(\d+)-(\d+)")
 _NUMBERED = re.compile(r"([A-Za-z][\w.-]*)\[(\d+)\]")
 # Tools that people label with allow anything as a name; what would break a line or a table does not belong in one.
@@ -38,19 +43,30 @@ def load_scheme(path: str | Path, builtin: bool = False) -> LandmarkScheme:
     Raises:
         DataError: If the file cannot be read or is inconsistent; the message names the file and the fault.
     """
+    content = read_scheme_file(path)
+    content.pop(PLACES, None)
+    try:
+        return parse_scheme(content, builtin)
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+
+
+def read_scheme_file(path: str | Path) -> dict[str, Any]:
+    """The mapping that a scheme file holds, ``places`` among it, unchecked.
+
+    Raises:
+        DataError: If the file cannot be read or holds no mapping.
+    """
     path = Path(path)
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = _plain(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(f"{path}: cannot read the landmark scheme ({error.strerror}).") from error
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(f"{path}: not a YAML file ({str(error).splitlines()[0]}).") from error
     if not isinstance(content, dict):
         raise DataError(f"{path}: a landmark scheme is a mapping with at least 'name' and 'points'.")
-    try:
-        return parse_scheme(content, builtin)
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
+    return content
 
 
 def parse_scheme_text(text: str) -> LandmarkScheme:
@@ -95,6 +111,8 @@ def scheme_content(layout: LandmarkScheme) -> dict[str, Any]:
         content["convert"] = {
             name: [list(group) for group in table] for name, table in layout.conversions.items()
         }
+    if layout.surface is not None:
+        content["surface"] = [list(place) for place in layout.surface]
     return content
 
 
@@ -144,7 +162,10 @@ def parse_scheme(content: dict[str, Any], builtin: bool = False) -> LandmarkSche
     aliases = {
         str(alias): _alias(str(alias), item, names) for alias, item in _mapping(content, "aliases").items()
     }
-    return LandmarkScheme(name, names, swaps, parts, contours, eyes, pair, conversions, text, known, aliases)
+    surface = _surface(content.get("surface"), names)
+    return LandmarkScheme(
+        name, names, swaps, parts, contours, eyes, pair, conversions, text, known, aliases, surface
+    )
 
 
 # Left and right as words, or as single letters that stand apart.
@@ -300,6 +321,26 @@ def _conversion(target: str, groups: object, names: tuple[str, ...]) -> tuple[tu
     return tuple(table)
 
 
+def _surface(rows: object, names: tuple[str, ...]) -> tuple[tuple[float, float, float], ...] | None:
+    if rows is None:
+        return None
+    if not isinstance(rows, list) or len(rows) != len(names):
+        raise DataError(
+            f"'surface' lists a place [x, y, z] in millimetres for each of the {len(names)} points."
+        )
+    for name, row in zip(names, rows, strict=True):
+        numbers = isinstance(row, list) and all(
+            isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+            for value in row
+        )
+        if not numbers or len(row) != 3:
+            raise DataError(f"surface: the place of {name!r} must be three numbers, not {row!r}.")
+    places = [(float(x), float(y), float(z)) for x, y, z in rows]
+    if len(places) < 4 or np.linalg.matrix_rank(np.array(places) - places[0], tol=1.0) < 2:
+        raise DataError("'surface' needs four points or more that do not lie on one line.")
+    return tuple(places)
+
+
 def _builtin_count(name: str) -> int:
     # Every built-in scheme is named after its number of points.
-    return int(name)
+    return int(name.split("-")[0])

@@ -29,6 +29,7 @@ from lineament.faces.scheme_file import (
 )
 
 __all__ = [
+    "SCHEME_FILES",
     "Contour",
     "LandmarkScheme",
     "as_scheme",
@@ -49,7 +50,8 @@ __all__ = [
     "unnamed_scheme",
 ]
 
-_FOLDER = Path(__file__).parent / "schemes_data"
+# Folder of the built-in schemes, each a file of its name.
+SCHEME_FILES = Path(__file__).parent / "schemes_data"
 _UNNAMED = re.compile(r"points-([1-9]\d{0,3})")
 
 
@@ -72,7 +74,7 @@ def scheme(name: str) -> LandmarkScheme:
 @cache
 def _known(name: str) -> LandmarkScheme:
     if name in builtin_schemes():
-        return load_scheme(_FOLDER / f"{name}.yaml", builtin=True)
+        return load_scheme(SCHEME_FILES / f"{name}.yaml", builtin=True)
     unnamed = _UNNAMED.fullmatch(name)
     if unnamed:
         count = int(unnamed[1])

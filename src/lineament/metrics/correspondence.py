@@ -66,6 +66,64 @@ def match_points_softly(
     return place * stride, best_score
 
 
+def match_points_smoothly(
+    source: Tensor, target: Tensor, points: Tensor, stride: float, steps: int = 6
+) -> tuple[Tensor, Tensor]:
+    """As :func:`match_points_softly` for descriptors that change smoothly over a face, such as places on its surface.
+
+    Descriptors between the grid points are bilinear in both maps. The answer is the place, at most a step from the best
+    grid point, whose descriptor differs least from that of the query (Gauss-Newton): an image matched with itself gives
+    the points back.
+
+    Args:
+        source: ``[C, h, w]``.
+        target: ``[C, h', w']``, both maps of two or more steps a side.
+        points: ``[K, 2]`` xy in pixels of the source image.
+        stride: Pixels per grid step.
+        steps: Of Gauss-Newton.
+
+    Returns:
+        ``[K, 2]`` xy in pixels of the target image and ``[K]`` the cosine of the best grid point.
+    """
+    query, _, _ = _bilinear(source, _onto(source, points / stride))
+    flat = F.normalize(target.flatten(1), dim=0)
+    best_score, best = (F.normalize(query, dim=1) @ flat).max(dim=1)
+    across = target.shape[2]
+    centre = torch.stack([best % across, best // across], dim=1).to(points.dtype)
+    place = found = centre
+    least = torch.full_like(best_score, torch.inf)
+    for _ in range(steps):
+        value, along_x, along_y = _bilinear(target, place)
+        off = value - query
+        distance = off.square().sum(1)
+        found = torch.where((distance < least)[:, None], place, found)
+        least = torch.minimum(distance, least)
+        # A little more than the squares keeps the step finite where nothing changes.
+        xx, yy = (1.001 * each.square().sum(1) + 1e-9 for each in (along_x, along_y))
+        xy, gx, gy = (along_x * along_y).sum(1), (along_x * off).sum(1), (along_y * off).sum(1)
+        step = torch.stack([xy * gy - yy * gx, xy * gx - xx * gy], 1) / (xx * yy - xy.square())[:, None]
+        place = _onto(target, centre + (place + step - centre).clamp(-1.0, 1.0))
+    return found * stride, best_score
+
+
+def _onto(features: Tensor, places: Tensor) -> Tensor:
+    """Places ``[K, 2]`` in steps, those beside a map ``[C, h, w]`` moved to its border."""
+    tall, across = features.shape[1:]
+    return torch.minimum(places.clamp(min=0.0), places.new_tensor([across - 1, tall - 1]))
+
+
+def _bilinear(features: Tensor, places: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Values ``[K, C]`` of a map at places on it, and how they change along x and y."""
+    channels, tall, across = features.shape
+    left = places[:, 0].floor().clamp(0, across - 2).long()
+    top = places[:, 1].floor().clamp(0, tall - 2).long()
+    u, v = (places[:, 0] - left)[:, None], (places[:, 1] - top)[:, None]
+    flat = features.reshape(channels, -1).t()
+    a, b, c, d = (flat[(top + down) * across + left + right] for down in (0, 1) for right in (0, 1))
+    value = (1 - v) * ((1 - u) * a + u * b) + v * ((1 - u) * c + u * d)
+    return value, (1 - v) * (b - a) + v * (d - c), (1 - u) * (c - a) + u * (d - b)
+
+
 def pixel_errors(predicted: Tensor, truth: Tensor, width: int, frame: float = PUBLISHED_FRAME) -> Tensor:
     """Distances ``[...]`` of points ``[..., 2]`` in pixels, rescaled to a frame of the given width.
 

@@ -15,11 +15,15 @@ import torch
 from torch import Tensor
 
 from lineament.data.images import read_image
-from lineament.data.sample import FaceSample
+from lineament.data.sample import LANDMARKS68, FaceSample
 from lineament.data.subset import digest
-from lineament.errors import DataError, unknown_name
+from lineament.errors import DataError
+from lineament.faces.schemes import scheme_word
 from lineament.geometry.camera import Camera
+from lineament.heads.load import load_head
+from lineament.synthetic.places import Relabeller, read_places
 from lineament.synthetic.source import LANDMARK_SCHEMES, five_points
+from lineament.synthetic.world import World
 
 
 class SyntheticFolder:
@@ -27,16 +31,17 @@ class SyntheticFolder:
 
     Args:
         root: Folder with ``index.parquet``; docs/synthetic.md describes it.
-        scheme: Of the landmarks: ``"68"``, whose jaw follows the visible outline, or ``"68-3d"``, fixed places.
+        scheme: Of the landmarks: ``"68"``, whose jaw follows the visible outline, ``"68-3d"``, fixed places, or a
+            scheme (a name or a file) that says where its points lie on the head that was drawn; these come without
+            visibility.
+        packs: For such a scheme: where the ICT head lies.
 
     Raises:
-        UsageError: When the scheme is neither.
-        DataError: When there is no readable index, or it holds no landmarks of the scheme.
+        UsageError: When there is no such scheme, or it does not say where its points lie on the head.
+        DataError: When there is no readable index, it holds no landmarks of the scheme, or the head is not there.
     """
 
-    def __init__(self, root: Path | str, scheme: str = "68") -> None:
-        if scheme not in LANDMARK_SCHEMES:
-            raise unknown_name("scheme of synthetic landmarks", scheme, LANDMARK_SCHEMES)
+    def __init__(self, root: Path | str, scheme: str = "68", packs: Path | str | None = None) -> None:
         self.scheme = scheme
         self.root = Path(root)
         path = self.root / "index.parquet"
@@ -59,6 +64,15 @@ class SyntheticFolder:
             raise DataError(f"{path} holds no landmarks of scheme 68-3d: draw the folder anew.")
         self.world: dict[str, Any] = json.loads(metadata[b"lineament.world"])
         self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        self._relabeller: Relabeller | None = None
+        self._places = ""
+        if scheme not in LANDMARK_SCHEMES:
+            layout, places = read_places(scheme, self.world["head"])
+            self.scheme = scheme_word(layout)
+            self._places = digest(places)
+            world = World.of(self.world)
+            head = load_head(world.head, packs)
+            self._relabeller = Relabeller(head, places, world.options(), world.seed)
 
     @property
     def name(self) -> str:
@@ -67,8 +81,8 @@ class SyntheticFolder:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the index, which holds everything that decides the images."""
-        return self._digest if self.scheme == "68" else digest(self._digest, self.scheme)
+        """Digest of the index, which holds everything that decides the images, and of the landmarks' places."""
+        return self._digest if self.scheme == "68" else digest(self._digest, self.scheme, *self._told)
 
     def __len__(self) -> int:
         """Number of images."""
@@ -82,13 +96,25 @@ class SyntheticFolder:
         path = self.root / row["file"]
         image = read_image(path)
         landmarks = torch.tensor(row["landmarks"], dtype=torch.float32).reshape(-1, 2)
-        depth, visibility = _tensor(row["landmark_depth"]), torch.tensor(row["visibility"])
+        depth = _tensor(row["landmark_depth"])
+        visibility: Tensor | None = torch.tensor(row["visibility"])
         meta: dict[str, Any] = {}
         if self._has_fixed:
             fixed = _tensor(row["landmarks_3d"]).reshape(-1, 3)
             meta = {"landmarks_3d": fixed, "visibility_3d": torch.tensor(row["visibility_3d"])}
             if self.scheme == "68-3d":
                 landmarks, depth, visibility = fixed[:, :2], fixed[:, 2], meta["visibility_3d"]
+        camera = Camera(
+            _tensor(row["intrinsics"]).reshape(3, 3),
+            _tensor(row["world_to_camera"]).reshape(4, 4),
+            int(row["width"]),
+            int(row["height"]),
+        )
+        five = five_points(landmarks)
+        if self._relabeller is not None:
+            meta[LANDMARKS68] = landmarks
+            placed = self._relabeller.points(row, camera)
+            landmarks, depth, visibility = placed[:, :2].contiguous(), placed[:, 2], None
         sample = FaceSample(
             id=row["file"],
             image=image,
@@ -98,19 +124,14 @@ class SyntheticFolder:
             visibility=visibility,
             identity=row["person"],
             pose=_tensor(row["pose"]),
-            camera=Camera(
-                _tensor(row["intrinsics"]).reshape(3, 3),
-                _tensor(row["world_to_camera"]).reshape(4, 4),
-                int(row["width"]),
-                int(row["height"]),
-            ),
+            camera=camera,
             identity_coefficients=_tensor(row["identity"]),
             expression_coefficients=_tensor(row["expression"]),
             path=path,
             meta={
                 **meta,
                 "landmark_depth": depth,
-                "landmarks5": five_points(landmarks),
+                "landmarks5": five,
                 "mood": row["mood"],
                 "style": row["style"],
                 "worn": row.get("worn", ""),
@@ -133,7 +154,13 @@ class SyntheticFolder:
 
     def digest_of(self, index: int) -> str:
         """Digest of the row of one image, which holds everything that decides it."""
-        return digest(json.dumps(self.world), self.scheme, *self._table.slice(index, 1).to_pylist())
+        row = self._table.slice(index, 1).to_pylist()
+        return digest(json.dumps(self.world), self.scheme, *self._told, *row)
+
+    @property
+    def _told(self) -> tuple[str, ...]:
+        """What decides the landmarks besides the index and the scheme."""
+        return (self._places,) if self._places else ()
 
     @staticmethod
     def _add_truth(sample: FaceSample, path: Path) -> None:

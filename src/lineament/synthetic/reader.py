@@ -33,6 +33,7 @@ def open_synthetic(
     identities: int | None = None,
     rejects: str | None = None,
     scheme: str = "68",
+    packs: str | None = None,
 ) -> FaceSource:
     """Open the synthetic world, or a folder of it.
 
@@ -47,7 +48,10 @@ def open_synthetic(
         head: Drawn head, ``builtin`` (where not given) or ``ict``.
         identities: Number of drawn people; another person in every image where not given.
         rejects: Reject list of a folder to honour instead of the one in it.
-        scheme: Of the landmarks: ``68``, whose jaw follows the visible outline, or ``68-3d``, fixed places.
+        scheme: Of the landmarks: ``68``, whose jaw follows the visible outline, ``68-3d``, fixed places, or, of a
+            folder, any scheme (a name or a file) that says where its points lie on the head.
+        packs: Folder, for such a scheme: where the data packs with the ICT head are; where not given, where
+            :func:`lineament.packs.packs_folder` says.
 
     Raises:
         UsageError: If options of a drawn world are given for a folder, or are impossible.
@@ -58,7 +62,9 @@ def open_synthetic(
         given = [name for name, value in drawn.items() if value is not None]
         if given:
             raise UsageError(f"{root} is drawn already: leave {', '.join(given)} out.")
-        return _folder(root, split, count, rejects, scheme)
+        return _folder(root, split, count, rejects, scheme, packs)
+    if packs is not None:
+        raise UsageError("packs belongs to a drawn folder: name the folder of the packs as the data itself.")
     from lineament.synthetic.source import SyntheticFaces
 
     count = 1000 if count is None else count
@@ -66,12 +72,14 @@ def open_synthetic(
     return SyntheticFaces(seed, count, size or 128, head or "builtin", root, identities, scheme=scheme)
 
 
-def _folder(root: Path, split: str, count: int | None, rejects: str | None, scheme: str) -> FaceSource:
+def _folder(
+    root: Path, split: str, count: int | None, rejects: str | None, scheme: str, packs: str | None
+) -> FaceSource:
     import pyarrow.parquet as pq
 
     from lineament.synthetic.folder import SyntheticFolder
 
-    faces = SyntheticFolder(root, scheme)
+    faces = SyntheticFolder(root, scheme, packs)
     rows = pq.read_table(root / "index.parquet", columns=["file", "person"]).to_pylist()
     left_out = find_rejects(root, rejects)
     indices = [

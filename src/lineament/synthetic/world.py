@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from lineament.errors import UsageError, unknown_name
 
 if TYPE_CHECKING:
+    from lineament.synthetic.scene import SceneOptions
     from lineament.synthetic.source import SyntheticFaces
 
 TRUTHS = ("depth", "normals", "mask", "uv")
@@ -78,6 +80,12 @@ class World:
         )
         return yaw, pitch, roll
 
+    @staticmethod
+    def of(settings: Mapping[str, Any]) -> World:
+        """The world whose :meth:`settings` these are."""
+        told = {name: value for name, value in {**ADDED, **settings}.items() if name != "version"}
+        return World(**{**told, "truth": tuple(told.get("truth", ()))})
+
     def settings(self) -> dict[str, Any]:
         """What ``settings.json`` holds; as before there was another world and a sensor where both are the usual."""
         from lineament.synthetic.source import WORLD_VERSION
@@ -89,9 +97,22 @@ class World:
                 del told[name]
         return {**told, "truth": list(self.truth), "version": WORLD_VERSION}
 
+    def options(self) -> SceneOptions:
+        """Ranges of what is drawn at random."""
+        from lineament.synthetic.scene import WORLDS
+
+        yaw, pitch, roll = (math.radians(angle) for angle in self.angles())
+        return replace(
+            WORLDS[self.world],
+            max_yaw=yaw,
+            max_pitch=pitch,
+            max_roll=roll,
+            grey=self.grey,
+            sensor=self.sensor,
+        )
+
     def source(self, count: int, packs: str | None = None) -> SyntheticFaces:
         """The images of this world as a source."""
-        from lineament.synthetic.scene import WORLDS
         from lineament.synthetic.source import SyntheticFaces
 
         return SyntheticFaces(
@@ -101,10 +122,5 @@ class World:
             head=self.head,
             packs=packs,
             identities=self.identities,
-            options=WORLDS[self.world],
-            max_yaw=math.radians(self.angles()[0]),
-            max_pitch=math.radians(self.angles()[1]),
-            max_roll=math.radians(self.angles()[2]),
-            grey=self.grey,
-            sensor=self.sensor,
+            options=self.options(),
         )

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from lineament.data.face_box import sample_box
-from lineament.data.sample import FaceSample
+from lineament.data.sample import LANDMARKS68, FaceSample
 from lineament.eight_bit import to_float, to_uint8
 from lineament.errors import DataError, UsageError
 from lineament.faces import boxes
@@ -107,14 +107,20 @@ def cut(image: Tensor, matrix: Tensor, size: int) -> Tensor:
 def training_box(sample: FaceSample) -> Tensor:
     """The box that a detector would give for a sample's face, as the landmarks tell; else one that is given.
 
-    Landmarks of scheme 68, or of one that turns into it or into five points, tell it. Of others (a scheme of one's own)
+    Landmarks of scheme 68 (of the sample, or beside its own in ``meta``), or of one that turns into it or into five
+    points, tell it. Of others (a scheme of one's own)
     the detector is asked, then the box of the sample, then the box around the landmarks, grown by a tenth.
 
     Raises:
         DataError: If nothing tells where the face is.
     """
     if sample.landmarks is not None and sample.scheme is not None:
-        told = _told_box(sample.landmarks.double(), sample.scheme)
+        beside = sample.meta.get(LANDMARKS68)
+        told = (
+            _told_box(sample.landmarks.double(), sample.scheme)
+            if beside is None
+            else _told_box(beside.double(), "68")
+        )
         if told is not None:
             return told
     found = found_box(sample.image, sample)

@@ -46,7 +46,8 @@ class LandmarkPredictor:
 
     holds = "landmarks without dense descriptors"
     hints: ClassVar[Mapping[str, str]] = {
-        "DenseDescriptor": "dense descriptors need a run of dve-smallnet-16d or its siblings",
+        "DenseDescriptor": "dense descriptors need landmarks of a scheme that lies on a head, such as 400-dense, or a "
+        "run of dve-smallnet-16d or its siblings",
         "DepthPredictor": "depth needs a run of a depthnet recipe",
     }
 

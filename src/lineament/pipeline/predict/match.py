@@ -25,7 +25,7 @@ from lineament.faces.labels import faces_of, read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
 from lineament.inference import Model
-from lineament.metrics.correspondence import match_points_softly
+from lineament.metrics.correspondence import match_points_smoothly, match_points_softly
 from lineament.pipeline.predict.options import MatchOptions
 from lineament.pipeline.predict.results import file_digest, model_settings, settings_meta
 from lineament.report.descriptors import descriptor_colours, image_grid, warp_onto
@@ -51,6 +51,7 @@ class FaceView:
         box_side: These pixels per side of a face box.
         size: Width and height of the photo.
         root: Folder that the name counts from; None for an image that lies in none.
+        smooth: Whether the descriptors' cosines fall off around a match as a smooth bell.
     """
 
     name: str
@@ -63,6 +64,7 @@ class FaceView:
     box_side: float
     size: tuple[int, int]
     root: Path | None = None
+    smooth: bool = False
 
     def to_json(self, folder: Path) -> dict[str, Any]:
         """What result files in ``folder`` say of the face and its photo."""
@@ -148,6 +150,7 @@ def view_face(
         found.box_side,
         (image.shape[2], image.shape[1]),
         root,
+        found.smooth,
     )
 
 
@@ -175,8 +178,9 @@ def match_faces(a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] =
         names: One per point; numbers when empty.
     """
     start = a.to_view.apply(points.float())
-    found, similarity = match_points_softly(a.features, b.features, start, a.stride)
-    back, _ = match_points_softly(b.features, a.features, found, a.stride)
+    match = match_points_smoothly if a.smooth and b.smooth else match_points_softly
+    found, similarity = match(a.features, b.features, start, a.stride)
+    back, _ = match(b.features, a.features, found, a.stride)
     round_trip = (back - start).norm(dim=1) / a.box_side
     titles = tuple(names) or tuple(str(number) for number in range(len(points)))
     return FaceMatch(a, b, points.float(), b.to_view.inverse().apply(found), similarity, round_trip, titles)
