@@ -19,6 +19,7 @@ from lineament.methods.landmarks.folded import PackedBackbone, PackedHead, folde
 from lineament.methods.landmarks.loss import carried_targets, placement_loss, visibility_loss
 from lineament.methods.landmarks.model import build_networks, predict
 from lineament.methods.landmarks.occlude import occlude
+from lineament.methods.landmarks.points import drawn_points, mirror_among
 from lineament.methods.landmarks.predictor import confidence
 from lineament.methods.landmarks.recipe import _in_shares
 
@@ -203,3 +204,27 @@ def test_confidence_is_a_probability_that_falls_with_the_deviation() -> None:
     errors = (0.03 * torch.randn(20000, 2, generator=torch.Generator().manual_seed(0))).norm(dim=-1)
     near = float((errors < 0.05 / 1.35).float().mean())
     assert float(confidence(torch.tensor(0.03))) == pytest.approx(near, abs=0.01)
+
+
+def test_a_step_learns_some_points_with_their_mirror_images() -> None:
+    mirror, generator = scheme("400-dense").mirror, torch.Generator().manual_seed(0)
+    counted = torch.zeros(400)
+    for _ in range(60):
+        chosen = drawn_points(mirror, 129, generator)
+        assert 128 <= len(set(chosen.tolist())) == len(chosen) <= 129
+        order = mirror_among(chosen, mirror)
+        assert [mirror[index] for index in chosen.tolist()] == chosen[list(order)].tolist()
+        counted[chosen] += 1
+    assert float(counted.min()) >= 5
+    assert drawn_points(mirror, 0, generator).tolist() == list(range(400))
+    assert drawn_points((1, 0, 2), 1, generator).tolist() in ([0, 1], [2])
+
+
+def test_some_points_are_what_they_are_among_all() -> None:
+    networks = build_networks(9, (4, 6, 8, 10), (1, 1, 1), 8)
+    for network in networks.values():
+        network.eval()
+    chosen, images = torch.tensor([1, 4, 8]), torch.rand(2, 3, 32, 32)
+    whole, some = predict(networks, images), predict(networks, images, chosen)
+    for one, other in zip(whole, some, strict=True):
+        torch.testing.assert_close(one[:, chosen], other)

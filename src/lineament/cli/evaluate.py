@@ -31,8 +31,9 @@ class Command:
     annotations: Path | None = None
     # How it is scored.
     scoring: EvaluateOptions = field(default_factory=EvaluateOptions)
-    # File (.npz) with an independent tool's points on the portraits of --data: measures how far the landmarks of a run
-    # lie from them, faces found by the default detector and the boxes moved; replaces --protocol.
+    # File (.npz) with an independent tool's points on the portraits of --data, faces found by the default detector:
+    # how far the landmarks of a run lie from them, the boxes moved; with --protocol matching, how far its points lie
+    # from them when a run carries them from one person to another.
     judge: Path | None = None
     # File for the cards.
     out: Path | None = None
@@ -88,9 +89,12 @@ def _judge(command: Command, judge: Path) -> int:
     from lineament.inference import load
     from lineament.metrics.card import write_cards
     from lineament.pipeline.evaluate.judge import disagreement_cards, read_judge
+    from lineament.pipeline.evaluate.judge_matching import matching_disagreement_cards
 
     options, plain = command.scoring, EvaluateOptions()
-    kept = ("count", "seed", "device")
+    matching = options.protocol == "matching"
+    # Nothing of the matching is random.
+    kept = ("count", "device", *(("protocol",) if matching else ("seed",)))
     given = [
         f.name
         for f in fields(options)
@@ -104,9 +108,19 @@ def _judge(command: Command, judge: Path) -> int:
     if options.count:
         source = Subset(source, range(min(options.count, len(source))))
     model = load(command.subject[0], options.device, detector=DEFAULT_DETECTOR)
-    cards = disagreement_cards(model, source, read_judge(judge), seed=options.seed)
+    told = read_judge(judge)
+    cards = (
+        matching_disagreement_cards(model, source, told)
+        if matching
+        else disagreement_cards(model, source, told, seed=options.seed)
+    )
     pack = "".join(letter if letter.isalnum() else "-" for letter in source.name)
-    path = command.out or Path(command.subject[0]) / "evaluations" / f"judge-{pack}.cards.json"
+    path = (
+        command.out
+        or Path(command.subject[0])
+        / "evaluations"
+        / f"judge-{'matching-' if matching else ''}{pack}.cards.json"
+    )
     write_cards(cards, path)
     for card in cards:
         print(card.text())

@@ -172,14 +172,22 @@ class Head(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("visibility", torch.zeros(()))
 
-    def forward(self, fine: Tensor, coarse: Tensor) -> Prediction:
-        """Points from features, see :class:`Features`."""
-        scores, whole = self.maps(fine), self.whole(coarse)
+    def forward(self, fine: Tensor, coarse: Tensor, chosen: Tensor | None = None) -> Prediction:
+        """Points from features, see :class:`Features`; only those of the indices ``chosen`` where they are given."""
+        whole = self.whole(coarse).unflatten(1, (2, -1))
+        local, width = self.local, self.width
+        if chosen is None:
+            scores = self.maps(fine)
+        else:
+            bias = cast(Tensor, self.maps.bias)
+            scores = F.conv2d(fine, self.maps.weight[chosen], bias[chosen])
+            whole, local, width = whole[:, :, chosen], local[:, chosen], width[:, chosen]
         # Places below a pixel do not survive bfloat16.
         with torch.autocast(fine.device.type, enabled=False):
-            return self._read(scores.float(), fine.float(), whole.float().unflatten(1, (2, -1)))
+            return self._read(scores.float(), fine.float(), whole.float(), local, width)
 
-    def _read(self, scores: Tensor, fine: Tensor, whole: Tensor) -> Prediction:
+    @staticmethod
+    def _read(scores: Tensor, fine: Tensor, whole: Tensor, local: Tensor, wide: Tensor) -> Prediction:
         height, width = scores.shape[-2:]
         flat = scores.flatten(2)
         shifted = flat - flat.detach().amax(-1, keepdim=True)
@@ -196,8 +204,8 @@ class Head(nn.Module):
             spread = (squares - points.square().sum(-1)).clamp(min=1e-6).log()
         # The maps learn from the places alone.
         around = (mass.detach() @ fine.flatten(2).transpose(1, 2)) / whole_mass.detach()  # [B, K, F]
-        said = torch.einsum("bkf,rkf->brk", around, self.local) + whole
-        said = said + self.width * spread[:, None]
+        said = torch.einsum("bkf,rkf->brk", around, local) + whole
+        said = said + wide * spread[:, None]
         scale = FIRST_SCALE * said[:, 0].clamp(max=4.0).exp() + LEAST_SCALE
         if torch.is_grad_enabled():
             maps = (shifted - whole_mass.log()).unflatten(-1, (height, width))
@@ -221,8 +229,8 @@ def head_buffer(head: nn.Module, name: str) -> Tensor:
     return next(buffer for key, buffer in head.named_buffers() if key.rpartition(".")[2] == name)
 
 
-def predict(networks: Mapping[str, nn.Module], images: Tensor) -> Prediction:
-    """What backbone and head say of images ``[B, 3, S, S]``."""
+def predict(networks: Mapping[str, nn.Module], images: Tensor, chosen: Tensor | None = None) -> Prediction:
+    """What backbone and head say of images ``[B, 3, S, S]``, of the points ``chosen`` ``[k]`` alone where given."""
     fine, coarse = networks["backbone"](images)
-    said: Prediction = networks["head"](fine, coarse)
+    said: Prediction = networks["head"](fine, coarse, chosen)
     return said

@@ -39,6 +39,7 @@ from lineament.methods.landmarks.model import (
     predict,
 )
 from lineament.methods.landmarks.occlude import occlude
+from lineament.methods.landmarks.points import drawn_points, mirror_among
 from lineament.methods.landmarks.predictor import LandmarkPredictor
 from lineament.training.base_run import INHERIT, BaseKind, Inherited
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
@@ -80,6 +81,9 @@ class LandmarksConfig(RecipeConfig):
     batch_size: int = 24
     # Highest learning rate.
     learning_rate: float = 2e-3
+    # Points that one step learns, drawn anew each time, sides together; 0 takes all. Many points cost more than the
+    # network.
+    points_at_once: int = 0
     # Weight of the maps' cross-entropy, which shows them where to look.
     map_weight: float = 0.2
     # Decay of the weights.
@@ -179,10 +183,10 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
             )
         if c.pick not in ("first", "random"):
             raise UsageError(f"pick is first or random, not {c.pick!r}.")
-        if c.labels < 0 or c.evaluate_count < 1 or c.borrowed < 0 or c.cache_mb < 0:
+        if min(c.labels, c.borrowed, c.cache_mb, c.points_at_once) < 0 or c.evaluate_count < 1:
             raise UsageError(
-                "labels, borrowed and cache_mb are 0 or more and evaluate_count 1 or more; got "
-                f"{c.labels}, {c.borrowed}, {c.cache_mb}, {c.evaluate_count}."
+                "labels, borrowed, cache_mb and points_at_once are 0 or more and evaluate_count 1 or more; got "
+                f"{c.labels}, {c.borrowed}, {c.cache_mb}, {c.points_at_once}, {c.evaluate_count}."
             )
         if c.unlabelled_every < 2 or c.consistency < 0:
             raise UsageError(
@@ -387,26 +391,29 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
         weight = self._weight(context.share) if len(batch["plain"]) else 0.0
         if self.on_base:
             _freeze_norms(networks["backbone"])
-        said = predict(networks, images if weight else images[: max(count, 1)])
+        chosen = drawn_points(self.landmarks.mirror, c.points_at_once, context.generator).to(images.device)
+        some = None if len(chosen) == len(self.landmarks) else chosen
+        targets, known, told = (batch[name][:, chosen] for name in ("points", "known", "seen"))
+        said = predict(networks, images if weight else images[: max(count, 1)], some)
         labelled = Prediction(*(each[:count] for each in said))
-        placed = placement_loss(labelled.points, labelled.scale, batch["points"], batch["known"])
-        seen = visibility_loss(labelled.seen, batch["seen"])
+        placed = placement_loss(labelled.points, labelled.scale, targets, known)
+        seen = visibility_loss(labelled.seen, told)
         with torch.no_grad():
-            known = batch["known"]
-            error = (labelled.points - batch["points"]).norm(dim=-1) * known
+            error = (labelled.points - targets).norm(dim=-1) * known
             values = {
                 "error_percent": 100.0 * error.sum() / known.sum().clamp(min=1.0),
                 "visibility": seen.detach(),
             }
-            if bool(torch.isfinite(batch["seen"]).any()):
+            if bool(torch.isfinite(told).any()):
                 head_buffer(networks["head"], "visibility").fill_(1.0)
         # A batch without labels, or without visibility, still reaches every parameter.
         if c.map_weight:
-            placed = placed + c.map_weight * map_loss(labelled.maps, batch["points"], batch["known"])
+            placed = placed + c.map_weight * map_loss(labelled.maps, targets, known)
         loss = placed + SEEN_WEIGHT * (seen + 0.0 * said.seen.sum()) + 0.0 * said.points.sum()
         if weight:
             unlabelled = Prediction(*(each[count:] for each in said))
-            values["consistency"] = self._consistency(context.averages[EVALUATED_AVERAGE], unlabelled, batch)
+            teacher = context.averages[EVALUATED_AVERAGE]
+            values["consistency"] = self._consistency(teacher, unlabelled, batch, chosen, some)
             loss = loss + weight * values["consistency"]
         context.update.zero()
         context.update.backward(loss)
@@ -427,12 +434,23 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
         rise = (share - c.consistency_from) / max(1e-9, c.consistency_full - c.consistency_from)
         return c.consistency * min(1.0, max(1e-3, rise))
 
-    def _consistency(self, teacher: Mapping[str, nn.Module], said: Prediction, batch: Batch) -> Tensor:
+    def _consistency(
+        self,
+        teacher: Mapping[str, nn.Module],
+        said: Prediction,
+        batch: Batch,
+        chosen: Tensor,
+        some: Tensor | None,
+    ) -> Tensor:
         """Loss of the unlabelled faces of a batch, whose points the average finds in their plain images."""
         with torch.no_grad():
-            plain = predict(teacher, batch["plain"])
+            plain = predict(teacher, batch["plain"], some)
             targets, doubt, weights = carried_targets(
-                plain.points, plain.scale, batch["carry"], batch["mirrored"], self.landmarks.mirror
+                plain.points,
+                plain.scale,
+                batch["carry"],
+                batch["mirrored"],
+                mirror_among(chosen, self.landmarks.mirror),
             )
         return placement_loss(said.points, said.scale, targets, weights, doubt)
 

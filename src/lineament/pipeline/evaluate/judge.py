@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -39,6 +39,10 @@ _MIDDLES = (
 )
 
 
+# Points of a judge's face mesh; what comes after them in a file are the eyes' irises, which turn.
+MESH = 468
+
+
 @dataclass(frozen=True)
 class JudgedPoints:
     """What an independent tool says of images.
@@ -46,10 +50,12 @@ class JudgedPoints:
     Attributes:
         path: The file it comes from.
         points: ``[68, 2]`` scheme 68 in pixels of the image, by the image's name without its ending.
+        mesh: ``[M, 2]`` all points of the tool's own face mesh, likewise.
     """
 
     path: Path
     points: dict[str, Tensor]
+    mesh: dict[str, Tensor] = field(default_factory=dict)
 
 
 def read_judge(path: Path) -> JudgedPoints:
@@ -62,13 +68,13 @@ def read_judge(path: Path) -> JudgedPoints:
         with np.load(path, allow_pickle=False) as arrays:
             files, points, index = arrays["files"], arrays["points"], arrays["index68"]
             places = torch.from_numpy(points[:, index.astype(np.int64)].astype(np.float64))
+            mesh = torch.from_numpy(points[:, :MESH].astype(np.float64))
     except (OSError, ValueError, KeyError, IndexError, zipfile.BadZipFile) as error:
         raise DataError(
             f"{path} cannot be read as points of a judge (files, points, index68 in an .npz): {error}."
         ) from error
-    return JudgedPoints(
-        path, {PurePosixPath(str(name)).stem: face for name, face in zip(files, places, strict=True)}
-    )
+    names = [PurePosixPath(str(name)).stem for name in files]
+    return JudgedPoints(path, dict(zip(names, places, strict=True)), dict(zip(names, mesh, strict=True)))
 
 
 def noisy_box(box: Tensor, noise: float, generator: torch.Generator) -> Tensor:
