@@ -175,7 +175,8 @@ class Head(nn.Module):
     def forward(self, fine: Tensor, coarse: Tensor, chosen: Tensor | None = None) -> Prediction:
         """Points from features, see :class:`Features`; only those of the indices ``chosen`` where they are given."""
         whole = self.whole(coarse).unflatten(1, (2, -1))
-        local, width = self.local, self.width
+        local: Tensor = self.local
+        width: Tensor = self.width
         if chosen is None:
             scores = self.maps(fine)
         else:
