@@ -147,7 +147,7 @@ def test_every_command_within_a_sentence_exists(document: Document):
 def other_flags() -> frozenset[str]:
     """Flags that this repository's tests add to pytest's, and those of its scripts."""
     found = re.findall(r'addoption\("(--[\w-]+)"', (ROOT / "tests" / "conftest.py").read_text())
-    for path in (ROOT / "scripts").iterdir():
+    for path in (each for ending in ("py", "sh") for each in (ROOT / "scripts").rglob(f"*.{ending}")):
         found += re.findall(r'(?:== |add_argument\(")(--[\w-]+)', path.read_text())
     return frozenset(found)
 
