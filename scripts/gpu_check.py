@@ -19,6 +19,10 @@ DEADLINE = 525
 BENCHES = ("exchange-loss", "dve", "fabrec", "landmarks", "rasterize", "facewarp", "detect")
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
 RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks")
+# The last step: faces drawn on the machine, then the shipped landmark model's preset for a GPU. Among the other steps
+# it is short and needs no data pack; alone (`--only face-68`) it is the whole recipe, with the packs in PACKS.
+MODEL = "face-68"
+PACKS = os.environ.get("GPU_CHECK_PACKS", ".gpu/packs")
 
 
 @dataclass(frozen=True)
@@ -38,7 +42,7 @@ class Step:
     limit: int
 
 
-def plan(device: str, repeats: int, folder: str) -> list[Step]:
+def plan(device: str, repeats: int, folder: str, only: tuple[str, ...] = ()) -> list[Step]:
     """All steps in the order of their worth: a machine that is taken away early has told the most."""
     lineament = ("-m", "lineament")
     bench = ("--device", device, "--repeats", str(repeats))
@@ -51,6 +55,11 @@ def plan(device: str, repeats: int, folder: str) -> list[Step]:
         run = os.path.join(folder, recipe)  # noqa: PTH118
         words = (*lineament, "train", recipe, "--preset", "tiny", "--device", device, "--run", run)
         steps.append(Step(f"train {recipe}", "training", words, 60))
+    size = "tiny" if device == "cpu" else "gpu" if only == (MODEL,) else "gpu-check"
+    made = ("--size", size, "--device", device, "--out", os.path.join(folder, "models"))  # noqa: PTH118
+    packs = ("--packs", PACKS) if size == "gpu" else ()
+    script = ("scripts/make_models.py", MODEL, *made, *packs)
+    steps.append(Step(MODEL, "training", script, DEADLINE if size == "gpu" else 180))
     return steps
 
 
@@ -160,7 +169,7 @@ def main() -> int:
     given = parser.parse_args()
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        steps = plan(given.device, given.repeats, folder)
+        steps = plan(given.device, given.repeats, folder, tuple(given.only))
         unknown = sorted(set(given.only) - {step.name for step in steps})
         if unknown:
             parser.error(

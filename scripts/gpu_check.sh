@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
-# Checks the GPU kernels on a machine with one: parity and gradients, benches with their ceilings, tiny trainings.
+# Checks the GPU kernels on a machine with one: parity and gradients, benches with their ceilings, tiny trainings, and
+# the landmark model that comes with the package, from drawing its faces to packing it, with few steps.
 # Ends within nine minutes with one line of JSON; exit code 0 when everything agreed. See docs/benchmarks.md.
 #
 #   scripts/gpu_check.sh --fetch     where there is a network: puts the wheels that the machine may lack into .gpu/
 #   scripts/gpu_check.sh             on the machine: uses its python3 with torch, and .gpu/ for what it lacks
+#   scripts/gpu_check.sh --only face-68   trains that model whole, with the data packs that lie in .gpu/packs
 #   scripts/gpu_check.sh --dry-run   prints what would run; --device cpu --only NAME ... runs parts without a GPU
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -11,7 +13,8 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 WHEELS=${GPU_CHECK_WHEELS:-.gpu}
 PYTHON=${PYTHON:-python3}
 # Versions are those of constraints.txt; all else (torch, triton, numba, scipy, pytest ...) is there with torch.
-PACKAGES=(tyro docstring_parser typeguard lightning-fabric lightning-utilities trimesh mtcnn lz4 joblib)
+PACKAGES=(tyro docstring_parser typeguard lightning-fabric lightning-utilities trimesh mtcnn lz4 joblib pyarrow
+    safetensors)
 
 if [[ "${1:-}" == --fetch ]]; then
     mkdir -p "$WHEELS"
