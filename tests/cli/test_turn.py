@@ -111,8 +111,11 @@ def test_a_folder_is_gone_through_and_done_once(photo: Path, tmp_path: Path, cap
 
 
 def test_depth_writes_map_picture_and_mesh(photo: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["depth", str(photo), "--keypoints", str(KEYPOINTS)]) == 0
+    words = ["depth", str(photo), "--keypoints", str(KEYPOINTS)]
+    assert main([*words, "--model", "head"]) == 0
     assert "depth: the builtin head fitted" in capsys.readouterr().out
+    assert main([*words, "--overwrite"]) == 0
+    assert "depth: face-depth (depthnet-modern)" in capsys.readouterr().out
     stem = photo.with_name("astronaut.png.depth")
     with np.load(stem.with_name(stem.name + ".npz")) as arrays:
         depth, mask = arrays["depth"], arrays["mask"]
