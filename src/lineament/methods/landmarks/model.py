@@ -233,5 +233,7 @@ def head_buffer(head: nn.Module, name: str) -> Tensor:
 def predict(networks: Mapping[str, nn.Module], images: Tensor, chosen: Tensor | None = None) -> Prediction:
     """What backbone and head say of images ``[B, 3, S, S]``, of the points ``chosen`` ``[k]`` alone where given."""
     fine, coarse = networks["backbone"](images)
-    said: Prediction = networks["head"](fine, coarse, chosen)
+    head = networks["head"]
+    # The head of inference gives all points.
+    said: Prediction = head(fine, coarse) if chosen is None else head(fine, coarse, chosen)
     return said
