@@ -80,7 +80,7 @@ def card_text(facts: Mapping[str, Any], card: ModelCard) -> str:
         "license": card.licence.lower(),
         "library_name": "lineament",
         **({"pipeline_tag": task} if task else {}),
-        "tags": ["lineament", "face", *given, str(facts["recipe"]), *card.tags],
+        "tags": list(dict.fromkeys(["lineament", "face", *given, str(facts["recipe"]), *card.tags])),
     }
     sizes = facts["sizes"]
     layout = facts.get("scheme")

@@ -138,7 +138,7 @@ def disagreement_cards(
         raise DataError(f"no face was found in {source.name}.")
     return [
         MetricCard(
-            name="disagreement with an independent tool",
+            name=f"disagreement with an independent tool, box noise {100 * each:g} %",
             value=float(np.mean(kept)),
             unit="% of inter-ocular distance",
             definition="mean Euclidean distance of predicted points and the tool's, divided by the normaliser",
