@@ -76,6 +76,6 @@ class DensePredictor(LandmarkPredictor):
         points, std, _ = self.read_many(views)
         # Cells step through the pixels of the views that were given, from the middle of the first.
         cells = ((points.double() * seen - 0.5) * side / seen).numpy()
-        deviations = (std.double() * side).numpy()
-        placed = [self.surface.view(face, each, side) for face, each in zip(cells, deviations, strict=True)]
+        stds = (std.double() * side).numpy()
+        placed = [self.surface.view(face, each, side) for face, each in zip(cells, stds, strict=True)]
         return embed(torch.from_numpy(np.stack(placed))).permute(0, 3, 1, 2).contiguous()

@@ -29,7 +29,7 @@ DIRECTIONS, LENGTHS = 6, 4
 # A point is seen when no triangle lies more than this many millimetres in front of it, and at least this share of the
 # triangles around it turn to the camera.
 IN_FRONT, TURNED = 8.0, 0.5
-# Stiffness of the spline, in square cells, for exact points, and what a deviation of a cell adds to it.
+# Stiffness of the spline, in square cells, for exact points, and what a standard deviation of a cell adds to it.
 STIFF, STIFFER = 1.0, 4.0
 # Depths that are drawn are larger than 0 and so far away that perspective plays no part, millimetres.
 AWAY = 1e5
@@ -70,26 +70,26 @@ class HeadSurface:
         turned = _areas(self.flat, corners) < 0
         self.triangles = np.ascontiguousarray(np.where(turned[:, None], corners[:, ::-1], corners), np.int32)
 
-    def view(self, points: Doubles, deviations: Doubles, side: int) -> Doubles:
+    def view(self, points: Doubles, stds: Doubles, side: int) -> Doubles:
         """Places of the cells of a grid.
 
         Args:
             points: ``[K, 2]`` where the points are, in cells: the middle of the first cell is 0.
-            deviations: ``[K]`` standard deviations of their errors per coordinate, in cells.
+            stds: ``[K]`` standard deviations of their errors per coordinate, in cells.
             side: Cells along a side of the grid.
 
         Returns:
             ``[side, side, 2]`` millimetres on the flattened surface.
         """
-        kept = self.seen(points, side, deviations)
+        kept = self.seen(points, side, stds)
         if kept.sum() < LEAST_SEEN:
             kept = np.ones(len(points), bool)
-        stiffness = STIFF + STIFFER * deviations[kept] ** 2
+        stiffness = STIFF + STIFFER * stds[kept] ** 2
         return _spline(points[kept], self.flat[kept], stiffness, side)
 
-    def seen(self, points: Doubles, side: int, deviations: Doubles | None = None) -> Mask:
+    def seen(self, points: Doubles, side: int, stds: Doubles | None = None) -> Mask:
         """Which points ``[K]`` of a view nothing of the surface hides; see :meth:`view`."""
-        rows = self._camera(points, np.zeros(len(points)) if deviations is None else deviations)
+        rows = self._camera(points, np.zeros(len(points)) if stds is None else stds)
         away = np.cross(rows[0], rows[1])
         away /= max(float(np.linalg.norm(away)), 1e-12)
         drawn = np.column_stack([points, self.places @ away + AWAY]).astype(np.float32)
@@ -105,9 +105,9 @@ class HeadSurface:
         open_view = (nearest == 0) | ~np.isfinite(nearest) | (drawn[:, 2] < nearest + IN_FRONT)
         return open_view & (turned >= TURNED * around)
 
-    def _camera(self, points: Doubles, deviations: Doubles) -> Doubles:
+    def _camera(self, points: Doubles, stds: Doubles) -> Doubles:
         """Rows ``[2, 3]`` of the affine camera that shows the places at the points, cells a millimetre."""
-        weights = 1.0 / (0.25 + deviations**2)
+        weights = 1.0 / (0.25 + stds**2)
         root = np.sqrt(weights / weights.sum())[:, None]
         middle, centre = (root**2 * self.places).sum(0), (root**2 * points).sum(0)
         return np.linalg.lstsq(root * (self.places - middle), root * (points - centre), rcond=None)[0].T

@@ -74,7 +74,7 @@ class ShippedPhoto:
             without a face.
         seconds: From nothing to the landmarks, reading the model included.
         again_ms: The same photo once more.
-        path: The picture; None without a face.
+        path: The image; None without a face.
         command: What gives the same.
     """
 
