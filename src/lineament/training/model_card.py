@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -92,7 +93,7 @@ def card_text(facts: Mapping[str, Any], card: ModelCard) -> str:
         f"{summary[:1].upper()}{summary[1:]}.",
         f"Gives {' and '.join(given)}{scheme}. {sizes['parameters']:,} parameters, {sizes['bytes'] / 1e6:.1f} MB, "
         f"recipe `{facts['recipe']}`, {facts['step']} steps.",
-        f"```python\nimport lineament\n\nmodel = lineament.load({str(facts['name'])!r})\n```",
+        f"```python\nimport lineament\n\nmodel = lineament.load({json.dumps(str(facts['name']))})\n```",
         _section("Data", card.data or _listed(facts["data"])),
         _section("Training", card.training),
         _section("Figures", _figures(facts["figures"])),
