@@ -242,7 +242,10 @@ def run_figures(run: Path) -> dict[str, list[dict[str, Any]]]:
     Raises:
         DataError: If a file there holds none.
     """
-    return {path.stem.removesuffix(".cards"): read_figures(path) for path in sorted((run / "evaluations").glob("*.json"))}
+    return {
+        path.stem.removesuffix(".cards"): read_figures(path)
+        for path in sorted((run / "evaluations").glob("*.json"))
+    }
 
 
 def read_figures(path: Path) -> list[dict[str, Any]]:
