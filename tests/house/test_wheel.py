@@ -35,14 +35,16 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source / name)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "-q"]
+    # With a checkout on its path pip takes the package for installed.
+    settings = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     offline = ["--no-deps", "--no-index"]
     build = [*pip, "wheel", *offline, "--no-build-isolation", "-w", str(folder / "dist"), str(source)]
-    subprocess.run(build, check=True)
+    subprocess.run(build, check=True, env=settings)
     (wheel,) = (folder / "dist").glob("*.whl")
     place = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(place)], check=True)
     python = place / "bin" / "python"
-    subprocess.run([*pip, "--python", str(python), "install", *offline, str(wheel)], check=True)
+    subprocess.run([*pip, "--python", str(python), "install", *offline, str(wheel)], check=True, env=settings)
     (packages,) = place.glob("lib/python*/site-packages")
     (packages / "dependencies.pth").write_text("\n".join(site.getsitepackages()) + "\n")
     (packages / "sitecustomize.py").write_text(NO_NETWORK)
