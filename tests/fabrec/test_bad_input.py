@@ -59,7 +59,7 @@ def words(faces: Path, base: Path, run: Path, *more: str, data: str = "labelled"
         (["--size", "128"], 2, "has size 64, not 128: leave --size out."),
         (["--crop", "circle"], 2, "crop is box or landmarks"),
         (["--base", "nowhere"], 1, "there is no run directory nowhere"),
-        (["--base", ""], 2, "give --base RUN"),
+        (["--base", ""], 2, "the value of --base is empty"),
     ],
 )
 def test_one_sentence_and_nothing_written(
