@@ -37,11 +37,11 @@ register_variant(
             "evaluate_every": 1500,
             "checkpoint_every": 1500,
         },
-        # Places all over the face, on a run of the full preset: 20 minutes on two cores.
+        # Places all over the face, on a run of the full preset (--base): about 20 minutes on two cores.
         "dense": {
             "scheme": "400-dense",
             "points_at_once": 128,
-            "steps": 3000,
+            "steps": 4000,
             "batch_size": 36,
             "head_first": 0.1,
             "backbone_rate": 1e-3,
