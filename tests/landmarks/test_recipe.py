@@ -12,6 +12,7 @@ from tests.landmarks.marked_faces import POINTS, Faces, tiny
 from lineament.capabilities import LandmarkPredictor
 from lineament.errors import DataError, UsageError
 from lineament.inference import load
+from lineament.methods.landmarks.model import Prediction
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
@@ -162,3 +163,18 @@ def test_data_without_labels_or_with_too_few_are_refused() -> None:
         tiny(scheme="68").training_source(Faces())
     with pytest.raises(UsageError, match="which of its 5 points swap"):
         tiny(scheme="points-5").training_source(Faces())
+
+
+def test_unlabelled_faces_teach_places_and_not_how_sure_to_be() -> None:
+    recipe = tiny(consistency_from=0.0, consistency_full=0.0, source=Faces(5, labelled=False, seed=4))
+    source = recipe.training_source(Faces())
+    generator = torch.Generator().manual_seed(0)
+    items = [recipe.item(source[index], generator) for index in range(6)]
+    batch = recipe.collate(items)
+    assert len(batch["plain"]) > 0
+    networks = recipe.networks()
+    points, scale = (torch.rand(len(batch["plain"]), 5, *more, requires_grad=True) for more in ((2,), ()))
+    said = Prediction(points, scale, torch.zeros(()), torch.zeros(()))
+    loss = recipe._consistency(networks, said, batch, torch.arange(5), None)
+    loss.backward()
+    assert scale.grad is None and points.grad is not None and float(points.grad.abs().sum()) > 0
