@@ -2,7 +2,7 @@
 
 One number, the temperature, turns predicted scales into standard deviations: half of the points of held-out faces,
 moved, hidden and degraded as in training, lie within 1.177 standard deviations of their places, as a round normal
-distribution has it. It is kept with the weights.
+distribution has it. It is fitted on every other face and kept with the weights; the others tell what the confidence is worth.
 """
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ def calibrate(
         ``landmark_error_percent``: mean error of plain crops in % of the inter-ocular distance (of the box where the
         scheme has no eyes); ``harder_error_percent``: of moved, hidden and degraded ones; ``temperature``;
         ``near_percent`` and ``confidence_percent``: share of the points of the harder ones within a twentieth of the
-        box's side, and what the confidence says it is. Empty without labelled faces.
+        box's side, and what the confidence says it is, on the faces that the temperature was not fitted on (a single
+        face is both). Empty without labelled faces.
     """
     faces = labelled_faces(recipe, source)
     if not faces:
@@ -94,15 +95,16 @@ def calibrate(
         lengths.append(error)
         stds.append(std_of_batch)
     temperature = head_buffer(networks["head"], "temperature")
-    factor = _fit(torch.cat(scaled))
-    std = factor * torch.cat(stds)
+    factor = _fit(torch.cat(scaled)[::2])
     temperature.mul_(factor)
-    told = torch.where(torch.cat(lengths).isfinite(), confidence(std), torch.nan)
+    others = slice(1 if len(faces) > 1 else 0, None, 2)
+    std = factor * torch.cat(stds)[others]
+    told = torch.where(torch.cat(lengths)[others].isfinite(), confidence(std), torch.nan)
     return {
         "landmark_error_percent": _percent(plain),
         "harder_error_percent": _percent(harder),
         "temperature": float(temperature),
-        "near_percent": _percent(near),
+        "near_percent": _percent([torch.cat(near)[others]]),
         "confidence_percent": _percent([told]),
     }
 
