@@ -2,7 +2,8 @@
 
 One number, the temperature, turns predicted scales into standard deviations: half of the points of held-out faces,
 moved, hidden and degraded as in training, lie within 1.177 standard deviations of their places, as a round normal
-distribution has it. It is fitted on every other face and kept with the weights; the others tell what the confidence is worth.
+distribution has it. It is fitted on every other face and kept with the weights; the others tell what the confidence is
+worth.
 """
 
 from __future__ import annotations
