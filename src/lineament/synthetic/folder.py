@@ -23,6 +23,7 @@ from lineament.geometry.camera import Camera
 from lineament.heads.load import load_head
 from lineament.synthetic.places import Relabeller, read_places
 from lineament.synthetic.source import LANDMARK_SCHEMES, five_points
+from lineament.synthetic.subsets import subsets_of
 from lineament.synthetic.world import World
 
 
@@ -135,6 +136,7 @@ class SyntheticFolder:
                 "mood": row["mood"],
                 "style": row["style"],
                 "worn": row.get("worn", ""),
+                "subsets": subsets_of(row["pose"][0], row.get("worn", ""), row["box"]),
                 "light": {
                     "harmonics": np.reshape(row["light_harmonics"], (9, 3)).tolist(),
                     "sun": row["light_sun"],

@@ -18,6 +18,7 @@ from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.synthetic.render import Renderer, Rendering
 from lineament.synthetic.scene import Scene, SceneOptions, draw_scene, draw_view, with_view
+from lineament.synthetic.subsets import subsets_of
 
 WORLD_VERSION = 4
 """Raised whenever a change of the code changes the images; part of every fingerprint."""
@@ -197,6 +198,7 @@ def to_sample(name: str, scene: Scene, rendering: Rendering, scheme: str = "68")
             "mood": scene.mood,
             "style": scene.style,
             "worn": ",".join(scene.worn.names),
+            "subsets": subsets_of(scene.view.pose[0], ",".join(scene.worn.names), rendering.box.tolist()),
             "light": {
                 "harmonics": light.harmonics.tolist(),
                 "sun": light.sun.tolist(),
