@@ -177,18 +177,28 @@ class Record:
         temporary.replace(self.path)
 
 
+def refuse_other_words(stages: dict[str, Stage], record: Record) -> None:
+    """Refuse a list before any of it is run, which may take hours.
+
+    Raises:
+        SystemExit: If an older list of other words has made, or begun, what a stage would make.
+    """
+    for key, stage in stages.items():
+        words, begun = list(stage.words), record.stages.get(key, {}).get("words")
+        if begun is not None and begun != words:
+            raise SystemExit(
+                f"{key} was begun as `{shlex.join(begun)}` and is now `{shlex.join(words)}`: "
+                "choose another --out, or remove what is there."
+            )
+
+
 def make(stage: Stage, key: str, record: Record) -> bool:
     """Run a stage unless it is done; whether it did anything.
 
     Raises:
-        SystemExit: If it fails, with its exit code; or if an older list of other words has made what it would make.
+        SystemExit: If it fails, with its exit code.
     """
     words, known = list(stage.words), record.stages.get(key)
-    if known is not None and known["words"] != words:
-        raise SystemExit(
-            f"{key} was begun as `{shlex.join(known['words'])}` and is now `{shlex.join(words)}`: "
-            "choose another --out, or remove what is there."
-        )
     if known is not None and known.get("done") and not stage.again:
         return False
     resumed = known is not None and stage.run is not None and (stage.run / "config.yaml").is_file()
@@ -222,12 +232,18 @@ def main(arguments: list[str] | None = None) -> int:
     size = SIZES[given.size]
     packs = find_packs(given.packs) if size.real else None
     record = Record(given.out / "record.json")
-    for name in given.names:
-        for stage in MODELS[name](size, given.out, packs, given.workers, given.device):
-            if given.dry_run:
-                print(shlex.join(["lineament", *stage.words, *stage.machine]))
-            elif not make(stage, f"{name}: {stage.name}", record):
-                print(f"== {name}: {stage.name}: done before", flush=True)
+    stages = {
+        f"{name}: {stage.name}": stage
+        for name in given.names
+        for stage in MODELS[name](size, given.out, packs, given.workers, given.device)
+    }
+    if not given.dry_run:
+        refuse_other_words(stages, record)
+    for key, stage in stages.items():
+        if given.dry_run:
+            print(shlex.join(["lineament", *stage.words, *stage.machine]))
+        elif not make(stage, key, record):
+            print(f"== {key}: done before", flush=True)
     if not given.dry_run:
         packed = given.out / "packed"
         print(f"made in {packed}: LINEAMENT_MODELS={packed} takes them before those of the package.")

@@ -63,6 +63,19 @@ def test_every_model_has_a_card_that_says_what_it_is_not_for(script: ModuleType)
         assert "identifying" in card.limits
 
 
+def test_other_words_are_refused_before_anything_is_run(
+    script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What an older list has made may stand behind hours of new work: here in the last stage of all."""
+    run: list[list[str]] = []
+    monkeypatch.setattr(script.subprocess, "run", lambda words, **_: run.append(words))
+    record = {"face-68: pack": {"words": ["models", "pack", "elsewhere"]}}
+    (tmp_path / "record.json").write_text(json.dumps(record))
+    with pytest.raises(SystemExit, match="face-68: pack was begun as `models pack elsewhere` and is now"):
+        script.main(["--size", "tiny", "--out", str(tmp_path)])
+    assert run == [] and json.loads((tmp_path / "record.json").read_text()) == record
+
+
 @pytest.mark.slow
 def test_a_repeated_command_goes_on(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
