@@ -100,6 +100,8 @@ class Recipe(ABC, Generic[C, S]):
     base_kind: ClassVar[BaseKind | None] = None
     # Fields that need others; one that is set and cannot have an effect is refused.
     needs: ClassVar[tuple[Need, ...]] = ()
+    # Fields that change what a training takes in memory or time, and no bit of what it gives.
+    resource_fields: ClassVar[tuple[str, ...]] = ()
     # The number of `evaluate` that decides which checkpoint is kept as the best; "" keeps none.
     best_metric: ClassVar[str] = ""
     best_is: ClassVar[Literal["lowest", "highest"]] = "lowest"

@@ -158,6 +158,7 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
             ("head_first", "backbone_rate"), lambda c: c.base not in ("", RANDOM_BASE), "a base (--base RUN)"
         ),
     )
+    resource_fields = ("cache_mb",)
     best_metric = "landmark_error_percent"
 
     def __init__(
