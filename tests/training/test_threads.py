@@ -40,7 +40,7 @@ def session(mode: str, folder: Path, threads: int, times: int) -> None:
         "OMP_WAIT_POLICY": "PASSIVE",
     }
     done = subprocess.run(
-        [sys.executable, str(HERE / "thread_session.py"), mode, str(folder), str(times)],
+        [sys.executable, str(HERE / "thread_session.py"), mode, str(folder), str(threads), str(times)],
         env={**os.environ, **chosen},
         capture_output=True,
         text=True,

@@ -1,4 +1,4 @@
-"""One session of training the toy recipe in a process of its own (run by test_threads.py with OMP_NUM_THREADS set)."""
+"""One session of training the toy recipe in a process of its own (run by test_threads.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import torch
 from training_toy import toy, train_toy
 
 
-def main(mode: str, folder: Path, times: int) -> None:
+def main(mode: str, folder: Path, threads: int, times: int) -> None:
+    # The environment alone would not do: torch takes no more threads than MKL finds cores.
+    torch.set_num_threads(threads)
     kept = []
     for number in range(times):
         # Memory of another shape before every run: where its tensors lie must not matter.
@@ -25,4 +27,4 @@ def main(mode: str, folder: Path, times: int) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]))
