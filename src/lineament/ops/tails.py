@@ -10,8 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# Natural logarithm of 1e-20, twelve orders below the resolution of single precision.
-NEGLIGIBLE = -46.0
+# Twelve orders below the resolution of single precision, and its natural logarithm.
+NEGLIGIBLE_WEIGHT, NEGLIGIBLE = 1e-20, -46.0
 
 
 def exp_without_tail(exponents: Tensor, least: float = NEGLIGIBLE) -> Tensor:

@@ -23,7 +23,7 @@ from lineament.methods.landmarks.model import (
 )
 from lineament.nn.soft_argmax import edge_aligned
 from lineament.ops.allocator import reuse_freed_blocks
-from lineament.ops.tails import NEGLIGIBLE
+from lineament.ops.tails import NEGLIGIBLE_WEIGHT
 
 # Products with a matrix of three columns are slower than with one of sixteen.
 COLUMNS = 16
@@ -67,7 +67,8 @@ class _Packed:
 
     def __call__(self, x: Tensor, after: str = "relu") -> Tensor:
         """Convolve, then rectify (``"none"``: do not)."""
-        result: Tensor = torch.ops.mkldnn._convolution_pointwise(
+        # A name without its overload is looked up at each call.
+        result: Tensor = torch.ops.mkldnn._convolution_pointwise.default(
             x, self._ordered(x), self.bias, [1, 1], self.stride, [1, 1], 1, after, [], ""
         )
         return result
@@ -121,7 +122,7 @@ class PackedBackbone(nn.Module):
                 x = second.onto(first(x), x)
             levels.append(x)
         coarse = x.mean((2, 3))
-        x = x + self.context(coarse)[:, :, None, None]
+        x.add_(self.context(coarse)[:, :, None, None])
         for up, level in zip(self.up, levels[-2::-1], strict=True):
             x = F.interpolate(up(x), scale_factor=2.0).add_(level)
         return Features(self.last(x), coarse)
@@ -158,16 +159,17 @@ class PackedHead(nn.Module):
         head, (height, width) = self.head, fine.shape[-2:]
         pixels = fine.permute(0, 2, 3, 1).flatten(1, 2)  # [B, h w, F]
         # A softmax does not change with the maps' biases.
-        mass = torch.matmul(head.maps.weight.flatten(1), pixels.transpose(1, 2))  # [B, K, h w]
-        mass.sub_(mass.amax(-1, keepdim=True))
-        F.threshold(mass, NEGLIGIBLE, -torch.inf, inplace=True).exp_()
+        scores = torch.matmul(head.maps.weight.flatten(1), pixels.transpose(1, 2))  # [B, K, h w]
+        mass = F.threshold(scores.softmax(-1), NEGLIGIBLE_WEIGHT, 0.0, inplace=True)
         sums = (mass.flatten(0, 1) @ self._places(height, width, mass)).unflatten(0, mass.shape[:2])
-        whole_mass = sums[..., 2:3]
-        points = sums[..., :2] / whole_mass
-        spread = (sums[..., 3] / whole_mass[..., 0] - points.square().sum(-1)).clamp_(min=1e-6).log_()
-        around = torch.bmm(mass, pixels).div_(whole_mass)  # [B, K, F]
-        said = torch.einsum("bkf,rkf->brk", around, head.local) + head.whole(coarse).unflatten(1, (2, -1))
-        said += head.width * spread[:, None]
+        # The softmax's own sum has other rounding, which the spread of a narrow map would show.
+        sums.div_(sums[..., 2:3].clone())
+        points = sums[..., :2]
+        spread = (sums[..., 3] - torch.linalg.vecdot(points, points)).clamp_(min=1e-6).log_()
+        around = torch.bmm(mass, pixels)  # [B, K, F]
+        said = torch.linalg.vecdot(around[:, None], head.local)  # [B, 2, K]
+        said += head.whole(coarse).unflatten(1, (2, -1))
+        said.addcmul_(head.width, spread[:, None])
         scale = said[:, 0].clamp(max=4.0).exp_().mul_(FIRST_SCALE).add_(LEAST_SCALE)
         return Prediction(points, scale, said[:, 1], mass.new_empty(*mass.shape[:2], 0, 0))
 
