@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import math
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -24,6 +26,18 @@ from lineament.methods.landmarks.predictor import confidence
 from lineament.methods.landmarks.recipe import _in_shares
 
 BOX = torch.tensor([20.0, 10.0, 60.0, 62.0])
+
+# The first photo of a process: what it imports is what it waits for.
+FIRST = """
+import sys, torch
+import lineament
+model = lineament.load("face-68")
+photo = torch.full((3, 96, 128), 0.5)
+model(photo)
+faces = model(photo, boxes=torch.tensor([[20.0, 10.0, 80.0, 80.0]]))
+assert faces[0].landmarks.shape == (68, 2)
+print([name for name in ("numba", "scipy", "matplotlib", "torch._dynamo") if name in sys.modules])
+"""
 
 
 def draws(seed: int) -> Draws:
@@ -224,3 +238,9 @@ def test_some_points_are_what_they_are_among_all() -> None:
     whole, some = predict(networks, images), predict(networks, images, chosen)
     for one, other in zip(whole, some, strict=True):
         torch.testing.assert_close(one[:, chosen], other)
+
+
+def test_the_first_photo_waits_for_no_compiler() -> None:
+    done = subprocess.run([sys.executable, "-c", FIRST], capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"

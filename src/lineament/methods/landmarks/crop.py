@@ -18,7 +18,6 @@ from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, convert_points, scheme_word
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.landmarks.draws import Draws
-from lineament.methods.landmarks.resample import read_square
 
 # Side of the square in longer sides of the box.
 AROUND = 1.35
@@ -101,6 +100,9 @@ def cut(image: Tensor, matrix: Tensor, size: int) -> Tensor:
     Returns:
         ``[3, size, size]``.
     """
+    # Training alone compiles; the first photo of a process does not wait for the compiler.
+    from lineament.methods.landmarks.resample import read_square
+
     return read_square(image, inverted(matrix), size)
 
 

@@ -25,7 +25,6 @@ from lineament.faces.schemes import as_scheme, convert_points, scheme, scheme_wo
 from lineament.methods.landmarks.augment import Bank, degrade
 from lineament.methods.landmarks.calibrate import calibrate
 from lineament.methods.landmarks.crop import MILD, Spread, cut, inverted, moved, moved_square, prepared
-from lineament.methods.landmarks.dense import DensePredictor
 from lineament.methods.landmarks.draws import Draws
 from lineament.methods.landmarks.loss import carried_targets, map_loss, placement_loss, visibility_loss
 from lineament.methods.landmarks.model import (
@@ -467,7 +466,12 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
     ) -> LandmarkPredictor:
         """Landmarks of the faces of photos; where the scheme lies on a head, descriptors of all of its places too."""
         c = self.config
-        kind = LandmarkPredictor if self.landmarks.surface is None else DensePredictor
+        kind = LandmarkPredictor
+        if self.landmarks.surface is not None:
+            # Brings libraries that the first photo of a process would wait for.
+            from lineament.methods.landmarks.dense import DensePredictor
+
+            kind = DensePredictor
         return kind(networks, self.landmarks, c.size, device, dtype, flip=c.flip_tta)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
