@@ -18,6 +18,7 @@ from lineament.pipeline.turn.options import TurnOptions
 from lineament.pipeline.turn.points import place_mean_head
 from lineament.pipeline.turn.render import turn_matrix
 from lineament.pipeline.turn.run import made_up
+from lineament.pipeline.turn.view import head_view
 
 KEEP, CUT = TurnOptions(keep_background=True, size=256), TurnOptions(size=256, background="black")
 
@@ -54,6 +55,17 @@ def test_five_points_place_the_mean_head(pose):
     unit = float((exact[36] - exact[45]).norm())
     assert float((points - exact).norm(dim=1).mean()) < 0.05 * unit
     assert truth.shape == (68, 3)
+
+
+@pytest.mark.parametrize("degrees", [-43.0, 30.0])
+def test_a_face_that_looks_aside_is_shown_as_large_as_from_the_front(degrees):
+    photo = torch.zeros(3, 3000, 3000)
+    sides = []
+    for yaw in (0.0, degrees):
+        # A head of one size; the scale of its view tells how large the shown square is.
+        points = seen_head((yaw, 0.0, 0.0), 1.0, seed=0)[0][:, :2] + 1500.0
+        sides.append(1 / head_view(photo, points, 256).to_view.scale)
+    assert sides[1] == pytest.approx(sides[0], rel=0.15)
 
 
 def test_points_that_coincide_are_refused():

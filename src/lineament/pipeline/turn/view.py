@@ -17,6 +17,9 @@ from lineament.pipeline.turn.render import Window
 # distances.
 HEAD_SIDE, FACE_SIDE = 4.4, 3.0
 MARGIN = 1.2
+# A face from the top of its nose to its chin is 1.35 outer eye distances long, up to 1.5 with its mouth open. Where it
+# seems longer it looks aside, and its eyes seem closer together than they are.
+TALLEST = 1.5
 # A small face is enlarged by no more than this.
 MOST_ENLARGED = 2.0
 
@@ -42,6 +45,13 @@ class View:
         return self.image[:, top : top + self.window.height, left : left + self.window.width]
 
 
+def seen_from_front(points: Tensor) -> float:
+    """Distance between the outer eye corners of keypoints ``[68, 2]``, about as large as seen from the front."""
+    nose, chin = scheme("68").contour("nose_bridge")[0], scheme("68").contour("jaw")[8]
+    length = (points[nose] - points[chin]).double().norm()
+    return max(float(inter_ocular(points, "68")), float(length) / TALLEST)
+
+
 def head_view(
     image: Tensor, points: Tensor, size: int, *, whole: bool = False, side: float = HEAD_SIDE
 ) -> View:
@@ -52,10 +62,10 @@ def head_view(
         points: ``[68, 2]`` keypoints in its pixels.
         size: Longer side of the view in pixels.
         whole: Show the whole photo instead of a square around the head.
-        side: Side of that square in outer eye distances.
+        side: Side of that square in outer eye distances, as they would be seen from the front.
     """
     height, width = image.shape[1:]
-    unit = float(inter_ocular(points, "68"))
+    unit = seen_from_front(points)
     if whole:
         left, top, across, down = -0.5, -0.5, float(width), float(height)
     else:
