@@ -124,6 +124,15 @@ def upfirdn2d(
     return _pass(x, f * gain, steps, strides, pad)
 
 
+def _padded(x: Tensor, pad: Sequence[int]) -> Tensor:
+    """Zeros around ``x``, then negative sides cut off, which may be more than there was before the zeros."""
+    left, right, top, bottom = pad
+    if max(pad) > 0:
+        x = F.pad(x, [max(side, 0) for side in pad])
+    height, width = x.shape[2:]
+    return x[:, :, max(-top, 0) : height - max(-bottom, 0), max(-left, 0) : width - max(-right, 0)]
+
+
 def _pass(
     x: Tensor, kernel: Tensor, up: tuple[int, int], down: tuple[int, int], pad: tuple[int, int, int, int]
 ) -> Tensor:
@@ -133,7 +142,7 @@ def _pass(
     if up == (1, 1):
         even = left == right >= 0 and top == bottom >= 0
         if not even:
-            x = F.pad(x, pad)
+            x = _padded(x, pad)
         around = (top, left) if even else (0, 0)
         weight = kernel.expand(channels, 1, *kernel.shape).contiguous()
         return F.conv2d(x, weight, stride=down[::-1], padding=around, groups=channels)
@@ -147,7 +156,7 @@ def _pass(
     x = F.conv_transpose2d(x, weight, stride=up[::-1], padding=both[::-1], groups=channels)
     rest = [-(a - cut) for a, b, cut in zip(start, end, both, strict=True) for a in (a, b)]
     if any(rest):
-        x = F.pad(x, rest)
+        x = _padded(x, rest)
     return x if down == (1, 1) else x[:, :, :: down[1], :: down[0]]
 
 
@@ -167,7 +176,7 @@ def upfirdn2d_reference(
     batch, channels, height, width = x.shape
     wide = x.new_zeros(batch, channels, height, up_y, width, up_x)
     wide[:, :, :, 0, :, 0] = x
-    padded = F.pad(wide.reshape(batch, channels, height * up_y, width * up_x), pad)
+    padded = _padded(wide.reshape(batch, channels, height * up_y, width * up_x), pad)
     f = f.to(x.device, x.dtype)
     if f.ndim == 1:
         f = torch.outer(f, f)
