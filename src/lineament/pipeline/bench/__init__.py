@@ -28,6 +28,10 @@ BENCHES: dict[str, tuple[str, str]] = {
     "photo": ("photo", "a photo from pixels to landmarks, the first of a process, a tracked video"),
     "landmarks": ("landmarks", "landmarks of faces beside the bare convolutions, and a training step"),
     "depthnet": ("depthnet", "training steps of DepthNets and the scoring of 50,400 pairs"),
+    "gmpi-generator": (
+        "gmpi_generator",
+        "a multiplane image of 256 px and 32 planes beside its bare convolutions",
+    ),
 }
 
 

@@ -79,16 +79,16 @@ class Floor:
 class _Recorder(TorchDispatchMode):
     """Keeps the arguments of one call of each kind of product, and how many of the kind there were; all if asked."""
 
-    def __init__(self, in_turn: bool) -> None:
+    def __init__(self, in_turn: bool, filters: bool) -> None:
         super().__init__()
-        self.in_turn = in_turn
+        self.in_turn, self.filters = in_turn, filters
         self.calls: dict[Any, tuple[Callable[[], Any], int]] = {}
         self.order: list[Callable[[], Any]] = []
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
         named = options or {}
         output = function(*given, **named)
-        if function.overloadpacket in _PRODUCTS:
+        if function.overloadpacket in _PRODUCTS and (self.filters or not _is_filter(function, given)):
             kind = (function, *map(_signature, given), *map(_signature, named.values()))
             again = lambda: function(*given, **named)  # noqa: E731
             if self.in_turn:
@@ -99,7 +99,12 @@ class _Recorder(TorchDispatchMode):
 
 
 def measure_floor(
-    work: Callable[[], object], repeats: int = 5, device: str = "cpu", *, in_turn: bool = False
+    work: Callable[[], object],
+    repeats: int = 5,
+    device: str = "cpu",
+    *,
+    in_turn: bool = False,
+    filters: bool = True,
 ) -> Floor:
     """Record what ``work`` multiplies and time it alone.
 
@@ -108,10 +113,12 @@ def measure_floor(
         repeats: Timed calls of each kind, of which the fastest counts.
         device: Where it computes.
         in_turn: Time the calls in their order, too; what they read stays in memory until then.
+        filters: Count depthwise convolutions with one kernel a channel, too; resampling filters are such. The number of
+            operations always counts them.
     """
     with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_POINTWISE, _pointwise_flop)) as counter:
         work()
-    with _Recorder(in_turn) as recorder:
+    with _Recorder(in_turn, filters) as recorder:
         work()
     ms = sum(count * _least_ms(call, repeats, device) for call, count in recorder.calls.values())
     maps, weight = torch.randn(4, 64, 64, 64, device=device), torch.randn(64, 64, 3, 3, device=device)
@@ -127,6 +134,11 @@ def measure_floor(
 def _least_ms(call: Callable[[], Any], repeats: int, device: str) -> float:
     timing = measure(call, repeats=repeats, warm_up=1, device=device)
     return timing.min_ms if device.startswith("cuda") else timing.process_min_ms
+
+
+def _is_filter(function: Any, given: Any) -> bool:
+    """Whether it is a forward convolution with as many groups as channels, more than one."""
+    return function.overloadpacket is _ATEN.convolution and given[8] > 1 and given[8] == given[0].shape[1]
 
 
 def _signature(value: Any) -> Any:
