@@ -17,6 +17,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import pytest
+import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
@@ -121,6 +122,23 @@ def read_arrays(path: Path) -> Recorded[Any]:
         return Recorded(path, {name: file[name] for name in file.files})
 
 
+def read_torch(path: Path) -> Recorded[Any]:
+    """A file of torch: dictionaries and lists in each other become names like ``cases/0/yaw``."""
+    return Recorded(path, flattened(torch.load(path, weights_only=True)))
+
+
+def flattened(tree: Any, above: str = "") -> dict[str, Any]:
+    """Everything in nested dictionaries and lists, by the way to it; an empty one is nothing."""
+    if not isinstance(tree, dict | list | tuple):
+        return {above: tree}
+    branches = tree.items() if isinstance(tree, dict) else enumerate(tree)
+    return {
+        name: value
+        for key, branch in branches
+        for name, value in flattened(branch, f"{above}/{key}" if above else str(key)).items()
+    }
+
+
 def names_of(path: Path) -> list[str] | None:
     """Names of the numbers in a file; None where it is no file of named numbers."""
     if path.suffix == ".npz":
@@ -129,6 +147,8 @@ def names_of(path: Path) -> list[str] | None:
     if path.suffix == ".safetensors":
         with safe_open(path, "pt") as file:
             return list(file.keys())
+    if path.suffix == ".pt":
+        return list(flattened(torch.load(path, weights_only=True)))
     return None
 
 
