@@ -30,6 +30,15 @@ PLACES, GRID_XY = drawn(N, 7, 2), drawn(12, 2)
 ROWS = drawn(N, 7) + 0.5
 TEXTURE = (TALL, WIDE, 1, False, "border", "reference")
 
+# Two views of each of N images with as many planes as faces.
+MPI = (
+    drawn(N, F, TALL, WIDE),
+    drawn(N, 1, 3, TALL, WIDE),
+    (1 + torch.arange(F).double())[:, None] * torch.ones(3),
+    torch.zeros(2 * N, 3).double(),
+    torch.eye(3).double().expand(2 * N, 3, 3).contiguous(),
+)
+
 CALLS: dict[str, tuple[Any, ...]] = {
     "rasterize": (VERTICES, FACES, H, W, "reference"),
     "barycentrics": (VERTICES, FACES, INDEX, "reference"),
@@ -48,6 +57,16 @@ CALLS: dict[str, tuple[Any, ...]] = {
         H,
         W,
         "zeros",
+        "reference",
+    ),
+    "mpi_composite": (*MPI, H, W, False, 0.0, "reference"),
+    "mpi_composite_backward": (
+        drawn(2 * N, 3, H, W),
+        drawn(2 * N, H, W),
+        drawn(2 * N, H, W),
+        *MPI,
+        False,
+        0.0,
         "reference",
     ),
     "reconstruct": (QUERIES, OTHER, "torch"),
