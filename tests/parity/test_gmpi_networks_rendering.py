@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.parity.gmpi_goldens import SCENE_OF, as_tensor, column, distance
+from tests.parity.gmpi_scenes import SCENE_OF, as_tensor, column, distance
 from tests.parity.recorded import assert_all_read, matching, read_torch
 
 from lineament.geometry.pose_distribution import PoseDistribution

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.parity.gmpi_goldens import SCENE_OF, arrays, as_tensor, column, distance, scene_with
+from tests.parity.gmpi_scenes import SCENE_OF, arrays, as_tensor, column, distance, scene_with
 from tests.parity.recorded import Recorded, assert_all_read, matching, read_arrays
 from tests.parity.rounding import bound
 from torch import Tensor
