@@ -35,6 +35,8 @@ class Size:
         faces: Drawn faces by head, with the seed of their world.
         side: Of their images in pixels.
         landmarks: Options of the training of `face-68`.
+        again: Options of a second training from where the first ended, at a rate that begins anew; none without.
+        dense: Options of the training of `face-dense`, which needs the head of the packs; none without.
         depth: Options of the training of `face-depth`.
         keypoints: Faces by head that `face-depth` learns from.
         real: Whether unlabelled portraits take part.
@@ -45,10 +47,15 @@ class Size:
     landmarks: tuple[str, ...]
     depth: tuple[str, ...]
     keypoints: dict[str, int]
+    again: tuple[str, ...] = ()
+    dense: tuple[str, ...] = ()
     real: bool = True
 
 
 _HALF = ("--precision", "bf16-mixed")
+# Half of the first rate, for all layers at once, and unlabelled faces from the start.
+_AGAIN = ("--head-first", "0", "--learning-rate", "1e-3", "--backbone-rate", "1e-3")
+_AGAIN += ("--consistency-from", "0", "--consistency-full", "0.02")
 SIZES = {
     # Two cores, less than three hours.
     "full": Size(
@@ -57,6 +64,8 @@ SIZES = {
         ("--preset", "full", "--steps", "15000", *_HALF),
         ("--steps", "3000"),
         {"ict": 8000, "builtin": 8000},
+        again=("--preset", "full", "--steps", "12000", *_AGAIN, *_HALF),
+        dense=("--preset", "dense", *_HALF),
     ),
     # One large GPU with 16 cores beside it, eight minutes.
     "gpu": Size(
@@ -65,6 +74,7 @@ SIZES = {
         ("--preset", "gpu", *_HALF),
         ("--steps", "3000"),
         {"ict": 8000, "builtin": 8000},
+        dense=("--preset", "dense", "--steps", "1500", *_HALF),
     ),
     # The same network and batches in a minute or two and without the packs: shows that a machine can do it.
     "gpu-check": Size(
@@ -103,33 +113,43 @@ class Stage:
 
 def face_68(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
     """Landmarks: synthetic labels of both heads, unlabelled portraits."""
+    yield from _drawn(size, out, packs, workers)
     run = out / "training" / "face-68"
-    for head, (count, seed) in size.faces.items():
-        world = ("--world", "photo", "--head", head, "--size", str(size.side), "--sensor", "0", "--grey", "0")
-        words = ("data", "synth", *world, "--count", str(count), "--seed", str(seed))
-        where = ("--out", str(out / f"faces-{head}"), *_packs(packs))
-        yield Stage(f"draw {head}", words + where, machine=("--workers", str(max(1, workers))), again=True)
     first, *_ = size.faces
-    data = [f"synthetic:{out / f'faces-{head}'}?split=train" for head in size.faces]
-    words = ("train", "landmarks", *size.landmarks, "--data", *data)
-    words += ("--validation", f"synthetic:{out / f'faces-{first}'}?split=val")
-    if size.real and packs is not None:
-        words += ("--unlabelled", *(f"portraits:{packs / pack}?split=train" for pack in (GREY, COLOUR)))
+    data = ("--data", *(f"synthetic:{out / f'faces-{head}'}?split=train" for head in size.faces))
+    data += ("--validation", f"synthetic:{out / f'faces-{first}'}?split=val", *_unlabelled(size, packs))
     machine = ("--workers", str(max(0, workers - 1)), "--device", device)
-    yield Stage("train", (*words, "--run", str(run)), run, machine)
+    begun = run.with_name("face-68-first") if size.again else run
+    yield Stage("train", ("train", "landmarks", *size.landmarks, *data, "--run", str(begun)), begun, machine)
+    if size.again:
+        words = ("train", "landmarks", "--base", str(begun), *size.again, *data, "--run", str(run))
+        yield Stage("train on", words, run, machine)
     for head in size.faces:
         tested = f"synthetic:{out / f'faces-{head}'}?split=test"
         yield Stage(f"measure {head}", ("evaluate", str(run), "--data", tested))
-    if size.real and packs is not None and (packs / JUDGE).is_dir():
-        for pack, judge in ((GREY, "gray"), (COLOUR, "colour")):
-            against = (
-                "--data",
-                f"portraits:{packs / pack}?split=test",
-                "--judge",
-                str(packs / JUDGE / f"{judge}.npz"),
-            )
-            yield Stage(f"judge {judge}", ("evaluate", str(run), *against))
+    yield from _judged(size, run, packs)
     yield _pack("face-68", run, out)
+
+
+def face_dense(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
+    """Places all over the face, on `face-68`, by the exact correspondence of the drawn faces of one head."""
+    if not size.dense:
+        return
+    run = out / "training" / "face-dense"
+    faces = f"synthetic:{out / 'faces-ict'}?scheme=400-dense"
+    words = ("train", "landmarks", "--base", str(out / "training" / "face-68"), *size.dense)
+    words += (
+        "--data",
+        f"{faces}&split=train",
+        "--validation",
+        f"{faces}&split=val",
+        *_unlabelled(size, packs),
+    )
+    machine = ("--workers", str(max(0, workers - 1)), "--device", device)
+    yield Stage("train", (*words, "--run", str(run)), run, machine)
+    yield Stage("measure", ("evaluate", str(run), "--data", f"{faces}&split=test"))
+    yield from _judged(size, run, packs, "--protocol", "matching")
+    yield _pack("face-dense", run, out)
 
 
 def face_depth(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
@@ -149,7 +169,41 @@ def face_depth(size: Size, out: Path, packs: Path | None, workers: int, device: 
     yield _pack("face-depth", run, out)
 
 
-MODELS = {"face-depth": face_depth, "face-68": face_68}
+MODELS = {"face-depth": face_depth, "face-68": face_68, "face-dense": face_dense}
+
+
+def _drawn(size: Size, out: Path, packs: Path | None, workers: int) -> Iterator[Stage]:
+    """The drawing of all faces."""
+    for head, (count, seed) in size.faces.items():
+        world = ("--world", "photo", "--head", head, "--size", str(size.side), "--sensor", "0", "--grey", "0")
+        words = ("data", "synth", *world, "--count", str(count), "--seed", str(seed))
+        where = ("--out", str(out / f"faces-{head}"), *_packs(packs))
+        yield Stage(f"draw {head}", words + where, machine=("--workers", str(max(1, workers))), again=True)
+
+
+def _unlabelled(size: Size, packs: Path | None) -> tuple[str, ...]:
+    """Options that name the unlabelled portraits."""
+    if not size.real or packs is None:
+        return ()
+    return ("--unlabelled", *(f"portraits:{packs / pack}?split=train" for pack in (GREY, COLOUR)))
+
+
+def _judged(size: Size, run: Path, packs: Path | None, *options: str) -> Iterator[Stage]:
+    """Comparisons with an independent tool on the test splits of the portraits, where its points are there."""
+    if not size.real or packs is None or not (packs / JUDGE).is_dir():
+        return
+    for pack, judge in ((GREY, "gray"), (COLOUR, "colour")):
+        tested = f"portraits:{packs / pack}?split=test"
+        words = (
+            "evaluate",
+            str(run),
+            "--data",
+            tested,
+            "--judge",
+            str(packs / JUDGE / f"{judge}.npz"),
+            *options,
+        )
+        yield Stage(f"judge {judge}", words)
 
 
 def _packs(packs: Path | None) -> tuple[str, ...]:
