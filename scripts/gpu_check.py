@@ -16,7 +16,7 @@ from typing import Any
 
 # Seconds for everything; the last step is given what is left.
 DEADLINE = 525
-BENCHES = ("exchange-loss", "dve", "fabrec", "landmarks", "rasterize", "facewarp", "detect")
+BENCHES = ("exchange-loss", "dve", "fabrec", "landmarks", "rasterize", "facewarp", "detect", "mpi")
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
 RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks")
 # The last step: faces drawn on the machine, then the shipped landmark model's preset for a GPU. Among the other steps

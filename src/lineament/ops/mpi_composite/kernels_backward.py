@@ -25,7 +25,6 @@ from lineament.ops.mpi_composite.kernels import (
     THROUGH,
     TILE_COLUMNS,
     TILE_ROWS,
-    WEIGHT,
     ZERO,
     at_border,
     axis,
@@ -53,21 +52,6 @@ def _add_at_border(texels, start, width, height, column, row, across, down, valu
 
 
 @kernel_with("contract")
-def _worth(texels, start, stride, layer, scratch, place, distance, worth, n):
-    """What the light of each pixel's texel is worth to the gradients of its colour, depth and opacity."""
-    for i in range(n):
-        o = start + np.uint64(place[i])
-        across, down = scratch[ACROSS + i], scratch[DOWN + i]
-        total = scratch[OPACITY + i] + scratch[DEPTH + i] * (distance * scratch[AHEAD + i])
-        for c in range(3):
-            p = o + np.uint64(c) * layer
-            upper = texels[p] + across * (texels[p + NEXT] - texels[p])
-            lower = texels[p + stride] + across * (texels[p + stride + NEXT] - texels[p + stride])
-            total += scratch[RED + c * PIXELS + i] * (upper + down * (lower - upper))
-        worth[i] = total
-
-
-@kernel_with("contract")
 def _advance(scratch, alphas, throughs, n):
     """Keep alphas and transmittances of a plane, and lower the transmittances."""
     for i in range(n):
@@ -77,49 +61,88 @@ def _advance(scratch, alphas, throughs, n):
 
 
 @kernel_with("contract")
-def _slopes(scratch, alphas, throughs, worth, n):
-    """Gradient of each pixel's alpha into the row ALPHA and weight into WEIGHT; what lies behind grows by the plane."""
+def _worth(texels, o, stride, layer, scratch, across, down, distance, i):
+    """What the light of a pixel's texel is worth to the gradients of the pixel's colour, depth and opacity."""
+    total = scratch[OPACITY + i] + scratch[DEPTH + i] * (distance * scratch[AHEAD + i])
+    for c in range(3):
+        p = o + np.uint64(c) * layer
+        upper = texels[p] + across * (texels[p + NEXT] - texels[p])
+        lower = texels[p + stride] + across * (texels[p + stride + NEXT] - texels[p + stride])
+        total += scratch[RED + c * PIXELS + i] * (upper + down * (lower - upper))
+    return total
+
+
+@kernel_with("contract")
+def _add(texels, o, stride, across, down, value):
+    """Add a value to the four texels around a place, shared out as they are mixed there."""
+    lower = value * down
+    upper = value - lower
+    lower_right, upper_right = lower * across, upper * across
+    texels[o] += upper - upper_right
+    texels[o + NEXT] += upper_right
+    texels[o + stride] += lower - lower_right
+    texels[o + stride + NEXT] += lower_right
+
+
+@kernel_with("contract")
+def _empty_plane(into, start, texels, colours, stride, layer, scratch, place, distance, n):
+    """Gradients of a plane that holds nothing where the tile sees it: of its alphas alone."""
     for i in range(n):
-        a, through, behind = alphas[i], throughs[i], scratch[BEHIND + i]
-        scratch[ALPHA + i] = through * (worth[i] - behind)
-        scratch[WEIGHT + i] = through * a
+        offset = np.uint64(place[i])
+        across, down = scratch[ACROSS + i], scratch[DOWN + i]
+        worth = _worth(texels, colours + offset, stride, layer, scratch, across, down, distance, i)
+        value = scratch[THROUGH + i] * (worth - scratch[BEHIND + i])
+        _add(into, start + offset, stride, across, down, value)
+
+
+@kernel_with("contract")
+def _filled_plane(
+    into, start, texels, colours, stride, layer, into_colour, slot, slot_layer, alphas, scratch, place,
+    distance, n,
+):  # fmt: skip
+    """Gradients of a plane; what is behind the next one grows by it."""
+    for i in range(n):
+        offset = np.uint64(place[i])
+        across, down = scratch[ACROSS + i], scratch[DOWN + i]
+        worth = _worth(texels, colours + offset, stride, layer, scratch, across, down, distance, i)
+        a, through, behind = alphas[i], scratch[THROUGH + i], scratch[BEHIND + i]
+        _add(into, start + offset, stride, across, down, through * (worth - behind))
         # No division by what an opaque plane lets through.
-        scratch[BEHIND + i] = a * worth[i] + ((ONE - a) + LEAK) * behind
-
-
-@kernel_with("contract")
-def _spread(texels, start, stride, scratch, place, n):
-    """Add the gradients of the row ALPHA to the texels of each pixel."""
-    for i in range(n):
-        value = scratch[ALPHA + i]
-        o = start + np.uint64(place[i])
-        lower = value * scratch[DOWN + i]
-        upper = value - lower
-        lower_right, upper_right = lower * scratch[ACROSS + i], upper * scratch[ACROSS + i]
-        texels[o] += upper - upper_right
-        texels[o + NEXT] += upper_right
-        texels[o + stride] += lower - lower_right
-        texels[o + stride + NEXT] += lower_right
-
-
-@kernel_with("contract")
-def _spread_colour(texels, start, stride, layer, scratch, place, n):
-    """Add the gradients of the colours to the texels of each pixel, by its weight."""
-    for i in range(n):
-        weight = scratch[WEIGHT + i]
+        scratch[BEHIND + i] = a * worth + ((ONE - a) + LEAK) * behind
+        weight = through * a
         if weight != ZERO:
-            o = start + np.uint64(place[i])
-            across, down = scratch[ACROSS + i], scratch[DOWN + i]
-            lower = weight * down
-            upper = weight - lower
-            lower_right, upper_right = lower * across, upper * across
-            lower_left, upper_left = lower - lower_right, upper - upper_right
             for c in range(3):
-                p, value = o + np.uint64(c) * layer, scratch[RED + c * PIXELS + i]
-                texels[p] += upper_left * value
-                texels[p + NEXT] += upper_right * value
-                texels[p + stride] += lower_left * value
-                texels[p + stride + NEXT] += lower_right * value
+                value = weight * scratch[RED + c * PIXELS + i]
+                _add(into_colour, slot + offset + np.uint64(c) * slot_layer, stride, across, down, value)
+
+
+@kernel
+def _plane_at_border(
+    into, start, flat, flat_colour, colours, into_colour, slot, slot_rows, first_row, alphas, scratch, place,
+    height, width, distance, n,
+):  # fmt: skip
+    """The same where the tile sees the plane's border."""
+    layer, slot_layer = height * width, slot_rows * width
+    for i in range(n):
+        across, down = scratch[ACROSS + i], scratch[DOWN + i]
+        column, row = place[i], place[PIXELS + i]
+        worth = scratch[OPACITY + i] + scratch[DEPTH + i] * (distance * scratch[AHEAD + i])
+        for c in range(3):
+            worth += scratch[RED + c * PIXELS + i] * at_border(
+                flat_colour, colours + c * layer, width, height, column, row, across, down
+            )
+        a, through, behind = alphas[i], scratch[THROUGH + i], scratch[BEHIND + i]
+        value = through * (worth - behind)
+        _add_at_border(into, start, width, height, column, row, across, down, value)
+        scratch[BEHIND + i] = a * worth + ((ONE - a) + LEAK) * behind
+        weight = through * a
+        if weight != ZERO:
+            for c in range(3):
+                value = weight * scratch[RED + c * PIXELS + i]
+                _add_at_border(
+                    into_colour, slot + c * slot_layer, width, slot_rows, column, row - first_row,
+                    across, down, value,
+                )  # fmt: skip
 
 
 @kernel
@@ -153,11 +176,8 @@ def composite_backward_band(
     into, into_colour = to_alpha.reshape(-1), to_colour.reshape(-1)
     eye, rays = eyes[view], all_rays[view]
     scratch, place = np.empty(SCRATCH, np.float32), np.empty(2 * PIXELS, np.int32)
-    alphas, throughs, worths = (
-        np.empty((count, PIXELS), np.float32),
-        np.empty((count, PIXELS), np.float32),
-        np.empty((count, PIXELS), np.float32),
-    )
+    alphas, throughs = np.empty((count, PIXELS), np.float32), np.empty((count, PIXELS), np.float32)
+    filled = np.empty(count, np.bool_)
     for y0 in range(first, end, TILE_ROWS):
         y1 = min(y0 + TILE_ROWS, end)
         for x0 in range(0, to_image.shape[3], TILE_COLUMNS):
@@ -174,7 +194,8 @@ def composite_backward_band(
             scratch[THROUGH : THROUGH + n] = ONE
             scratch[BEHIND : BEHIND + n] = ZERO
             last = count
-            # Front to back for the transmittances, then back to front for what lies behind each plane.
+            # Front to back for the transmittances, which empty planes leave alone; then back to front for what is seen
+            # behind each plane.
             for step in range(2 * count):
                 backward = step >= count
                 k = 2 * count - 1 - step if backward else step
@@ -192,6 +213,12 @@ def composite_backward_band(
                     continue
                 inside = across == INSIDE and down == INSIDE
                 here = top * width + left
+                if not backward and inside:
+                    wide = np.int64(per_x * (high_x - low_x)) + 3
+                    tall = np.int64(per_y * (high_y - low_y)) + 3
+                    filled[k] = not is_empty(blocks[number, k], left, top, wide, tall)
+                    if not filled[k]:
+                        continue
                 if inside:
                     positions(scratch, place, n, at_x, per_x, at_y, per_y, np.int32(width))
                 else:
@@ -199,56 +226,40 @@ def composite_backward_band(
                         scratch, place, n, at_x, per_x, at_y, per_y, left, top, width, height, clamped
                     )
                 start = (number * count + k) * layer
-                shown = k if layers == count else (1 if layers == 2 and k == count - 1 else 0)
-                if backward:
-                    _slopes(scratch, alphas[k], throughs[k], worths[k], n)
-                    slot_start = (slot * layers + shown) * 3 * slot_layer
+                if not backward:
                     if inside:
-                        _spread(into, np.uint64(start + here), np.uint64(width), scratch, place, n)
-                        _spread_colour(
-                            into_colour, np.uint64(slot_start + here - first_row * width),
-                            np.uint64(width), np.uint64(slot_layer),
-                            scratch, place, n,
-                        )  # fmt: skip
-                        continue
-                    for i in range(n):
-                        fx, fy = scratch[ACROSS + i], scratch[DOWN + i]
-                        column, row = place[i], place[PIXELS + i]
-                        _add_at_border(into, start, width, height, column, row, fx, fy, scratch[ALPHA + i])
-                        weight = scratch[WEIGHT + i]
-                        if weight != ZERO:
-                            for c in range(3):
-                                _add_at_border(
-                                    into_colour, slot_start + c * slot_layer, width, slot_rows,
-                                    column, row - first_row, fx, fy, weight * scratch[RED + c * PIXELS + i],
-                                )  # fmt: skip
-                    continue
-                colours = (number * layers + shown) * 3 * layer
-                if inside:
-                    wide = np.int64(per_x * (high_x - low_x)) + 3
-                    tall = np.int64(per_y * (high_y - low_y)) + 3
-                    if is_empty(blocks[number, k], left, top, wide, tall):
-                        scratch[ALPHA : ALPHA + n] = ZERO
-                    else:
                         look_up(flat, np.uint64(start + here), np.uint64(width), scratch, place, n)
-                    _worth(
-                        flat_colour, np.uint64(colours + here), np.uint64(width), np.uint64(layer), scratch, place,
-                        np.float32(distance), worths[k], n,
+                    else:
+                        filled[k] = True
+                        for i in range(n):
+                            scratch[ALPHA + i] = at_border(
+                                flat, start, width, height, place[i], place[PIXELS + i],
+                                scratch[ACROSS + i], scratch[DOWN + i],
+                            )  # fmt: skip
+                    _advance(scratch, alphas[k], throughs[k], n)
+                    if is_dark(scratch, n, dark):
+                        last = k + 1
+                    continue
+                if filled[k]:
+                    scratch[THROUGH : THROUGH + n] = throughs[k, :n]
+                shown = k if layers == count else (1 if layers == 2 and k == count - 1 else 0)
+                colours = (number * layers + shown) * 3 * layer
+                slot_start = (slot * layers + shown) * 3 * slot_layer
+                if not inside:
+                    _plane_at_border(
+                        into, start, flat, flat_colour, colours, into_colour, slot_start, slot_rows, first_row,
+                        alphas[k], scratch, place, height, width, np.float32(distance), n,
+                    )  # fmt: skip
+                elif filled[k]:
+                    _filled_plane(
+                        into, np.uint64(start + here), flat_colour, np.uint64(colours + here),
+                        np.uint64(width), np.uint64(layer), into_colour,
+                        np.uint64(slot_start + here - first_row * width), np.uint64(slot_layer),
+                        alphas[k], scratch, place, np.float32(distance), n,
                     )  # fmt: skip
                 else:
-                    for i in range(n):
-                        fx, fy = scratch[ACROSS + i], scratch[DOWN + i]
-                        column, row = place[i], place[PIXELS + i]
-                        scratch[ALPHA + i] = at_border(flat, start, width, height, column, row, fx, fy)
-                        total = scratch[OPACITY + i] + scratch[DEPTH + i] * (
-                            np.float32(distance) * scratch[AHEAD + i]
-                        )
-                        for c in range(3):
-                            total += scratch[RED + c * PIXELS + i] * at_border(
-                                flat_colour, colours + c * layer, width, height, column, row, fx, fy
-                            )
-                        worths[k, i] = total
-                _advance(scratch, alphas[k], throughs[k], n)
-                if is_dark(scratch, n, dark):
-                    last = k + 1
+                    _empty_plane(
+                        into, np.uint64(start + here), flat_colour, np.uint64(colours + here),
+                        np.uint64(width), np.uint64(layer), scratch, place, np.float32(distance), n,
+                    )  # fmt: skip
     return 0

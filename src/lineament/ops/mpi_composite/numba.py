@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from lineament.ops.allocator import reuse_freed_blocks
 from lineament.ops.mpi_composite.kernels import (
     BLOCK,
     TILE_ROWS,
@@ -77,6 +78,8 @@ def composite_backward(
     stop: float,
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to alpha and colour of the results of :func:`composite`."""
+    # Gradients as large as the textures would else take half as long to be given memory as to be computed.
+    reuse_freed_blocks()
     images, count, rows, columns = alpha.shape
     views, height, width = gradients[1].shape
     each = views // images

@@ -27,6 +27,7 @@ BENCHES: dict[str, tuple[str, str]] = {
     "fabrec": ("fabrec", "3FabRec at 256 px: structural loss, a training step, landmarks"),
     "photo": ("photo", "a photo from pixels to landmarks, the first of a process, a tracked video"),
     "landmarks": ("landmarks", "landmarks of faces beside the bare convolutions, and a training step"),
+    "mpi": ("mpi", "render a multiplane image of 96 planes, exact, stopped early, and backward"),
     "depthnet": ("depthnet", "training steps of DepthNets and the scoring of 50,400 pairs"),
     "gmpi-generator": (
         "gmpi_generator",
