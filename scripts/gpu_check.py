@@ -16,7 +16,17 @@ from typing import Any
 
 # Seconds for everything; the last step is given what is left.
 DEADLINE = 525
-BENCHES = ("exchange-loss", "dve", "fabrec", "landmarks", "rasterize", "facewarp", "detect", "mpi")
+BENCHES = (
+    "exchange-loss",
+    "dve",
+    "fabrec",
+    "landmarks",
+    "rasterize",
+    "facewarp",
+    "detect",
+    "mpi",
+    "gmpi-generator",
+)
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
 RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks")
 # The last step: faces drawn on the machine, then the shipped landmark model's preset for a GPU. Among the other steps

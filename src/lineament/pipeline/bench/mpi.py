@@ -24,7 +24,7 @@ GPU_SIZES = (256, 512, 1024)
 # Opaque planes from the surface on; planes before its nearest point; half axes of its outline, of half the image.
 THICK, BEFORE, OUTLINE = 3, 4, (0.65, 0.8)
 POSE = (0.1, 0.3)  # pitch, yaw
-# The published program on one thread of another machine, seconds, as the paper's code is described.
+# The published program on one thread of another machine, seconds.
 PUBLISHED_SECONDS = {256: 0.69, 512: 3.6}
 
 
