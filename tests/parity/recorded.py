@@ -154,12 +154,13 @@ def names_of(path: Path) -> list[str] | None:
 
 def unread_numbers(path: Path, left_out: Iterable[str]) -> list[str]:
     """Names that no test read, or the file's own name where it was not opened; without those ``left_out``."""
-    names = names_of(path)
-    if names is None:
+    names, read = names_of(path), READ[RUNNING[0]][path.resolve()]
+    # Files of torch are read by name (read_torch) or, where they hold whole networks, at once.
+    if names is None or (path.suffix == ".pt" and not read):
         return [] if os.fspath(path) in OPENED[RUNNING[0]] else [path.name]
     return sorted(
         name
-        for name in set(names) - READ[RUNNING[0]][path.resolve()]
+        for name in set(names) - read
         if not any(fnmatch(name, pattern) for pattern in left_out)
     )
 
