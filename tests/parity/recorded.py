@@ -159,9 +159,7 @@ def unread_numbers(path: Path, left_out: Iterable[str]) -> list[str]:
     if names is None or (path.suffix == ".pt" and not read):
         return [] if os.fspath(path) in OPENED[RUNNING[0]] else [path.name]
     return sorted(
-        name
-        for name in set(names) - read
-        if not any(fnmatch(name, pattern) for pattern in left_out)
+        name for name in set(names) - read if not any(fnmatch(name, pattern) for pattern in left_out)
     )
 
 
