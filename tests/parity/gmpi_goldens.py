@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from tests.parity.recorded import matching
+from tests.parity.recorded import Recorded, flattened, matching
 from torch import nn
 
 from lineament.methods.gmpi.alpha import VARIANTS
@@ -26,9 +26,39 @@ VARIANT_WORDS = {
 assert set(VARIANT_WORDS.values()) == set(VARIANTS)
 
 
-def recorded(goldens: Path, name: str) -> Any:
+class Branch(Mapping[str, Any]):
+    """A dictionary of a recorded file, of which what is taken counts as read."""
+
+    def __init__(self, file: Recorded[Any], values: Mapping[Any, Any], above: str) -> None:
+        self.file, self.of, self.above = file, values, above
+
+    def __getitem__(self, name: Any) -> Any:
+        return branch_of(self.file, self.of[name], f"{self.above}/{name}" if self.above else str(name))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.of
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.of)
+
+    def __len__(self) -> int:
+        return len(self.of)
+
+
+def branch_of(file: Recorded[Any], node: Any, name: str) -> Any:
+    """What is recorded under a name: a number, a list, or a dictionary that is read when something is taken."""
+    if isinstance(node, dict):
+        return Branch(file, node, name)
+    if isinstance(node, list | tuple):
+        return [branch_of(file, each, f"{name}/{place}") for place, each in enumerate(node)]
+    return file[name]
+
+
+def recorded(goldens: Path, name: str) -> Branch:
     """A recorded file; skips where the set has none."""
-    return torch.load(matching(goldens, f"{SET}/{name}")[0], weights_only=True)
+    path = matching(goldens, f"{SET}/{name}")[0]
+    tree = torch.load(path, weights_only=True)
+    return Branch(Recorded(path, flattened(tree)), tree, "")
 
 
 def exactly(network: nn.Module, state: Mapping[str, torch.Tensor]) -> nn.Module:
@@ -41,7 +71,8 @@ def generator(
     config: Mapping[str, Any], state: Mapping[str, torch.Tensor], depths: torch.Tensor
 ) -> GMPIGenerator:
     """The recorded generator."""
-    w_dim = next(value.shape[1] for name, value in state.items() if name.endswith("conv1.affine.weight"))
+    w_dim = state["mapping.w_avg"].shape[0]
+    assert config.get("w_dim", w_dim) == w_dim
     network = GMPIGenerator(
         config["res"],
         depths,

@@ -152,5 +152,5 @@ def test_moving_averages_equal_the_reference(goldens: Path):
                 close(seen, expected, 1e-6)
 
 
-def test_every_recorded_file_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
     assert_all_read(request, goldens)

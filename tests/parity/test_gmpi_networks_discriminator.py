@@ -75,5 +75,5 @@ def test_an_unconditional_one_is_taken_over_as_by_the_reference(goldens: Path):
         torch.testing.assert_close(network(images, poses), golden["dst_logits"], rtol=1e-5, atol=1e-6)
 
 
-def test_every_recorded_file_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
     assert_all_read(request, goldens)

@@ -149,6 +149,7 @@ def test_gradients_equal_the_reference(goldens: Path, name: str):
 def test_clamps_and_activations_equal_the_reference(goldens: Path):
     for case in recorded(goldens, "generator_cond_clamp_act.pt")["cases"]:
         network = generator(case, case["state_dict"], case["plane_normalized_z"])
+        assert len(network.plane_depths) == case["n_planes"]
         with torch.no_grad():
             assert_near(network(case["z"], noise_mode="none").rgba(), case["out"], 1e-5)
 
@@ -201,5 +202,5 @@ def constant(name: str, shape: list[int]) -> Tensor:
     return torch.zeros(()).expand(shape)
 
 
-def test_every_recorded_file_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
+def test_every_recorded_number_is_compared_with(request: pytest.FixtureRequest, goldens: Path):
     assert_all_read(request, goldens)
