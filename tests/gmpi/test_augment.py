@@ -120,10 +120,10 @@ def test_a_warp_reads_a_smooth_image_between_its_pixels(
     assert float((found - expected)[..., inside].abs().max()) < 0.02
 
 
-def test_a_warp_keeps_the_mean_of_the_mirrored_plane():
+def test_the_plane_around_an_image_is_its_mirror_image():
     """A shift by a whole side leaves the mirrored image, by two sides the image."""
     images = smooth(16)
-    near = dict(atol=0.03)
+    near = {"atol": 0.03}
     inner = (..., slice(2, -2), slice(2, -2))
     assert torch.allclose(
         warped(images, torch.eye(2), torch.tensor([1.0, 0.0]))[inner], images.flip(3)[inner], **near

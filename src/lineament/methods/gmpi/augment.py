@@ -1,9 +1,9 @@
-"""Adaptive discriminator augmentation: what the discriminator sees, moved and recoloured at random (Karras et al. 2020).
+"""Adaptive discriminator augmentation: what it sees is moved and recoloured at random (Karras et al., NeurIPS 2020).
 
-Real and generated images are changed alike with the probability p before the discriminator sees them. Each change can be
-undone, and is left out often enough that the generator does not learn it (section 3 of "Training generative adversarial
-networks with limited data", NeurIPS 2020; kinds and sizes of the changes from its appendix B). Everything is linear in the
-pixels or smooth, and derivatives of any order are exact: the gradient of the generator and that of R1 pass through.
+Real and generated images are changed alike with the probability p before the discriminator sees them. Each change can
+be undone, and is left out often enough that the generator does not learn it (section 3 of "Training generative
+adversarial networks with limited data"; kinds and sizes of the changes from its appendix B). Everything is linear in
+the pixels, and derivatives of any order are exact: the gradient of the generator and that of R1 pass through.
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ def draw_augmentation(
 
     Args:
         count: Images.
-        probability: Of each change, in 0..1. The two rotations have ``1 - sqrt(1 - p)``, so that an image stays unturned
-            with ``1 - p``.
+        probability: Of each change, in 0..1. The two rotations have ``1 - sqrt(1 - p)``, so that an image stays
+            unturned with ``1 - p``.
         generator: Source of random numbers.
         parts: Kinds of changes that take part, of :data:`PARTS`.
     """
@@ -150,7 +150,8 @@ def adjust_probability(probability: float, sign: float, target: float, images: i
 
     Args:
         probability: Of now.
-        sign: Mean sign of its scores of real images since the last adjustment, -1..1: near 1 when it knows them by heart.
+        sign: Mean sign of its scores of real images since the last adjustment, -1..1: near 1 when it knows them by
+            heart.
         target: What that should be; 0.6 in the paper.
         images: Real images seen since then.
         full: Images in which the probability may go from 0 to 1; 500,000 in the paper.
