@@ -14,6 +14,7 @@ import os
 import re
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -105,20 +106,52 @@ def open_animation(path: Path, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     return image
 
 
+@dataclass(frozen=True)
+class ImageKind:
+    """What the header of an image file tells.
+
+    Attributes:
+        width: Pixels, orientation applied.
+        height: The same.
+        grey: Whether it has one channel of brightness, which reading repeats three times.
+        transparent: Whether it has transparency, which reading lays on white.
+    """
+
+    width: int
+    height: int
+    grey: bool
+    transparent: bool
+
+
+def image_kind(path: str | Path, stream: BinaryIO | None = None) -> ImageKind:
+    """Read size and channels, without decoding the image where possible.
+
+    Args:
+        path: The file, or its name for messages where a stream is given.
+        stream: The content of an image in an archive.
+
+    Raises:
+        DataError: If the file is missing or not an image.
+    """
+    with _opened(None if stream else Path(path), stream, str(path)) as image:
+        width, height = image.size
+        # For TIFF alone Pillow turns the image by itself, and its releases differ on when the size follows.
+        if image.format == "TIFF" and stream is None:
+            height, width = read_image_uint8(path).shape[-2:]
+        elif image.getexif().get(0x0112, 1) in (5, 6, 7, 8):
+            width, height = height, width
+        grey = image.mode in ("1", "L", "LA", "La", "F") or image.mode.startswith("I")
+        return ImageKind(width, height, grey, image.has_transparency_data)
+
+
 def image_size(path: str | Path) -> tuple[int, int]:
     """Read (width, height) in pixels, orientation applied, without decoding the image where possible.
 
     Raises:
         DataError: If the file is missing or not an image.
     """
-    with _opened(Path(path), None, str(path)) as image:
-        width, height = image.size
-        # For TIFF alone Pillow turns the image by itself, and its releases differ on when the size follows.
-        if image.format == "TIFF":
-            height, width = read_image_uint8(path).shape[-2:]
-            return width, height
-        turned = image.getexif().get(0x0112, 1) in (5, 6, 7, 8)
-    return (height, width) if turned else (width, height)
+    kind = image_kind(path)
+    return kind.width, kind.height
 
 
 def _opened(path: Path | None, stream: BinaryIO | None, name: str) -> Image.Image:

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from lineament.data.images import MAX_PIXELS, decode_image, read_image
+from lineament.data.images import MAX_PIXELS, ImageKind, decode_image, image_kind, read_image
 from lineament.data.rejects import label_faults
 from lineament.data.sample import FaceSample
 from lineament.data.subset import digest
@@ -152,6 +152,20 @@ class RecordSource:
     def id_of(self, index: int) -> str:
         """Return the id of a sample without reading it, so that an unreadable one has a name too."""
         return self.records[index].id
+
+    def kind_of(self, index: int) -> ImageKind:
+        """Size and channels of an image from its header; raises ``DataError`` where it cannot be read."""
+        record = self.records[index]
+        if record.member is None:
+            return image_kind(record.path)
+        try:
+            with self._archive(record.path).open(record.member) as stream:
+                return image_kind(record.place, stream)  # type: ignore[arg-type]
+        except DataError:
+            raise
+        # As below: zlib and its like raise their own classes.
+        except Exception as error:
+            raise DataError(f"{record.place} cannot be read from its archive: {error}.") from error
 
     def _image(self, record: Record) -> torch.Tensor:
         if record.member is None:

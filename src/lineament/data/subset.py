@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from itertools import accumulate
 from typing import Any, Generic, TypeVar
 
+from lineament.data.images import ImageKind
 from lineament.data.sample import FaceSample, FaceSource, Source
 from lineament.errors import DataError
 
@@ -34,6 +35,16 @@ def sample_digest(source: Source[Any], index: int) -> str:
     """Digest of what a sample is read from, found quickly (``digest_of``); "" where the source knows none."""
     known = getattr(source, "digest_of", None)
     return str(known(index)) if known else ""
+
+
+def sample_kind(source: Source[Any], index: int) -> ImageKind | None:
+    """Size and channels of a sample's image file, read from its header (``kind_of``); None where none is known.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    known = getattr(source, "kind_of", None)
+    return known(index) if known else None
 
 
 class Subset(Generic[Sample]):
@@ -66,6 +77,10 @@ class Subset(Generic[Sample]):
         """See :func:`sample_digest`."""
         return sample_digest(self.source, self.indices[_inside(index, self)])
 
+    def kind_of(self, index: int) -> ImageKind | None:
+        """See :func:`sample_kind`."""
+        return sample_kind(self.source, self.indices[_inside(index, self)])
+
 
 class Concat(Generic[Sample]):
     """Several sources in a row; ids get the number of their source in front where two sources share one."""
@@ -86,9 +101,21 @@ class Concat(Generic[Sample]):
         return self._ends[-1]
 
     def __getitem__(self, index: int) -> Sample:
+        source, index = self._part(index)
+        return source[index]
+
+    def id_of(self, index: int) -> str:
+        """See :func:`sample_id`."""
+        return sample_id(*self._part(index))
+
+    def kind_of(self, index: int) -> ImageKind | None:
+        """See :func:`sample_kind`."""
+        return sample_kind(*self._part(index))
+
+    def _part(self, index: int) -> tuple[Source[Sample], int]:
         index = _inside(index, self)
         which = bisect_right(self._ends, index)
-        return self.sources[which][index - (self._ends[which] - len(self.sources[which]))]
+        return self.sources[which], index - (self._ends[which] - len(self.sources[which]))
 
 
 class Mapped:

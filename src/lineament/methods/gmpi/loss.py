@@ -97,8 +97,8 @@ def lazy_adam(
 ) -> torch.optim.Adam:
     """Adam for a loss whose regularisation takes part in one of ``every`` steps, as a step of its own.
 
-    There are then ``every + 1`` updates where without it there were ``every``; rate and decays are adjusted so that both
-    move the weights alike (StyleGAN2, appendix B): ``c = every / (every + 1)``, ``c rate``, ``beta^c``.
+    There are then ``every + 1`` updates where without it there were ``every``; rate and decays are adjusted so that
+    both move the weights alike (StyleGAN2, appendix B): ``c = every / (every + 1)``, ``c rate``, ``beta^c``.
 
     Args:
         parameters: To train.
