@@ -1,7 +1,8 @@
 """Reads files that ``torch.save`` wrote, of any age, whatever classes they mention, without running anything.
 
-Two forms are known: the zip archive (torch 1.6 and later) and the older stream of pickles. Tensors are built with
-every bound checked; other classes become :class:`~lineament.interop.restricted_pickle.Inert` records.
+Three forms are known: the zip archive (torch 1.6 and later), the older stream of pickles, and, where it is asked for, a
+plain pickle in which each storage is such a stream. Tensors are built with every bound checked; other classes become
+:class:`~lineament.interop.restricted_pickle.Inert` records.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from lineament.interop.restricted_pickle import (
 )
 
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
+# The pickle of that number, with which older streams begin.
+_STREAM_HEAD = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 _STORAGE_DTYPES = {
     "DoubleStorage": torch.float64,
     "FloatStorage": torch.float32,
@@ -81,12 +84,27 @@ class _Storage(Deferred):
         )
 
 
+class _SavedStorage(Deferred):
+    """A storage that a plain pickle holds as the bytes of a file of its own."""
+
+    def __init__(self, data: Any = b"", *_: Any) -> None:
+        self.data = data
+
+    def build(self, resolve_one: Callable[[Any], Any]) -> Tensor:
+        if not isinstance(self.data, bytes | bytearray):
+            raise CheckpointError("a stored tensor has no bytes.")
+        flat = _read_stream(bytes(self.data)).data
+        if not isinstance(flat, Tensor) or flat.ndim != 1:
+            raise CheckpointError("the bytes of a stored tensor hold something else than a storage.")
+        return flat
+
+
 class _Tensor(Deferred):
     def __init__(self, storage: Any, offset: int, shape: Any, stride: Any, *_: Any) -> None:
         self.storage, self.offset, self.shape, self.stride = storage, int(offset), tuple(shape), tuple(stride)
 
     def build(self, resolve_one: Callable[[Any], Any]) -> Tensor:
-        if not isinstance(self.storage, _Storage):
+        if not isinstance(self.storage, _Storage | _SavedStorage):
             raise CheckpointError("a stored tensor has no storage.")
         flat: Tensor = resolve_one(self.storage)
         numbers = (self.offset, *self.shape, *self.stride)
@@ -234,11 +252,20 @@ def _storage_dtypes(body: bytes) -> dict[str, torch.dtype]:
     return found
 
 
-def read_torch_file(path: str | Path) -> TorchFile:
+def _read_plain(data: bytes) -> TorchFile:
+    if pickle_length(data) != len(data):
+        raise CheckpointError("bytes follow the end of its pickle.")
+    builders = _builders() | {("torch.storage", "_load_from_bytes"): lambda *a: _SavedStorage(*a)}
+    unpickler = RestrictedUnpickler(data, builders)
+    return TorchFile(resolve(unpickle(unpickler)), tuple(unpickler.foreign))
+
+
+def read_torch_file(path: str | Path, *, plain: bool = False) -> TorchFile:
     """Read a file of ``torch.save`` without executing anything from it.
 
     Args:
         path: A ``.pt``, ``.pth``, ``.pkl``, ``.mdl`` ... file: zip archive or older stream.
+        plain: Read an ordinary pickle of objects with tensors too, as StyleGAN2-ADA saves its networks.
 
     Returns:
         Its contents, tensors on the CPU, and the names of the classes that were left inert.
@@ -255,7 +282,7 @@ def read_torch_file(path: str | Path) -> TorchFile:
         data = file.read_bytes()
         if data[:4] == b"PK\x03\x04":
             raise CheckpointError("it begins like a zip archive but its end is missing: copy it again.")
-        return _read_stream(data)
+        return _read_plain(data) if plain and not data.startswith(_STREAM_HEAD) else _read_stream(data)
     except CheckpointError as error:
         raise CheckpointError(f"{file}: cannot be read as a checkpoint: {error}") from error
     except (zipfile.BadZipFile, EOFError, OSError, NotImplementedError, RuntimeError, ValueError) as error:
