@@ -145,6 +145,19 @@ class StyleGAN2Generator(nn.Module):
         self.num_ws = self.synthesis.num_ws
         self.mapping = MappingNetwork(z_dim, w_dim, self.num_ws, layers=mapping_layers)
 
+    # What a training calls besides forward: styles of two latents are mixed, and lengths of paths begin at styles.
+    forward_methods = ("styles", "images")
+
+    def styles(self, z: Tensor) -> Tensor:
+        """Latents ``[B, z_dim]`` to ``ws [B, num_ws, w_dim]``."""
+        ws: Tensor = self.mapping(z)
+        return ws
+
+    def images(self, ws: Tensor) -> Tensor:
+        """``ws [B, num_ws, w_dim]`` to images ``[B, 3, R, R]``, with random noise."""
+        made: Tensor = self.synthesis(ws)
+        return made
+
     def forward(
         self,
         z: Tensor,

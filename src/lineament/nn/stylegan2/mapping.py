@@ -54,9 +54,11 @@ class MappingNetwork(nn.Module):
         Returns:
             ``[B, num_ws, w_dim]``.
         """
-        w = normalize_2nd_moment(z.to(self.w_avg.dtype))
-        for number in range(self.layers):
-            w = self.get_submodule(f"fc{number}")(w)
+        # Small, and all of an image hangs on it: mixed precision leaves it as its weights are.
+        with torch.autocast(z.device.type, enabled=False):
+            w = normalize_2nd_moment(z.to(self.w_avg.dtype))
+            for number in range(self.layers):
+                w = self.get_submodule(f"fc{number}")(w)
         if self.training:
             with torch.no_grad():
                 self.w_avg.copy_(w.detach().mean(dim=0).lerp(self.w_avg, self.w_avg_beta))

@@ -1,0 +1,53 @@
+"""Grids of samples, which show a training's progress: the same latents every time."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from lineament.data.images import write_image
+from lineament.files import write_text
+from lineament.methods.gmpi.predictor import StyleGAN2Predictor
+
+# Columns and rows of a grid.
+COLUMNS, ROWS = 8, 4
+# Truncation of the second grid.
+PSI = 0.7
+
+
+def fixed_latents(count: int, size: int) -> Tensor:
+    """``[count, size]``, the first ones of seed 0 whatever the count."""
+    generator = torch.Generator().manual_seed(0)
+    return torch.stack([torch.randn(size, generator=generator) for _ in range(count)])
+
+
+def image_grid(images: Tensor, columns: int) -> Tensor:
+    """``[N, 3, H, W]`` as one image, row by row; what is missing of the last row is white."""
+    rows = -(-len(images) // columns)
+    white = images.new_ones(rows * columns - len(images), *images.shape[1:])
+    cells = torch.cat([images, white]).view(rows, columns, *images.shape[1:])
+    return cells.permute(2, 0, 3, 1, 4).reshape(images.shape[1], rows * images.shape[2], -1)
+
+
+def sample_figures(predictor: StyleGAN2Predictor, folder: Path) -> list[Path]:
+    """Draw ``samples.png`` and, nearer to the mean, ``samples-psi0.7.png``, each with its numbers as JSON.
+
+    The numbers tell whether images differ: the mean over pixels of the standard deviation between images.
+    """
+    latents = fixed_latents(COLUMNS * ROWS, predictor.latent_size)
+    paths = []
+    for name, psi in (("samples", 1.0), (f"samples-psi{PSI:g}", PSI)):
+        images = predictor.images(latents, psi)
+        path = write_image(folder / f"{name}.png", image_grid(images, COLUMNS))
+        facts = {
+            "latents": f"{len(latents)} of seed 0, row by row",
+            "psi": psi,
+            "mean": float(images.mean()),
+            "std_between_images": float(images.std(0).mean()),
+        }
+        write_text(path.with_suffix(".json"), json.dumps(facts, indent=1) + "\n")
+        paths.append(path)
+    return paths
