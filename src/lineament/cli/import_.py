@@ -17,7 +17,7 @@ class Command:
     The run loads like one trained here. Example: `lineament import dve checkpoint-epoch100.pth --run runs/published`.
     """
 
-    # Family of the checkpoint: the method of this package that it belongs to (dve, fabrec, depthnet ...).
+    # Family of the checkpoint: the method of this package that it belongs to (dve, fabrec, depthnet ...), or stylegan2.
     family: tyro.conf.Positional[str]
     # The file of the checkpoint, or the folder where its program wrote one (3FabRec: saae.mdl and meta.json).
     file: tyro.conf.Positional[Path]

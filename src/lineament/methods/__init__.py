@@ -7,11 +7,20 @@ import pkgutil
 
 
 def legacy_readers() -> dict[str, str]:
-    """Modules that recognise checkpoints of other programs (``methods/<name>/legacy.py``), by the method's name."""
+    """Modules that recognise checkpoints of other programs, by family.
+
+    ``methods/<name>/legacy.py`` reads those of the method itself, ``methods/<name>/<family>_legacy.py`` those of
+    another family that the method builds on.
+    """
     found = {}
     for method in pkgutil.iter_modules(__path__):
-        if method.ispkg:
-            name = f"{__name__}.{method.name}.legacy"
-            if importlib.util.find_spec(name) is not None:
-                found[method.name] = name
+        if not method.ispkg:
+            continue
+        package = importlib.util.find_spec(f"{__name__}.{method.name}")
+        assert package is not None
+        for module in pkgutil.iter_modules(package.submodule_search_locations):
+            if module.name == "legacy":
+                found[method.name] = f"{__name__}.{method.name}.legacy"
+            elif module.name.endswith("_legacy"):
+                found[module.name.removesuffix("_legacy")] = f"{__name__}.{method.name}.{module.name}"
     return found

@@ -46,7 +46,7 @@ def reader_of(family: str) -> ModuleType:
 
     It has a function ``read_legacy(TorchFile) -> ImportedModel``, whose errors complete "FILE: ...". Where a family's
     checkpoints are folders it also has ``FOLDER``, the names of the weights and of the facts beside them (JSON), which
-    the function gets as a second argument.
+    the function gets as a second argument. Where they are ordinary pickles it has ``PLAIN_PICKLES``.
 
     Raises:
         UsageError: If no method has one; the message names the nearest.
@@ -77,7 +77,7 @@ def import_checkpoint(
     in_folders: tuple[str, str] | None = getattr(reader, "FOLDER", None)
     folder = folder or Path("runs") / f"{family}-{_name(path)}"
     path, facts = _opened(in_folders, path)
-    file = read_torch_file(path)
+    file = read_torch_file(path, plain=getattr(reader, "PLAIN_PICKLES", False))
     digest = _sha256(path)
     before = imported_origin(folder) if folder.is_dir() else None
     if before and (before.get("family"), before.get("sha256")) == (family, digest) and not overwrite:
