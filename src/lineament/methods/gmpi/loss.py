@@ -61,7 +61,7 @@ def path_lengths(images: Tensor, styles: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_loss(lengths: Tensor, mean: Tensor) -> tuple[Tensor, Tensor]:
-    """Squared deviation of path lengths from their moving mean.
+    """Squared distance of path lengths from their moving mean.
 
     Args:
         lengths: ``[B]``, from :func:`path_lengths`.
