@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -10,14 +11,36 @@ import torch
 from tests.landmarks.marked_faces import POINTS, Faces, tiny
 
 from lineament.capabilities import LandmarkPredictor
+from lineament.data.sample import FaceSample
 from lineament.errors import DataError, UsageError
+from lineament.faces.normalisers import usual_normaliser
+from lineament.faces.schemes import scheme_word
 from lineament.inference import load
 from lineament.methods.landmarks.model import Prediction
+from lineament.pipeline.evaluate.few_shot import FewShotTestSet, run_few_shot
+from lineament.pipeline.evaluate.few_shot_plan import VARIANTS, FewShotPlan
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.run import open_run
 from lineament.training.stopping import TrainingInterrupted
 
 QUIET = LoopOptions(progress=False, report=False, figures=False)
+
+
+OWN = Path(__file__).with_name("30-skin.yaml")
+
+
+class Relabelled(Faces):
+    """The same faces with points of another scheme, somewhere between the marks."""
+
+    def __init__(self, count: int, which: str) -> None:
+        super().__init__(count)
+        self.which, self.fingerprint = which, f"relabelled {count}"
+
+    def __getitem__(self, index: int) -> FaceSample:
+        sample = super().__getitem__(index)
+        assert sample.landmarks is not None
+        mix = torch.rand(30, 5, generator=torch.Generator().manual_seed(0)).softmax(1)
+        return dataclasses.replace(sample, landmarks=mix @ sample.landmarks, scheme=self.which)
 
 
 def weights(run: object) -> dict[str, torch.Tensor]:
@@ -178,3 +201,22 @@ def test_unlabelled_faces_teach_places_and_not_how_sure_to_be() -> None:
     loss = recipe._consistency(networks, said, batch, torch.arange(5), None)
     loss.backward()
     assert scale.grad is None and points.grad is not None and float(points.grad.abs().sum()) > 0
+
+
+def test_a_study_compares_a_base_with_random_weights_in_the_scheme_of_the_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = train(tiny(steps=2), Faces(), tmp_path / "base", options=QUIET)
+    for name in ("landmarks", "landmarks-random"):
+        fields = {**VARIANTS[name].fields, "batch_size": 2, "borrowed": 2}
+        monkeypatch.setitem(VARIANTS, name, dataclasses.replace(VARIANTS[name], fields=fields))
+    own = scheme_word(str(OWN))
+    plan = FewShotPlan((2,), (0,), steps=2)
+    test_sets = [FewShotTestSet("marks", Relabelled(3, own), normalise_by=usual_normaliser(own))]
+    study = tmp_path / "study"
+    cells = run_few_shot(plan, {"landmarks": base.folder}, Relabelled(4, own), test_sets, study)
+    assert [cell.variant for cell in cells] == ["landmarks", "landmarks-random"]
+    # Both have the sizes of the base; a network of the default sizes would take far longer and know no size of 32.
+    kept = [json.loads(path.read_text())["facts"] for path in sorted((study / "cells").iterdir())]
+    assert kept[0]["base"] and not kept[1]["base"] and kept[1]["sizes"]["size"] == 32
+    assert all(0 < cell.errors["marks"] < 500 for cell in cells)

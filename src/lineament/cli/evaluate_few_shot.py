@@ -13,9 +13,9 @@ from lineament.pipeline.evaluate.few_shot_plan import FewShotPlan
 class Command:
     """Learn landmarks from few labels in several variants, and show how the error falls with their number.
 
-    Every variant sees the same labelled faces. Writes a table, a plot and metric cards; an interrupted study is simply
-    repeated and goes on with the models that are missing, and other --counts, --seeds and --variants add to what is in
-    --out. Example:
+    Every variant sees the same labelled faces; those on --landmarks learn the scheme that the labels have. Writes a
+    table, a plot and metric cards; an interrupted study is simply repeated and goes on with the models that are
+    missing, and other --counts, --seeds and --variants add to what is in --out. Example:
     `lineament evaluate few-shot --fabrec runs/faces --data labelled/ --unlabelled photos/ --test test/ --out study/`.
     """
 
@@ -29,6 +29,8 @@ class Command:
     fabrec: Path | None = None
     # Run of descriptors to build on (dve-modern, dve-smallnet-64d ...).
     dve: Path | None = None
+    # Run or model of `landmarks` to build on (face-68).
+    landmarks: Path | None = None
     # Faces whose labels are not seen, for variants that learn from such faces too (fabrec-modern); several are joined.
     unlabelled: tuple[str, ...] = ()
     # Portraits without labels (the folder of a portrait pack): disagreement with the detector's five points.
@@ -46,13 +48,15 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "evaluate few-shot", arguments)
     from lineament.data.cache import WITHOUT_MAPS, CachedSource
     from lineament.data.registry import open_data
+    from lineament.faces.normalisers import usual_normaliser
     from lineament.pipeline.evaluate.few_shot import FewShotTestSet, covering, read_cells, run_few_shot
     from lineament.pipeline.evaluate.few_shot_report import write_few_shot
     from lineament.pipeline.evaluate.portraits import portrait_test_set
     from lineament.progress import progress
     from lineament.training.sources import open_joined
 
-    bases = {name: run for name, run in (("fabrec", command.fabrec), ("dve", command.dve)) if run is not None}
+    given = {"fabrec": command.fabrec, "dve": command.dve, "landmarks": command.landmarks}
+    bases = {name: run for name, run in given.items() if run is not None}
     plan = command.study.settled(bases, bool(command.unlabelled))
     labelled, test = (
         CachedSource(open_data(text), fields=WITHOUT_MAPS) for text in (command.data, command.test)
@@ -60,7 +64,9 @@ def main(arguments: list[str]) -> int:
     unlabelled = (
         CachedSource(open_joined(command.unlabelled), fields=WITHOUT_MAPS) if command.unlabelled else None
     )
-    test_sets = [FewShotTestSet(f"unseen faces of {test.name}", test)]
+    which = test[0].scheme
+    usual = {} if which is None else {"normalise_by": usual_normaliser(which)}
+    test_sets = [FewShotTestSet(f"unseen faces of {test.name}", test, **usual)]
     if command.portraits:
         test_set = portrait_test_set(command.portraits, progress)
         test_sets.append(

@@ -20,7 +20,7 @@ from lineament.errors import DataError, UsageError
 from lineament.evaluation.mean_shape import in_square, others_mean
 from lineament.faces import boxes
 from lineament.faces.labels import read_keypoints
-from lineament.faces.normalisers import normaliser
+from lineament.faces.normalisers import normaliser, usual_normaliser
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.metrics.landmark import AreaRule, area_under_curve, failure_rate, point_distances
 
@@ -317,7 +317,7 @@ def score_landmarks(
             missing = layout.names[int((known & ~placed).nonzero()[0])]
             raise DataError(f"{predictor.origin} has no place for the landmark {missing} of {sample.id}.")
         if normalise_by is None:
-            normalise_by = "box" if layout.inter_ocular is None else "inter-ocular"
+            normalise_by = usual_normaliser(layout)
         length = normaliser(normalise_by)(truth, layout, sample_box(sample).float())
         if not bool(torch.isfinite(length)):
             left_out += 1

@@ -79,6 +79,11 @@ def normaliser(name: str) -> Normaliser:
     return _NORMALISERS[key]
 
 
+def usual_normaliser(which: str | LandmarkScheme) -> str:
+    """Name of the normaliser that a scheme is measured with where none is named: of the box where it has no eyes."""
+    return "box" if as_scheme(which).inter_ocular is None else "inter-ocular"
+
+
 def normaliser_names() -> list[str]:
     """Names of all normalisers."""
     return list(_NORMALISERS)

@@ -24,6 +24,7 @@ from lineament.data.sample import FaceSource
 from lineament.data.subset import Subset
 from lineament.errors import DataError, UsageError
 from lineament.evaluation.landmarks import score_landmarks
+from lineament.faces.schemes import scheme_word
 from lineament.files import write_text
 from lineament.inference import load
 from lineament.pipeline.evaluate.few_shot_plan import SIZES, VARIANTS, FewShotPlan
@@ -108,7 +109,7 @@ def run_few_shot(
 
     Args:
         plan: What is compared; where it names no variants, those that the runs are for.
-        bases: Runs to build on by method: ``fabrec``, ``dve``.
+        bases: Runs to build on by method: ``fabrec``, ``dve``, ``landmarks``.
         labelled: The faces that labels are drawn from.
         test_sets: Faces to measure on; never seen in training, nor used to choose between checkpoints.
         folder: Gets ``cells/*.json``.
@@ -212,6 +213,12 @@ class _Study:
         """Hash of the trained weights of each run that is built on."""
         return {method: _weights_digest(run) for method, run in self.bases.items()}
 
+    @cached_property
+    def scheme(self) -> str | None:
+        """Scheme of the labels, as a config names it."""
+        found = self.labelled[0].scheme
+        return None if found is None else scheme_word(found)
+
     def companions(self, variant: str) -> FaceSource | None:
         """The unlabelled faces that take part in a variant, if any."""
         return self.unlabelled if VARIANTS[variant].semi_supervised else None
@@ -222,7 +229,7 @@ class _Study:
         if self.sizes is not None or like not in self.bases:
             return self.sizes
         config = open_trained(self.bases[like]).config
-        return {key: config[key] for key in SIZES}
+        return {key: config[key] for key in SIZES[like]}
 
     def facts(self, variant: str) -> dict[str, Any]:
         """What a cell depends on: kept with it, so that a cell of another study is not taken for one of this."""
@@ -293,6 +300,8 @@ class _Study:
             fields["base"] = str(self.bases[chosen.base])
         else:
             fields |= self.sizes_of(variant) or {}
+        if chosen.learns_scheme and self.scheme is not None:
+            fields["scheme"] = self.scheme
         # One evaluation, at the end and on the labelled faces themselves: nothing is chosen on test faces.
         fields |= {"evaluate_count": 4, "evaluate_every": 0, **self.rates(variant)}
         if chosen.rates and self.plan.steps:

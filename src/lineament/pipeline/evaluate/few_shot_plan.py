@@ -17,7 +17,7 @@ class Variant:
     Attributes:
         title: For tables and plots.
         recipe: Name of the recipe.
-        base: Method of the run it builds on, ``fabrec`` or ``dve``; "" for none.
+        base: Method of the run it builds on, ``fabrec``, ``dve`` or ``landmarks``; "" for none.
         fields: Fields of the recipe's config.
         preset: Preset of the recipe that these fields change; "" for its defaults.
         semi_supervised: Whether unlabelled faces take part.
@@ -25,6 +25,7 @@ class Variant:
             Empty for a variant that does not learn by gradient descent, whose steps are its own.
         like: Without a base: method of the run whose networks it has untrained.
         by_default: Whether a study that names no variants has it; the others are ablations.
+        learns_scheme: Whether its recipe is told the scheme of the labels; the others learn that of their default.
     """
 
     title: str
@@ -36,10 +37,14 @@ class Variant:
     rates: tuple[str, ...] = ()
     like: str = ""
     by_default: bool = True
+    learns_scheme: bool = False
 
 
-# Fields of an autoencoder's config that say which networks it has.
-SIZES = ("size", "width", "code", "linear")
+# Fields of a run's config that say which networks it has, by its method.
+SIZES: Mapping[str, tuple[str, ...]] = {
+    "fabrec": ("size", "width", "code", "linear"),
+    "landmarks": ("size", "widths", "blocks", "features"),
+}
 _HEAD, _ALL = ("learning_rate",), ("learning_rate", "encoder_rate")
 
 VARIANTS = {
@@ -87,6 +92,22 @@ VARIANTS = {
         rates=_ALL,
         by_default=False,
     ),
+    # A trained network of landmarks learns another scheme; what it knew of faces, and what the labels alone bring.
+    "landmarks": Variant(
+        "landmarks network, trained before",
+        "landmarks",
+        "landmarks",
+        rates=("learning_rate", "backbone_rate"),
+        learns_scheme=True,
+    ),
+    "landmarks-random": Variant(
+        "same network, random weights",
+        "landmarks",
+        fields={"base": RANDOM_BASE},
+        like="landmarks",
+        rates=_HEAD,
+        learns_scheme=True,
+    ),
     # Sixteen looks at every labelled face pin the detectors down, as in the demo.
     "dve": Variant("descriptors (DVE)", "dve-landmarks", "dve", {"steps": 16}),
 }
@@ -99,9 +120,9 @@ class FewShotPlan:
     Attributes:
         counts: Numbers of labelled faces.
         seeds: Seeds; each draws other labels, other starts and other moves.
-        variants: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, dve, no-autoencoder, no-unlabelled,
-            plain; when left out, those of the runs given (supervised: of the fabrec run, fabrec-modern: where there are
-            unlabelled faces too), without the last three.
+        variants: fabrec, fabrec-tuned, fabrec-modern, fabrec-faithful, supervised, landmarks, landmarks-random, dve,
+            no-autoencoder, no-unlabelled, plain; when left out, those of the runs given (supervised: of the fabrec run,
+            fabrec-modern: where there are unlabelled faces too), without the last three.
         steps: Steps of the variants that learn by gradient descent; 0 leaves each recipe's own.
         rate: Learning rate of the transfer layers of those variants, to which that of the encoder keeps its ratio; 0
             leaves each recipe's own, made for its default steps.
@@ -137,7 +158,7 @@ def default_variants(bases: Collection[str], unlabelled: bool) -> tuple[str, ...
     """Variants of a study that names none: only what the given runs and faces are for.
 
     Args:
-        bases: Methods of the given runs, ``fabrec`` or ``dve``.
+        bases: Methods of the given runs: ``fabrec``, ``dve``, ``landmarks``.
         unlabelled: Whether there are unlabelled faces.
 
     Raises:
@@ -145,7 +166,8 @@ def default_variants(bases: Collection[str], unlabelled: bool) -> tuple[str, ...
     """
     if not bases:
         raise UsageError(
-            "nothing to compare: give a run to build on with --fabrec or --dve, or name the variants with --variants."
+            "nothing to compare: give a run to build on with --fabrec, --dve or --landmarks, or name the variants with "
+            "--variants."
         )
     return tuple(
         name
