@@ -452,10 +452,8 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
                 batch["mirrored"],
                 mirror_among(chosen, self.landmarks.mirror),
             )
-        # The scale is not learnt here: a pupil that learnt it from pseudo-labels would add its teacher's doubt to its
-        # own, step after step, until it doubted every photo. It is the pupil's own, which sees the harder image, so
-        # that hard copies of photos weigh as much as hard drawn faces do, or the teacher's where that is larger.
-        scale = torch.maximum(scale.to(said.scale), said.scale.detach())
+        # The scale is the teacher's and not learnt here: a pupil that learnt it from pseudo-labels would add its
+        # teacher's doubt to its own, step after step, until it doubted every photo.
         return placement_loss(said.points, scale, targets, weights)
 
     def predictor(
