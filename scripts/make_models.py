@@ -35,7 +35,6 @@ class Size:
         faces: Drawn faces by head, with the seed of their world.
         side: Of their images in pixels.
         landmarks: Options of the training of `face-68`.
-        again: Options of a second training from where the first ended, at a rate that begins anew; none without.
         dense: Options of the training of `face-dense`, which needs the head of the packs; none without.
         depth: Options of the training of `face-depth`.
         keypoints: Faces by head that `face-depth` learns from.
@@ -47,15 +46,11 @@ class Size:
     landmarks: tuple[str, ...]
     depth: tuple[str, ...]
     keypoints: dict[str, int]
-    again: tuple[str, ...] = ()
     dense: tuple[str, ...] = ()
     real: bool = True
 
 
 _HALF = ("--precision", "bf16-mixed")
-# Half of the first rate, for all layers at once, and unlabelled faces from the start.
-_AGAIN = ("--head-first", "0", "--learning-rate", "1e-3", "--backbone-rate", "1e-3")
-_AGAIN += ("--consistency-from", "0", "--consistency-full", "0.02")
 SIZES = {
     # Two cores, less than three hours.
     "full": Size(
@@ -64,7 +59,6 @@ SIZES = {
         ("--preset", "full", "--steps", "15000", *_HALF),
         ("--steps", "3000"),
         {"ict": 8000, "builtin": 8000},
-        again=("--preset", "full", "--steps", "12000", *_AGAIN, *_HALF),
         dense=("--preset", "dense", *_HALF),
     ),
     # One large GPU with 16 cores beside it, eight minutes.
@@ -119,11 +113,7 @@ def face_68(size: Size, out: Path, packs: Path | None, workers: int, device: str
     data = ("--data", *(f"synthetic:{out / f'faces-{head}'}?split=train" for head in size.faces))
     data += ("--validation", f"synthetic:{out / f'faces-{first}'}?split=val", *_unlabelled(size, packs))
     machine = ("--workers", str(max(0, workers - 1)), "--device", device)
-    begun = run.with_name("face-68-first") if size.again else run
-    yield Stage("train", ("train", "landmarks", *size.landmarks, *data, "--run", str(begun)), begun, machine)
-    if size.again:
-        words = ("train", "landmarks", "--base", str(begun), *size.again, *data, "--run", str(run))
-        yield Stage("train on", words, run, machine)
+    yield Stage("train", ("train", "landmarks", *size.landmarks, *data, "--run", str(run)), run, machine)
     for head in size.faces:
         tested = f"synthetic:{out / f'faces-{head}'}?split=test"
         yield Stage(f"measure {head}", ("evaluate", str(run), "--data", tested))

@@ -113,6 +113,10 @@ def test_the_placement_loss_has_its_minimum_at_the_mean_error() -> None:
     losses = [float(placement_loss(points, scale.expand(1, 2), targets, weights)) for scale in scales]
     assert scales[losses.index(min(losses))] == pytest.approx(0.5, abs=0.011)
     assert min(losses) == pytest.approx(1 + math.log(0.5), abs=1e-3)
+    # A target that is itself off by as much as it is far away: the best scale grows by the root of two.
+    doubt = torch.full((1, 2), 0.5)
+    losses = [float(placement_loss(points, scale.expand(1, 2), targets, weights, doubt)) for scale in scales]
+    assert scales[losses.index(min(losses))] == pytest.approx(math.sqrt(0.5), abs=0.011)
     assert float(placement_loss(points, torch.ones(1, 2), targets, 0 * weights)) == 0.0
 
 

@@ -16,7 +16,6 @@ from lineament.errors import DataError, UsageError
 from lineament.faces.normalisers import usual_normaliser
 from lineament.faces.schemes import scheme_word
 from lineament.inference import load
-from lineament.methods.landmarks.model import Prediction
 from lineament.pipeline.evaluate.few_shot import FewShotTestSet, run_few_shot
 from lineament.pipeline.evaluate.few_shot_plan import VARIANTS, FewShotPlan
 from lineament.training.loop import LoopOptions, resume, train
@@ -186,21 +185,6 @@ def test_data_without_labels_or_with_too_few_are_refused() -> None:
         tiny(scheme="68").training_source(Faces())
     with pytest.raises(UsageError, match="which of its 5 points swap"):
         tiny(scheme="points-5").training_source(Faces())
-
-
-def test_unlabelled_faces_teach_places_and_not_how_sure_to_be() -> None:
-    recipe = tiny(consistency_from=0.0, consistency_full=0.0, source=Faces(5, labelled=False, seed=4))
-    source = recipe.training_source(Faces())
-    generator = torch.Generator().manual_seed(0)
-    items = [recipe.item(source[index], generator) for index in range(6)]
-    batch = recipe.collate(items)
-    assert len(batch["plain"]) > 0
-    networks = recipe.networks()
-    points, scale = (torch.rand(len(batch["plain"]), 5, *more, requires_grad=True) for more in ((2,), ()))
-    said = Prediction(points, scale, torch.zeros(()), torch.zeros(()))
-    loss = recipe._consistency(networks, said, batch, torch.arange(5), None)
-    loss.backward()
-    assert scale.grad is None and points.grad is not None and float(points.grad.abs().sum()) > 0
 
 
 def test_a_study_compares_a_base_with_random_weights_in_the_scheme_of_the_labels(

@@ -37,7 +37,7 @@ def test_every_size_can_be_planned(
         assert script.main([*words, "--size", size]) == 0
         planned = capsys.readouterr().out
         chosen = script.SIZES[size]
-        trained = [options for options in (chosen.landmarks, chosen.again, chosen.dense) if options]
+        trained = [options for options in (chosen.landmarks, chosen.dense) if options]
         assert planned.count("lineament train depthnet") == 1
         assert planned.count("lineament train landmarks") == len(trained)
         assert ("--judge" in planned) is chosen.real
@@ -52,10 +52,10 @@ def test_the_card_of_face_68_says_what_is_done(script: ModuleType) -> None:
     card, size = read_card(script.CARDS / "face-68.yaml"), script.SIZES["full"]
     for count, seed in size.faces.values():
         assert count % 64 == 0 and f"{count:,}" in card.data and f"seed {seed}" in card.data
-    for words in (size.landmarks, size.again):
-        assert f"preset `{words[words.index('--preset') + 1]}`" in card.training
-        assert f"{int(words[words.index('--steps') + 1]):,} steps" in card.training
-        assert words[words.index("--precision") + 1] in card.training and f"{size.side} px" in card.data
+    words = size.landmarks
+    assert f"preset `{words[words.index('--preset') + 1]}`" in card.training
+    assert f"{int(words[words.index('--steps') + 1]):,} steps" in card.training
+    assert words[words.index("--precision") + 1] in card.training and f"{size.side} px" in card.data
 
 
 def test_every_model_has_a_card_that_says_what_it_is_not_for(script: ModuleType) -> None:

@@ -14,7 +14,9 @@ DOUBTFUL = 0.02
 BELL = 1.0
 
 
-def placement_loss(points: Tensor, scale: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+def placement_loss(
+    points: Tensor, scale: Tensor, targets: Tensor, weights: Tensor, doubt: Tensor | None = None
+) -> Tensor:
     """Mean of ``|e| / s + log s`` over the points that count (Kendall and Gal, 2017, Laplace-like).
 
     Args:
@@ -22,6 +24,8 @@ def placement_loss(points: Tensor, scale: Tensor, targets: Tensor, weights: Tens
         scale: ``[B, K]`` predicted scales s of their errors, larger than 0, in the same unit.
         targets: ``[B, K, 2]``; where the weight is 0 anything, NaN too.
         weights: ``[B, K]``, 0 or more.
+        doubt: ``[B, K]`` scales of the targets' own errors, which add to the error: ``|e|`` becomes
+            ``sqrt(|e|^2 + doubt^2)``, so that no point is believed more than its target. None takes them as exact.
 
     Returns:
         Scalar; 0 without any weight.
@@ -29,6 +33,8 @@ def placement_loss(points: Tensor, scale: Tensor, targets: Tensor, weights: Tens
     counted = weights > 0
     error = torch.where(counted[..., None], points - targets, 0.0)
     square = error.square().sum(-1) + 1e-10
+    if doubt is not None:
+        square = square + torch.where(counted, doubt, 0.0).square()
     each = square.sqrt() / scale + scale.log()
     return (each * weights).sum() / weights.sum().clamp(min=1.0)
 

@@ -445,16 +445,14 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
         """Loss of the unlabelled faces of a batch, whose points the average finds in their plain images."""
         with torch.no_grad():
             plain = predict(teacher, batch["plain"], some)
-            targets, scale, weights = carried_targets(
+            targets, doubt, weights = carried_targets(
                 plain.points,
                 plain.scale,
                 batch["carry"],
                 batch["mirrored"],
                 mirror_among(chosen, self.landmarks.mirror),
             )
-        # The scale is the teacher's and not learnt here: a pupil that learnt it from pseudo-labels would add its
-        # teacher's doubt to its own, step after step, until it doubted every photo.
-        return placement_loss(said.points, scale, targets, weights)
+        return placement_loss(said.points, said.scale, targets, weights, doubt)
 
     def predictor(
         self,
