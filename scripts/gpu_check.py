@@ -28,7 +28,7 @@ BENCHES = (
     "gmpi-generator",
 )
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
-RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks")
+RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks", "stylegan2")
 # The last step: faces drawn on the machine, then the shipped landmark model's preset for a GPU. Among the other steps
 # it is short and needs no data pack; alone (`--only face-68`) it is the whole recipe, with the packs in PACKS.
 MODEL = "face-68"
