@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
-import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
@@ -100,23 +102,57 @@ def test_scatter_forgets_what_was_there_and_adds_all_parts():
     assert spans(7, 3) == [(0, 2), (2, 4), (4, 7)]
 
 
+# Prints the least times with one thread and with two, in turns, so that a neighbour's load meets both: by the clock,
+# and of the calling thread's own work, which no load lengthens. It goes on until two are faster, for a loaded machine
+# rarely has both cores free for the few milliseconds of one try.
+RACE = """
+import sys, time
+from tests.ops.test_threads import draw, with_threads
+clock, own = ({1: float("inf"), 2: float("inf")} for _ in range(2))
+work, end = draw(sys.argv[1] == "True"), time.monotonic() + 60
+for number in range(100_000):
+    for threads in clock:
+        with_threads(threads, work)
+        start, begun = time.perf_counter(), time.thread_time()
+        with_threads(threads, work)
+        clock[threads] = min(clock[threads], time.perf_counter() - start)
+        own[threads] = min(own[threads], time.thread_time() - begun)
+    if time.monotonic() > end or (number >= 40 and clock[2] < clock[1] and own[2] < 0.9 * own[1]):
+        break
+print(clock[1], clock[2], own[1], own[2])
+"""
+
+
+def draw(backward: bool) -> Callable[[], list[Tensor]]:
+    """What draws the bench's mesh at 96 pixels, or draws and differentiates it."""
+    vertices, faces = project(bench_mesh()[0]), bench_mesh()[1]
+
+    def forward() -> list[Tensor]:
+        index, _ = rasterize_with_depth(vertices, faces, 96, 96)
+        return list(barycentrics(vertices, faces, index))
+
+    return (lambda: everything(vertices, faces, 96)) if backward else forward
+
+
 @pytest.mark.slow
 @pytest.mark.skipif((os.cpu_count() or 1) < 2, reason="needs two cores")
 @pytest.mark.parametrize("backward", [False, True])
 def test_two_threads_are_faster_than_one(backward):
-    vertices, faces = project(bench_mesh()[0]), bench_mesh()[1]
-
-    def draw() -> list[Tensor]:
-        if backward:
-            return everything(vertices, faces, 96)
-        index, _ = rasterize_with_depth(vertices, faces, 96, 96)
-        return list(barycentrics(vertices, faces, index))
-
-    best = {1: float("inf"), 2: float("inf")}
-    for _ in range(40):  # in turns, so that a neighbour's load meets both
-        for threads in best:
-            with_threads(threads, draw)
-            start = time.perf_counter()
-            with_threads(threads, draw)
-            best[threads] = min(best[threads], time.perf_counter() - start)
-    assert best[2] < best[1]
+    # A process of its own that waits as those of the command line do: torch's threads would else spin between two
+    # operations on the core that the kernels' second thread is to run on.
+    found = subprocess.run(
+        [sys.executable, "-c", RACE, str(backward)],
+        env={**os.environ, "OMP_WAIT_POLICY": "PASSIVE"},
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=500,
+    )
+    assert found.returncode == 0, found.stderr
+    one, two, own_one, own_two = map(float, found.stdout.split())
+    # The second thread takes work from the first.
+    assert own_two < 0.9 * own_one
+    # Where others want more cores than there are, the clock tells of them and not of the kernels.
+    if os.getloadavg()[0] < (os.cpu_count() or 1) + 0.5:
+        assert two < one
