@@ -85,6 +85,10 @@ def test_landmarks_on_a_photograph_import_what_they_need(
     arguments = ("landmarks", str(photo), "--model", str(landmark_run), "--out")
     imported = modules(*arguments, str(tmp_path / "first"))
     assert not set(HEAVY) & imported
+    # Of the model that is taken when none is named, too.
+    assert not {*HEAVY, "scipy.spatial", "scipy.optimize"} & modules(
+        "landmarks", str(photo), "--out", str(tmp_path / "default")
+    )
     assert not {"scipy.optimize", "skimage", "imageio", "pyarrow"} & imported
     # The tables of recipes are read to find a name; the recipes of other methods are not.
     others = [name for name in imported if ".fabrec." in name or ".depthnet." in name]

@@ -14,7 +14,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 import torch
-from scipy.spatial import Delaunay
 from torch import Tensor
 
 from lineament.errors import DataError
@@ -66,6 +65,8 @@ class HeadSurface:
         angle = np.arctan2(across, -away[:, 2])
         radius = float(np.linalg.norm(away, axis=1).mean())
         self.flat: Doubles = away[:, :2] * (radius * angle / np.maximum(across, 1e-9))[:, None]
+        from scipy.spatial import Delaunay  # slow to import, and models without a surface never need it
+
         corners = Delaunay(self.flat).simplices
         turned = _areas(self.flat, corners) < 0
         self.triangles = np.ascontiguousarray(np.where(turned[:, None], corners[:, ::-1], corners), np.int32)
