@@ -45,3 +45,24 @@ register_variant(
         },
     },
 )
+
+register_variant(
+    "gmpi-folder",
+    method="gmpi",
+    recipe=f"{HERE}.recipe:GMPIRecipe",
+    summary="GMPI (multiplane images of many planes) from a folder of images, on a StyleGAN2 (--base RUN)",
+    presets={
+        "tiny": {
+            "resolution": 16,
+            "resize": True,
+            "channel_base": 128,
+            "channel_max": 8,
+            "latent": 8,
+            "mapping_layers": 2,
+            "planes": 4,
+            "steps": 2,
+            "batch_size": 2,
+            "views": 2,
+        },
+    },
+)

@@ -1,0 +1,312 @@
+"""Training of GMPI from a folder of images: the recipe `gmpi-folder`.
+
+Zhao et al., "Generative multiplane images" (ECCV 2022): a StyleGAN2 that is trained on with an alpha for each of many
+planes and, where poses are known, a discriminator that sees them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from lineament.data.cache import CachedSource
+from lineament.data.sample import FaceSample, FaceSource
+from lineament.data.square_images import Mirrored, count_images, square_image
+from lineament.data.subset import Mapped, digest
+from lineament.eight_bit import to_uint8
+from lineament.errors import UsageError
+from lineament.geometry.pose_distribution import PoseDistribution
+from lineament.methods.gmpi.alpha import resolve_variant
+from lineament.methods.gmpi.datasets import Scene
+from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
+from lineament.methods.gmpi.generator import GMPIGenerator
+from lineament.methods.gmpi.lighting import LightRenderer, LightSettings
+from lineament.methods.gmpi.planes import normalised_depths
+from lineament.methods.gmpi.pose_labels import check_poses, mirrored, read_poses
+from lineament.methods.gmpi.predictor import GMPIPredictor
+from lineament.methods.gmpi.renderer import Renderer
+from lineament.methods.gmpi.train_step import (
+    LIGHTS_AFTER,
+    StepSettings,
+    average_specs,
+    choose_views,
+    clipped_adam,
+    draw_views,
+    train_discriminator,
+    train_generator,
+)
+from lineament.progress import say
+from lineament.training.base_run import INHERIT, BaseKind, Inherited, open_base
+from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
+from lineament.training.recipe import Batch, Need, Origin, Recipe, RecipeConfig
+from lineament.training.run import Run
+
+NO_POSES = "none"
+_MIRRORED = "#mirrored"
+
+
+@dataclass(frozen=True)
+class GMPIConfig(RecipeConfig):
+    """What can be set when training GMPI; None takes the base's."""
+
+    # Run of stylegan2 to begin with; without one all weights are random.
+    base: str = ""
+    # File of camera poses (dataset.json); none: poses are drawn as those of the scene and the discriminator sees none.
+    pose: str = NO_POSES
+    # Side of the images in pixels: a power of two from 16 to 1024.
+    resolution: Inherited[int] = INHERIT
+    # Channels of a block times its resolution.
+    channel_base: Inherited[int] = INHERIT
+    # Most channels of a block.
+    channel_max: Inherited[int] = INHERIT
+    # Length of the latents z and w.
+    latent: Inherited[int] = INHERIT
+    # Layers from z to w.
+    mapping_layers: Inherited[int] = INHERIT
+    # Largest magnitude of a layer's output; 0 does not bound it.
+    conv_clamp: float = 256.0
+    # How alpha comes about: plane-depth, plane-token, none, predicted-depth, or a published pair of names.
+    variant: str = "plane-depth"
+    # Planes of a multiplane image.
+    planes: int = 32
+    # z of the nearest plane.
+    near: float = 0.95
+    # z of the last plane.
+    far: float = 1.12
+    # Full angle of view in degrees.
+    fov_degrees: float = 12.6
+    # Distance of the cameras from the point that they look at, which is also that point's z.
+    radius: float = 1.0
+    # Standard deviation of the cameras' yaw, radians.
+    yaw_std: float = 0.289
+    # That of their pitch.
+    pitch_std: float = 0.127
+    # Range of both in standard deviations.
+    truncation: float = 2.0
+    # Cut images of another size to their middle square and scale it; without it they are refused.
+    resize: bool = False
+    # Learn the mirror image of each image too, with the mirrored pose.
+    mirror: bool = False
+    # Megabytes of images kept in memory after they were decoded; 0 decodes them each time.
+    cache_mb: int = 2000
+    # Images of one step.
+    batch_size: int = 8
+    # Optimiser steps in all.
+    steps: int = 5000
+    # Parts that images are made and learnt in, to save memory.
+    split: int = 1
+    # Multiplane images whose views are chosen at once.
+    view_batch: int = 4
+    # Views of which the generator learns from the least real one.
+    views: int = 4
+    # Learning rate of Adam.
+    learning_rate: float = 0.002
+    # Weight of R1.
+    r1_weight: float = 10.0
+    # Largest norm of a gradient; 0 leaves it as it is.
+    clip: float = 10.0
+    # How lights come in: black-in as published, smooth, or none.
+    lights: Literal["black-in", "smooth", "none"] = "black-in"
+    # Steps before images are lit.
+    lights_after: int = LIGHTS_AFTER
+    # Steps between two grids of samples; 0 draws them only at the end.
+    figures_every: int = 500
+
+
+def _holds_stylegan2(run: Run) -> bool:
+    return run.method == "gmpi" and run.recipe == "stylegan2"
+
+
+class GMPIRecipe(Recipe[GMPIConfig, FaceSample]):
+    """A generator of multiplane images like the images of a folder, and the discriminator that taught it."""
+
+    name = "gmpi-folder"
+    method = "gmpi"
+    resource_fields = ("cache_mb",)
+    config_class = GMPIConfig
+    base_kind = BaseKind(
+        wanted="a StyleGAN2",
+        give="a run of stylegan2",
+        accepts=_holds_stylegan2,
+        defaults={
+            "resolution": 256,
+            "channel_base": 16384,
+            "channel_max": 512,
+            "latent": 512,
+            "mapping_layers": 8,
+        },
+    )
+    needs = (Need(("lights_after",), lambda c: c.lights != "none", "lights (--lights black-in)"),)
+
+    def __init__(self, config: GMPIConfig, origin: Origin | None = None) -> None:
+        super().__init__(config, origin)
+        c = self.config
+        if c.resolution not in (16, 32, 64, 128, 256, 512, 1024):
+            raise UsageError(f"resolution is a power of two from 16 to 1024, not {c.resolution}.")
+        if c.accumulate != 1:
+            raise UsageError(
+                f"{self.name} updates its networks in turn, which --accumulate {c.accumulate} cannot do: give --split "
+                f"{c.accumulate}."
+            )
+        least = {"channel_base": c.resolution, "channel_max": 1, "latent": 1, "mapping_layers": 1}
+        least |= {"planes": 2, "split": 1, "view_batch": 1, "views": 1, "lights_after": 0, "cache_mb": 0}
+        for name, value in least.items():
+            if getattr(c, name) < value:
+                flag = name.replace("_", "-")
+                raise UsageError(f"--{flag} is a number of {value} or more, not {getattr(c, name)}.")
+        if not (c.learning_rate > 0 and min(c.r1_weight, c.clip, c.conv_clamp) >= 0):
+            raise UsageError("the learning rate is above 0; weight of R1, clip and clamp are 0 or more.")
+        resolve_variant(c.variant)
+        poses = PoseDistribution(c.yaw_std, c.pitch_std, c.truncation)
+        scene = Scene(c.near, c.far, c.fov_degrees, c.radius, c.radius, poses, c.resolution)
+        with torch.device("cpu"):
+            self.renderer = Renderer(scene, c.planes)
+            self.depths: list[float] = normalised_depths(self.renderer.planes).tolist()
+        self.poses: dict[str, Tensor] = {}
+
+    def networks(self) -> dict[str, nn.Module]:
+        """Generator and discriminator, as the base has them where there is one."""
+        c = self.config
+        shared: dict[str, Any] = {
+            "channel_base": c.channel_base,
+            "channel_max": c.channel_max,
+            "conv_clamp": c.conv_clamp or None,
+        }
+        sizes: dict[str, Any] = {"z_dim": c.latent, "w_dim": c.latent, "mapping_layers": c.mapping_layers}
+        generator = GMPIGenerator(c.resolution, self.depths, variant=c.variant, **sizes, **shared)
+        pose_dim = 0 if c.pose == NO_POSES else 16
+        # Groups of one: a score hangs on no other image.
+        discriminator = Discriminator(c.resolution, pose_dim=pose_dim, std_group=1, **shared)
+        networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
+        self.take_base_weights(networks, ("generator",), optional=("generator",))
+        if self._warm:
+            assert self.base_kind is not None
+            trained = open_base(c.base, self.base_kind).load_networks()
+            if "discriminator" not in trained:
+                raise UsageError(
+                    f"the base run {c.base} has no discriminator to go on with: give another --base."
+                )
+            load_unconditional(discriminator, trained["discriminator"].state_dict())
+        return networks
+
+    def optimisers(self, networks: dict[str, nn.Module]) -> dict[str, torch.optim.Optimizer]:
+        """One Adam for each network, which clips its gradient."""
+        c = self.config
+        return {
+            name: clipped_adam(net.parameters(), c.learning_rate, c.clip) for name, net in networks.items()
+        }
+
+    def averages(self, networks: dict[str, nn.Module]) -> dict[str, AverageSpec]:
+        """The generator's two moving averages; ``--ema-decay`` replaces the decay of the one that is evaluated."""
+        given = super().averages(networks).get(EVALUATED_AVERAGE)
+        specs = average_specs()
+        if given:
+            specs[EVALUATED_AVERAGE] = AverageSpec(("generator",), given.decay)
+        return specs
+
+    def state(self) -> dict[str, Tensor]:
+        """How often lights were used."""
+        return {"light_calls": torch.zeros(())}
+
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """The images at their size, and their mirror images if these are asked for; counts are said.
+
+        Raises:
+            DataError: If an image has another size and they are not to be resized, or has no pose, or the poses cannot
+                be read; before anything is written.
+        """
+        c = self.config
+        counts = count_images(source, c.resolution, c.resize)
+        if c.pose != NO_POSES:
+            self.poses = read_poses(Path(c.pose), self.renderer.scene)
+            check_poses(self.poses, source, c.pose)
+        say(f"{source.name}: {counts.summary()}{'; each also mirrored' if c.mirror else ''}.")
+        form = f"square {c.resolution} {c.resize}"
+        if self.poses:
+            # A training whose poses were changed is not the same training.
+            form += f" {digest(*self.poses, str(torch.stack([*self.poses.values()]).tolist()))}"
+        squares: FaceSource = Mapped(source, self._square, form)
+        if c.cache_mb:
+            squares = CachedSource(squares, c.cache_mb * 10**6, ())
+        return Mirrored(squares) if c.mirror else squares
+
+    def _square(self, sample: FaceSample) -> FaceSample:
+        c = self.config
+        image = square_image(sample.image, c.resolution, c.resize, sample.id)
+        return FaceSample(sample.id, image, path=sample.path)
+
+    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
+        """The image in 8 bits, and its camera ``[4, 4]`` from world to camera where poses are known."""
+        batch: Batch = {"image": to_uint8(self._square(sample).image)}
+        if self.config.pose != NO_POSES:
+            camera = self.poses[sample.id.removesuffix(_MIRRORED)]
+            batch["camera"] = mirrored(camera) if sample.id.endswith(_MIRRORED) else camera
+        return batch
+
+    def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
+        """One step in the published order: discriminator, choice of views, generator."""
+        c, update, renderer, draws = self.config, context.update, self.renderer, context.generator
+        real = batch["image"].float() / 127.5 - 1
+        count = len(real)
+        cameras = batch["camera"] if "camera" in batch else torch.eye(4).expand(count, 4, 4)
+        settings = StepSettings(c.r1_weight, c.views, c.split, -(-count // c.view_batch))
+        lights = self._lights(context)
+        latents = torch.randn(2, count, c.latent, generator=draws).to(real.device)
+        judged = train_discriminator(
+            networks,
+            update,
+            renderer,
+            real,
+            cameras,
+            latents[0],
+            draw_views(renderer, count, draws),
+            settings,
+            lights=lights,
+            draws=draws,
+        )
+        candidates = draw_views(renderer, count * c.views, draws).view(count, c.views, 2)
+        chosen = choose_views(networks, renderer, latents[1], candidates, settings)
+        loss, _ = train_generator(
+            networks, update, renderer, latents[1], chosen.pitch_yaw, settings, lights=lights, draws=draws
+        )
+        if lights is not None:
+            context.state["light_calls"].fill_(lights.calls)
+        return {
+            "loss": loss + judged.logistic,
+            "generator": loss,
+            "discriminator": judged.logistic,
+            "r1": judged.r1,
+            "real_score": judged.real.mean(),
+            "fake_score": judged.fake.mean(),
+        }
+
+    def _lights(self, context: StepContext) -> LightRenderer | None:
+        c, scene = self.config, self.renderer.scene
+        if c.lights == "none" or context.step <= c.lights_after:
+            return None
+        return LightRenderer(
+            self.renderer.planes,
+            radius=scene.radius,
+            centre_z=scene.centre_z,
+            settings=LightSettings(ramp=c.lights),
+            calls=round(float(context.state["light_calls"])),
+        )
+
+    def predictor(
+        self,
+        networks: dict[str, nn.Module],
+        device: torch.device | None = None,
+        dtype: torch.dtype | None = None,
+    ) -> GMPIPredictor:
+        """Images and depths of latents from any camera of the scene."""
+        return GMPIPredictor(cast(GMPIGenerator, networks["generator"]), self.renderer, device, dtype)
+
+    def figures(self, networks: dict[str, nn.Module], source: FaceSource, folder: Path) -> list[Path]:
+        """Grids of always the same latents: colour, depth, and each from three yaws."""
+        from lineament.methods.gmpi.figures import multiplane_figures
+
+        return multiplane_figures(self.predictor(networks), folder)
