@@ -204,3 +204,32 @@ def test_a_study_compares_a_base_with_random_weights_in_the_scheme_of_the_labels
     kept = [json.loads(path.read_text())["facts"] for path in sorted((study / "cells").iterdir())]
     assert kept[0]["base"] and not kept[1]["base"] and kept[1]["sizes"]["size"] == 32
     assert all(0 < cell.errors["marks"] < 500 for cell in cells)
+
+
+def test_scale_alone_is_learnt_and_places_stay(tmp_path: Path) -> None:
+    base = train(
+        tiny(steps=3, unlabelled_every=2, source=Faces(5, labelled=False, seed=4)),
+        Faces(),
+        tmp_path / "base",
+        options=QUIET,
+    )
+    run = train(
+        tiny(steps=3, base=str(base.folder), scale_only=True), Faces(), tmp_path / "run", options=QUIET
+    )
+    image, boxes = Faces()[0].image, torch.tensor([[4.0, 4.0, 40.0, 40.0]])
+    before, after = (
+        load(each.folder).capability(LandmarkPredictor).landmarks(image, boxes) for each in (base, run)
+    )
+    assert torch.equal(before.points, after.points)
+    assert before.std_px is not None and after.std_px is not None
+    # A calibrated scale of three or twelve steps is much the same; the weights that say it are not.
+    assert not torch.equal(before.std_px, after.std_px)
+    first, last = (each.read_checkpoint().groups["ema"] for each in (base, run))
+    assert float(last["head/local"].abs().max()) > 0
+    kept = [name for name in first if "backbone" in name or "maps" in name]
+    assert len(kept) > 20 and all(torch.equal(first[name], last[name]) for name in kept)
+
+
+def test_scale_alone_needs_the_places_of_a_base() -> None:
+    with pytest.raises(UsageError, match="base"):
+        tiny(scale_only=True)

@@ -100,7 +100,9 @@ def test_presets_train_no_longer_than_the_default():
         entry = get_recipe(name)
         for preset in entry.presets:
             if preset in ("tiny", "quick"):
-                assert entry.config(preset).steps <= entry.config().steps, (name, preset)
+                usual = entry.config().steps
+                # None: the published number of steps, hundreds of thousands, which follows from the batch.
+                assert usual is None or entry.config(preset).steps <= usual, (name, preset)
 
 
 def test_every_preset_can_be_built():
@@ -196,7 +198,9 @@ SWEPT = (
     "fabrec-landmarks",
     "fabrec-modern",
     "fabrec-supervised",
+    "gmpi-folder",
     "landmarks",
+    "stylegan2",
 )
 
 

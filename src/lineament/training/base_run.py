@@ -100,7 +100,9 @@ def resolve_config(config: C, kind: BaseKind, recipe: str) -> tuple[C, tuple[str
         known |= {name: fields[name] for name in known if name in fields}
         for name, value in known.items():
             wished = getattr(given, name)
-            if wished is not None and wished != value and name not in kind.free:
+            # A run's file has lists where a config has tuples.
+            same = wished == (tuple(value) if isinstance(value, list) else value)
+            if wished is not None and not same and name not in kind.free:
                 flag = name.replace("_", "-")
                 raise UsageError(
                     f"the base run {given.base} has {name} {value}, not {wished}: leave --{flag} out."

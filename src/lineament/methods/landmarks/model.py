@@ -172,6 +172,12 @@ class Head(nn.Module):
         self.register_buffer("temperature", torch.ones(()))
         self.register_buffer("visibility", torch.zeros(()))
 
+    def learn_scale_anew(self) -> None:
+        """Forget scale and visibility, and keep the maps, so also the places, as they are."""
+        self.maps.requires_grad_(False)
+        for each in (self.local, self.whole.weight, self.whole.bias, self.width):
+            nn.init.zeros_(each)
+
     def forward(self, fine: Tensor, coarse: Tensor, chosen: Tensor | None = None) -> Prediction:
         """Points from features, see :class:`Features`; only those of the indices ``chosen`` where they are given."""
         whole = self.whole(coarse).unflatten(1, (2, -1))

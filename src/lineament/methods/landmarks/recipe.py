@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -32,6 +32,7 @@ from lineament.methods.landmarks.model import (
     FEATURES,
     STRIDE,
     WIDTHS,
+    Head,
     Prediction,
     build_networks,
     head_buffer,
@@ -93,6 +94,8 @@ class LandmarksConfig(RecipeConfig):
     head_first: float = 0.3
     # With a base: highest learning rate of the backbone after them.
     backbone_rate: float = 5e-4
+    # With a base of the same scheme: learn anew how sure and how visible points are, and leave the places as they are.
+    scale_only: bool = False
     # Side of the network's images in pixels, a multiple of 16; a base decides it.
     size: Inherited[int] = INHERIT
     # Channels at strides 2, 4, 8 and 16; a base decides them.
@@ -154,7 +157,14 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
             "unlabelled faces (--unlabelled DATA)",
         ),
         Need(
-            ("head_first", "backbone_rate"), lambda c: c.base not in ("", RANDOM_BASE), "a base (--base RUN)"
+            ("head_first", "backbone_rate", "scale_only"),
+            lambda c: c.base not in ("", RANDOM_BASE),
+            "a base (--base RUN)",
+        ),
+        Need(
+            ("head_first", "backbone_rate", "map_weight", "unlabelled"),
+            lambda c: not c.scale_only,
+            "places that are learnt (without --scale-only)",
         ),
     )
     resource_fields = ("cache_mb",)
@@ -211,7 +221,10 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
         c = self.config
         networks = build_networks(len(self.landmarks), c.widths, c.blocks, c.features)
         # A base of another scheme has a head of its own.
-        self.take_base_weights(networks, networks, optional=("head",))
+        self.take_base_weights(networks, networks, optional=() if c.scale_only else ("head",))
+        if c.scale_only:
+            cast(Head, networks["head"]).learn_scale_anew()
+            networks["backbone"].requires_grad_(False)
         return networks
 
     def averages(self, networks: dict[str, nn.Module]) -> dict[str, AverageSpec]:

@@ -47,7 +47,8 @@ class View:
 
 def seen_from_front(points: Tensor) -> float:
     """Distance between the outer eye corners of keypoints ``[68, 2]``, about as large as seen from the front."""
-    nose, chin = scheme("68").contour("nose_bridge")[0], scheme("68").contour("jaw")[8]
+    jaw = scheme("68").contour("jaw")
+    nose, chin = scheme("68").contour("nose_bridge")[0], jaw[len(jaw) // 2]
     length = (points[nose] - points[chin]).double().norm()
     return max(float(inter_ocular(points, "68")), float(length) / TALLEST)
 
