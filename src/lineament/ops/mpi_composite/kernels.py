@@ -215,6 +215,32 @@ def _add_colour(texels, start, stride, layer, scratch, place, n):
 
 
 @kernel
+def shown_layer(plane: int, planes: int, layers: int) -> int:
+    """As `reference.colour_layer`."""
+    if layers == planes:
+        return plane
+    return 1 if layers == 2 and plane == planes - 1 else 0
+
+
+@kernel
+def plane_axes(plane, eye, height, width, middle_x, low_x, high_x, middle_y, low_y, high_y, clamped):
+    """Distance of a plane from the camera, and :func:`axis` of its columns and of its rows."""
+    distance = plane[0] - eye[2]
+    columns = axis(eye[0], distance, plane[2], width, middle_x, low_x, high_x, clamped)
+    rows = axis(eye[1], distance, plane[1], height, middle_y, low_y, high_y, clamped)
+    return distance, columns, rows
+
+
+@kernel
+def look_up_at_border(texels, start, width, height, scratch, place, n):
+    """Alphas of a tile that reaches over the border of a plane, at `border_positions`."""
+    for i in range(n):
+        scratch[ALPHA + i] = at_border(
+            texels, start, width, height, place[i], place[PIXELS + i], scratch[ACROSS + i], scratch[DOWN + i]
+        )
+
+
+@kernel
 def composite_band(
     alpha: np.ndarray,  # [M, P, Ht, Wt]
     colour: np.ndarray,  # [M, G, 3, Ht, Wt]
@@ -249,13 +275,11 @@ def composite_band(
             scratch[THROUGH : THROUGH + n] = ONE
             for k in range(count):
                 clamped = clamp_last and k == count - 1
-                distance = planes[k, 0] - eye[2]
-                left, at_x, per_x, across = axis(
-                    eye[0], distance, planes[k, 2], width, middle_x, low_x, high_x, clamped
+                distance, columns, rows = plane_axes(
+                    planes[k], eye, height, width, middle_x, low_x, high_x, middle_y, low_y, high_y, clamped
                 )
-                top, at_y, per_y, down = axis(
-                    eye[1], distance, planes[k, 1], height, middle_y, low_y, high_y, clamped
-                )
+                left, at_x, per_x, across = columns
+                top, at_y, per_y, down = rows
                 if across == NOTHING or down == NOTHING:
                     continue
                 wide = np.int64(per_x * (high_x - low_x)) + 3
@@ -272,14 +296,10 @@ def composite_band(
                     border_positions(
                         scratch, place, n, at_x, per_x, at_y, per_y, left, top, width, height, clamped
                     )
-                    for i in range(n):
-                        scratch[ALPHA + i] = at_border(
-                            flat, start, width, height, place[i], place[PIXELS + i],
-                            scratch[ACROSS + i], scratch[DOWN + i],
-                        )  # fmt: skip
+                    look_up_at_border(flat, start, width, height, scratch, place, n)
                 if not _weigh(scratch, n, np.float32(distance)):
                     continue
-                shown = k if layers == count else (1 if layers == 2 and k == count - 1 else 0)
+                shown = shown_layer(k, count, layers)
                 start = (number * layers + shown) * 3 * layer
                 if inside:
                     _add_colour(

@@ -27,12 +27,14 @@ from lineament.ops.mpi_composite.kernels import (
     TILE_ROWS,
     ZERO,
     at_border,
-    axis,
     border_positions,
     is_dark,
     is_empty,
     look_up,
+    look_up_at_border,
+    plane_axes,
     positions,
+    shown_layer,
     tile_rays,
 )
 from lineament.ops.numba_cpu.compile import kernel, kernel_with
@@ -202,13 +204,11 @@ def composite_backward_band(
                 if k >= last:
                     continue
                 clamped = clamp_last and k == count - 1
-                distance = planes[k, 0] - eye[2]
-                left, at_x, per_x, across = axis(
-                    eye[0], distance, planes[k, 2], width, middle_x, low_x, high_x, clamped
+                distance, columns, rows = plane_axes(
+                    planes[k], eye, height, width, middle_x, low_x, high_x, middle_y, low_y, high_y, clamped
                 )
-                top, at_y, per_y, down = axis(
-                    eye[1], distance, planes[k, 1], height, middle_y, low_y, high_y, clamped
-                )
+                left, at_x, per_x, across = columns
+                top, at_y, per_y, down = rows
                 if across == NOTHING or down == NOTHING:
                     continue
                 inside = across == INSIDE and down == INSIDE
@@ -231,18 +231,14 @@ def composite_backward_band(
                         look_up(flat, np.uint64(start + here), np.uint64(width), scratch, place, n)
                     else:
                         filled[k] = True
-                        for i in range(n):
-                            scratch[ALPHA + i] = at_border(
-                                flat, start, width, height, place[i], place[PIXELS + i],
-                                scratch[ACROSS + i], scratch[DOWN + i],
-                            )  # fmt: skip
+                        look_up_at_border(flat, start, width, height, scratch, place, n)
                     _advance(scratch, alphas[k], throughs[k], n)
                     if is_dark(scratch, n, dark):
                         last = k + 1
                     continue
                 if filled[k]:
                     scratch[THROUGH : THROUGH + n] = throughs[k, :n]
-                shown = k if layers == count else (1 if layers == 2 and k == count - 1 else 0)
+                shown = shown_layer(k, count, layers)
                 colours = (number * layers + shown) * 3 * layer
                 slot_start = (slot * layers + shown) * 3 * slot_layer
                 if not inside:

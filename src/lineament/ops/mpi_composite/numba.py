@@ -28,32 +28,18 @@ from lineament.ops.mpi_composite.kernels import (
     mark_blocks,
 )
 from lineament.ops.mpi_composite.kernels_backward import composite_backward_band
-from lineament.ops.mpi_composite.reference import dark_limit
+from lineament.ops.mpi_composite.reference import Scene, Three, dark_limit, empty_results
 from lineament.ops.threads import run_tasks, shares, spans
-
-Three = tuple[Tensor, Tensor, Tensor]
 
 # Bands of a view in the backward pass, at most.
 _BANDS = 8
 
 
-def composite(
-    alpha: Tensor,
-    colour: Tensor,
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    height: int,
-    width: int,
-    clamp_last: bool,
-    stop: float,
-) -> Three:
+def composite(scene: Scene, height: int, width: int, clamp_last: bool, stop: float) -> Three:
     """As `reference.composite`, for float32; ``stop`` as in :func:`lineament.ops.mpi_composite`."""
-    views = len(eye)
-    image = alpha.new_empty(views, 3, height, width)
-    depth, opacity = (alpha.new_empty(views, height, width) for _ in range(2))
-    scene = _scene(alpha, colour, planes, eye, rays)
-    blocks = _occupied(alpha, stop)
+    views = len(scene.eye)
+    image, depth, opacity = empty_results(scene, height, width)
+    blocks = _occupied(scene.alpha, stop)
     results = [each.numpy() for each in (image, depth, opacity)]
     tiles = -(-height // TILE_ROWS)
     bands = spans(tiles, min(tiles, 4 * shares(views)))
@@ -62,28 +48,22 @@ def composite(
         for view in range(views)
         for first, end in bands
     ]
-    arguments = (*scene, blocks, *results, clamp_last, np.float32(stop))
+    arguments = (*(each.numpy() for each in scene), blocks, *results, clamp_last, np.float32(stop))
     run_tasks(composite_band, arguments, tasks, views * height * width * 8)
     return image, depth, opacity
 
 
 def composite_backward(
-    gradients: Three,
-    alpha: Tensor,
-    colour: Tensor,
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    clamp_last: bool,
-    stop: float,
+    gradients: Three, scene: Scene, clamp_last: bool, stop: float
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to alpha and colour of the results of :func:`composite`."""
     # Gradients as large as the textures would else take half as long to be given memory as to be computed.
     reuse_freed_blocks()
+    alpha, colour = scene.alpha, scene.colour
     images, count, rows, columns = alpha.shape
     views, height, width = gradients[1].shape
     each = views // images
-    bands, ranges, apart = _bands(planes, eye, rays, rows, height, width, clamp_last)
+    bands, ranges, apart = _bands(scene, height, width, clamp_last)
     to_alpha, to_colour = torch.zeros_like(alpha), torch.zeros_like(colour)
     layers = colour.shape[1]
     own = layers == count
@@ -91,10 +71,9 @@ def composite_backward(
     # own, and these are added up in order.
     tall = rows if own else int((ranges[..., 1] - ranges[..., 0]).max())
     part = to_colour if own else alpha.new_empty(images * len(bands), layers, 3, tall, columns)
-    scene = _scene(alpha, colour, planes, eye, rays)
     blocks = _occupied(alpha, 0.0)
-    arrays = [tensor.numpy() for tensor in (*gradients, to_alpha, part)]
-    arguments = (*scene, blocks, *arrays, clamp_last, np.float32(dark_limit(stop)))
+    given, arrays = ([tensor.numpy() for tensor in each] for each in (scene, (*gradients, to_alpha, part)))
+    arguments = (*given, blocks, *arrays, clamp_last, np.float32(dark_limit(stop)))
     for number in range(each):
         if not own:
             part.zero_()
@@ -115,12 +94,6 @@ def composite_backward(
     return to_alpha, to_colour
 
 
-def _scene(
-    alpha: Tensor, colour: Tensor, planes: Tensor, eye: Tensor, rays: Tensor
-) -> tuple[np.ndarray, ...]:
-    return (alpha.numpy(), colour.numpy(), planes.numpy(), eye.numpy(), rays.numpy())
-
-
 def _occupied(alpha: Tensor, stop: float) -> np.ndarray:
     """Which blocks of texels are not empty, ``[M, P, rows, columns]`` of bytes."""
     images, count, rows, columns = alpha.shape
@@ -135,7 +108,7 @@ def _occupied(alpha: Tensor, stop: float) -> np.ndarray:
 
 
 def _bands(
-    planes: Tensor, eye: Tensor, rays: Tensor, texel_rows: int, height: int, width: int, clamp_last: bool
+    scene: Scene, height: int, width: int, clamp_last: bool
 ) -> tuple[list[tuple[int, int]], np.ndarray, bool]:
     """Cut views into bands for the backward pass.
 
@@ -147,33 +120,27 @@ def _bands(
     bands = [
         (first * TILE_ROWS, min(end * TILE_ROWS, height)) for first, end in spans(tiles, min(tiles, _BANDS))
     ]
-    touched = _touched_rows(bands, planes, eye, rays, texel_rows, width, clamp_last)
+    texel_rows = scene.alpha.shape[2]
+    touched = _touched_rows(bands, scene, width, clamp_last)
     low, high = touched[..., 0], touched[..., 1]
     apart = bool(((high[:, :, :-2] <= low[:, :, 2:]) | (high[:, :, 2:] <= low[:, :, :-2])).all())
     if not apart:
         bands = [(0, height)]
-        touched = _touched_rows(bands, planes, eye, rays, texel_rows, width, clamp_last)
+        touched = _touched_rows(bands, scene, width, clamp_last)
     limited = touched.clip(0, texel_rows)
     ranges = np.stack([limited[..., 0].min(1), limited[..., 1].max(1)], axis=-1)
     return bands, ranges, apart
 
 
-def _touched_rows(
-    bands: list[tuple[int, int]],
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    texel_rows: int,
-    width: int,
-    clamp_last: bool,
-) -> np.ndarray:
+def _touched_rows(bands: list[tuple[int, int]], scene: Scene, width: int, clamp_last: bool) -> np.ndarray:
     """First and end row of texels ``[V, P, bands, 2]`` that the pixels of a band reach, beyond the texture too."""
     columns, rows = np.meshgrid([0.0, width - 1.0], np.array(bands, np.float64).ravel() - [0, 1] * len(bands))
     pixels = np.stack([columns.ravel(), rows.ravel(), np.ones(columns.size)])
-    directions = rays.numpy() @ pixels  # [V, 3, bands x 2 x 2]
-    slope = (directions[:, 1] / directions[:, 2]).reshape(len(eye), 1, len(bands), 4)
-    z, tall = planes.numpy()[:, 0, None, None], planes.numpy()[:, 1, None, None]
-    at = eye.numpy()[:, :, None, None, None]
+    directions = scene.rays.numpy() @ pixels  # [V, 3, bands x 2 x 2]
+    slope = (directions[:, 1] / directions[:, 2]).reshape(len(scene.eye), 1, len(bands), 4)
+    planes, texel_rows = scene.planes.numpy(), scene.alpha.shape[2]
+    z, tall = planes[:, 0, None, None], planes[:, 1, None, None]
+    at = scene.eye.numpy()[:, :, None, None, None]
     place = ((at[:, 1] + (z - at[:, 2]) * slope) / tall + 0.5) * (texel_rows - 1)
     if clamp_last:
         place[:, -1] = place[:, -1].clip(0, texel_rows - 1)

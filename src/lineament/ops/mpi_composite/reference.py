@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -12,6 +14,24 @@ LEAK = 1e-10
 _DARK = 1e-12
 
 Three = tuple[Tensor, Tensor, Tensor]
+
+
+class Scene(NamedTuple):
+    """What is rendered and from where; all contiguous.
+
+    Attributes:
+        alpha: ``[M, P, Ht, Wt]``.
+        colour: ``[M, G, 3, Ht, Wt]``, G as in :func:`colour_layer`.
+        planes: ``[P, 3]`` float64.
+        eye: ``[V, 3]`` float64.
+        rays: ``[V, 3, 3]`` float64.
+    """
+
+    alpha: Tensor
+    colour: Tensor
+    planes: Tensor
+    eye: Tensor
+    rays: Tensor
 
 
 def colour_layer(plane: int, planes: int, layers: int) -> int:
@@ -51,24 +71,18 @@ def pixel_slopes(rays: Tensor, height: int, width: int) -> tuple[Tensor, Tensor]
     return directions[:, :2] / directions[:, 2:], directions[:, 2].reciprocal()
 
 
-def composite(
-    alpha: Tensor,
-    colour: Tensor,
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    height: int,
-    width: int,
-    clamp_last: bool,
-) -> Three:
+def empty_results(scene: Scene, height: int, width: int) -> Three:
+    """Image ``[V, 3, H, W]``, depth and opacity ``[V, H, W]`` that are still to be written."""
+    views, alpha = len(scene.eye), scene.alpha
+    image = alpha.new_empty(views, 3, height, width)
+    return image, alpha.new_empty(views, height, width), alpha.new_empty(views, height, width)
+
+
+def composite(scene: Scene, height: int, width: int, clamp_last: bool) -> Three:
     """Warp all planes into the views and lay them over each other; see :func:`lineament.ops.mpi_composite`.
 
     Args:
-        alpha: ``[M, P, Ht, Wt]``.
-        colour: ``[M, G, 3, Ht, Wt]``, G as in :func:`colour_layer`.
-        planes: ``[P, 3]`` float64.
-        eye: ``[V, 3]`` float64.
-        rays: ``[V, 3, 3]`` float64.
+        scene: Planes and cameras.
         height: Rows of the image.
         width: Columns.
         clamp_last: Repeat the border of the last plane outside of it.
@@ -76,6 +90,7 @@ def composite(
     Returns:
         Image ``[V, 3, H, W]``, depth and opacity ``[V, H, W]``.
     """
+    alpha, colour, planes, eye, rays = scene
     images, count, texture_height, texture_width = alpha.shape
     views = len(eye)
     slopes, ahead = pixel_slopes(rays, height, width)

@@ -11,9 +11,8 @@ import torch
 from torch import Tensor
 
 from lineament.ops.mpi_composite import reference
+from lineament.ops.mpi_composite.reference import Scene, Three
 from lineament.ops.registration import register_op
-
-Three = tuple[Tensor, Tensor, Tensor]
 
 
 def _kernel(
@@ -28,13 +27,14 @@ def _kernel(
     stop: float,
     impl: str,
 ) -> Three:
+    scene = Scene(alpha, colour, planes, eye, rays)
     if impl == "reference":
-        return reference.composite(alpha, colour, planes, eye, rays, height, width, clamp_last)
+        return reference.composite(scene, height, width, clamp_last)
     if impl == "triton":
         from lineament.ops.mpi_composite.triton import composite
     else:
         from lineament.ops.mpi_composite.numba import composite
-    return composite(alpha, colour, planes, eye, rays, height, width, clamp_last, stop)
+    return composite(scene, height, width, clamp_last, stop)
 
 
 def _fake(
@@ -49,9 +49,7 @@ def _fake(
     stop: float,
     impl: str,
 ) -> Three:
-    views = eye.shape[0]
-    image = alpha.new_empty((views, 3, height, width))
-    return image, alpha.new_empty((views, height, width)), alpha.new_empty((views, height, width))
+    return reference.empty_results(Scene(alpha, colour, planes, eye, rays), height, width)
 
 
 def _backward_kernel(
@@ -72,14 +70,14 @@ def _backward_kernel(
         with torch.enable_grad():
             leaves = alpha.detach().requires_grad_(), colour.detach().requires_grad_()
             height, width = to_depth.shape[1:]
-            results = reference.composite(*leaves, planes, eye, rays, height, width, clamp_last)
+            results = reference.composite(Scene(*leaves, planes, eye, rays), height, width, clamp_last)
         to_alpha, to_colour = torch.autograd.grad(results, leaves, gradients)
         return to_alpha, to_colour
     if impl == "triton":
         from lineament.ops.mpi_composite.triton import composite_backward
     else:
         from lineament.ops.mpi_composite.numba import composite_backward
-    return composite_backward(gradients, alpha, colour, planes, eye, rays, clamp_last, stop)
+    return composite_backward(gradients, Scene(alpha, colour, planes, eye, rays), clamp_last, stop)
 
 
 def _backward_fake(

@@ -17,9 +17,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from lineament.ops.mpi_composite.reference import dark_limit
-
-Three = tuple[Tensor, Tensor, Tensor]
+from lineament.ops.mpi_composite.reference import Scene, Three, dark_limit, empty_results
 
 TILE_ROWS, TILE_COLUMNS, WARPS = 8, 32, 4
 _SCRATCH_BYTES = 2**28
@@ -245,42 +243,25 @@ def _launch(
     return (tiles, views), torch.cuda.device(like.device) if like.is_cuda else nullcontext()
 
 
-def composite(
-    alpha: Tensor,
-    colour: Tensor,
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    height: int,
-    width: int,
-    clamp_last: bool,
-    stop: float,
-) -> Three:
+def composite(scene: Scene, height: int, width: int, clamp_last: bool, stop: float) -> Three:
     """As `reference.composite`, for float32; ``stop`` as in :func:`lineament.ops.mpi_composite`."""
-    views = len(eye)
-    image = alpha.new_empty(views, 3, height, width)
-    depth, opacity = (alpha.new_empty(views, height, width) for _ in range(2))
+    alpha, views = scene.alpha, len(scene.eye)
+    image, depth, opacity = empty_results(scene, height, width)
     grid, device = _launch(views, height, width, alpha)
     with device:
         _composite_kernel[grid](
-            alpha, colour, planes, eye, rays, image, depth, opacity,
-            alpha.shape[1], colour.shape[1], *alpha.shape[2:], height, width, views // len(alpha), stop,
+            *scene, image, depth, opacity,
+            alpha.shape[1], scene.colour.shape[1], *alpha.shape[2:], height, width, views // len(alpha), stop,
             CLAMP=clamp_last, ROWS=TILE_ROWS, COLUMNS=TILE_COLUMNS, num_warps=WARPS,
         )  # fmt: skip
     return image, depth, opacity
 
 
 def composite_backward(
-    gradients: Three,
-    alpha: Tensor,
-    colour: Tensor,
-    planes: Tensor,
-    eye: Tensor,
-    rays: Tensor,
-    clamp_last: bool,
-    stop: float,
+    gradients: Three, scene: Scene, clamp_last: bool, stop: float
 ) -> tuple[Tensor, Tensor]:
     """Gradients with respect to alpha and colour of the results of :func:`composite`."""
+    alpha, colour = scene.alpha, scene.colour
     views, height, width = gradients[1].shape
     count = alpha.shape[1]
     at_once = min(views, max(1, _SCRATCH_BYTES // (4 * count * height * width)))
@@ -290,7 +271,7 @@ def composite_backward(
         grid, device = _launch(min(at_once, views - first), height, width, alpha)
         with device:
             _backward_kernel[grid](
-                *gradients, alpha, colour, planes, eye, rays, throughs, to_alpha, to_colour,
+                *gradients, *scene, throughs, to_alpha, to_colour,
                 first, count, colour.shape[1], *alpha.shape[2:], height, width, views // len(alpha),
                 dark_limit(stop), CLAMP=clamp_last, ROWS=TILE_ROWS, COLUMNS=TILE_COLUMNS, num_warps=WARPS,
             )  # fmt: skip
