@@ -13,17 +13,15 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lineament.data.cache import CachedSource
 from lineament.data.sample import FaceSample, FaceSource
-from lineament.data.square_images import Mirrored, count_images, square_image
-from lineament.data.subset import Mapped, digest
-from lineament.eight_bit import to_uint8
+from lineament.data.subset import digest
 from lineament.errors import UsageError
 from lineament.geometry.pose_distribution import PoseDistribution
 from lineament.methods.gmpi.alpha import resolve_variant
 from lineament.methods.gmpi.datasets import Scene
 from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
 from lineament.methods.gmpi.generator import GMPIGenerator
+from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe
 from lineament.methods.gmpi.lighting import LightRenderer, LightSettings
 from lineament.methods.gmpi.planes import normalised_depths
 from lineament.methods.gmpi.pose_labels import check_poses, mirrored, read_poses
@@ -39,10 +37,9 @@ from lineament.methods.gmpi.train_step import (
     train_discriminator,
     train_generator,
 )
-from lineament.progress import say
 from lineament.training.base_run import INHERIT, BaseKind, Inherited, open_base
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
-from lineament.training.recipe import Batch, Need, Origin, Recipe, RecipeConfig
+from lineament.training.recipe import Batch, Need, Origin
 from lineament.training.run import Run
 
 NO_POSES = "none"
@@ -50,7 +47,7 @@ _MIRRORED = "#mirrored"
 
 
 @dataclass(frozen=True)
-class GMPIConfig(RecipeConfig):
+class GMPIConfig(ImageConfig):
     """What can be set when training GMPI; None takes the base's."""
 
     # Run of stylegan2 to begin with; without one all weights are random.
@@ -87,12 +84,8 @@ class GMPIConfig(RecipeConfig):
     pitch_std: float = 0.127
     # Range of both in standard deviations.
     truncation: float = 2.0
-    # Cut images of another size to their middle square and scale it; without it they are refused.
-    resize: bool = False
     # Learn the mirror image of each image too, with the mirrored pose.
     mirror: bool = False
-    # Megabytes of images kept in memory after they were decoded; 0 decodes them each time.
-    cache_mb: int = 2000
     # Images of one step.
     batch_size: int = 8
     # Optimiser steps in all.
@@ -121,12 +114,11 @@ def _holds_stylegan2(run: Run) -> bool:
     return run.method == "gmpi" and run.recipe == "stylegan2"
 
 
-class GMPIRecipe(Recipe[GMPIConfig, FaceSample]):
+class GMPIRecipe(ImageRecipe[GMPIConfig]):
     """A generator of multiplane images like the images of a folder, and the discriminator that taught it."""
 
     name = "gmpi-folder"
     method = "gmpi"
-    resource_fields = ("cache_mb",)
     config_class = GMPIConfig
     base_kind = BaseKind(
         wanted="a StyleGAN2",
@@ -145,19 +137,9 @@ class GMPIRecipe(Recipe[GMPIConfig, FaceSample]):
     def __init__(self, config: GMPIConfig, origin: Origin | None = None) -> None:
         super().__init__(config, origin)
         c = self.config
-        if c.resolution not in (16, 32, 64, 128, 256, 512, 1024):
-            raise UsageError(f"resolution is a power of two from 16 to 1024, not {c.resolution}.")
-        if c.accumulate != 1:
-            raise UsageError(
-                f"{self.name} updates its networks in turn, which --accumulate {c.accumulate} cannot do: give --split "
-                f"{c.accumulate}."
-            )
         least = {"channel_base": c.resolution, "channel_max": 1, "latent": 1, "mapping_layers": 1}
-        least |= {"planes": 2, "split": 1, "view_batch": 1, "views": 1, "lights_after": 0, "cache_mb": 0}
-        for name, value in least.items():
-            if getattr(c, name) < value:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} is a number of {value} or more, not {getattr(c, name)}.")
+        least |= {"planes": 2, "split": 1, "view_batch": 1, "views": 1, "lights_after": 0}
+        self.check_numbers(least)
         if not (c.learning_rate > 0 and min(c.r1_weight, c.clip, c.conv_clamp) >= 0):
             raise UsageError("the learning rate is above 0; weight of R1, clip and clamp are 0 or more.")
         resolve_variant(c.variant)
@@ -212,36 +194,23 @@ class GMPIRecipe(Recipe[GMPIConfig, FaceSample]):
         """How often lights were used."""
         return {"light_calls": torch.zeros(())}
 
-    def training_source(self, source: FaceSource) -> FaceSource:
-        """The images at their size, and their mirror images if these are asked for; counts are said.
+    def read_beside(self, source: FaceSource) -> str:
+        """The poses, which every image needs.
 
         Raises:
-            DataError: If an image has another size and they are not to be resized, or has no pose, or the poses cannot
-                be read; before anything is written.
+            DataError: If they cannot be read, or an image has none.
         """
         c = self.config
-        counts = count_images(source, c.resolution, c.resize)
-        if c.pose != NO_POSES:
-            self.poses = read_poses(Path(c.pose), self.renderer.scene)
-            check_poses(self.poses, source, c.pose)
-        say(f"{source.name}: {counts.summary()}{'; each also mirrored' if c.mirror else ''}.")
-        form = f"square {c.resolution} {c.resize}"
-        if self.poses:
-            # A training whose poses were changed is not the same training.
-            form += f" {digest(*self.poses, str(torch.stack([*self.poses.values()]).tolist()))}"
-        squares: FaceSource = Mapped(source, self._square, form)
-        if c.cache_mb:
-            squares = CachedSource(squares, c.cache_mb * 10**6, ())
-        return Mirrored(squares) if c.mirror else squares
-
-    def _square(self, sample: FaceSample) -> FaceSample:
-        c = self.config
-        image = square_image(sample.image, c.resolution, c.resize, sample.id)
-        return FaceSample(sample.id, image, path=sample.path)
+        if c.pose == NO_POSES:
+            return ""
+        self.poses = read_poses(Path(c.pose), self.renderer.scene)
+        check_poses(self.poses, source, c.pose)
+        # A training whose poses were changed is not the same training.
+        return f" {digest(*self.poses, str(torch.stack([*self.poses.values()]).tolist()))}"
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
         """The image in 8 bits, and its camera ``[4, 4]`` from world to camera where poses are known."""
-        batch: Batch = {"image": to_uint8(self._square(sample).image)}
+        batch = super().item(sample, generator)
         if self.config.pose != NO_POSES:
             camera = self.poses[sample.id.removesuffix(_MIRRORED)]
             batch["camera"] = mirrored(camera) if sample.id.endswith(_MIRRORED) else camera

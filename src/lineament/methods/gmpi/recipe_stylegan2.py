@@ -14,15 +14,12 @@ from typing import Any, Literal, cast
 import torch
 from torch import Tensor, nn
 
-from lineament.data.cache import CachedSource
-from lineament.data.sample import FaceSample, FaceSource
-from lineament.data.square_images import Mirrored, count_images, square_image
-from lineament.data.subset import Mapped
-from lineament.eight_bit import to_uint8
+from lineament.data.sample import FaceSource
 from lineament.errors import DataError, UsageError
 from lineament.methods.gmpi.augment import PARTS, adjust_probability, augment, draw_augmentation
 from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import StyleGAN2Generator
+from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe
 from lineament.methods.gmpi.loss import (
     discriminator_loss,
     draw_crossovers,
@@ -35,10 +32,9 @@ from lineament.methods.gmpi.loss import (
     squared_gradient,
 )
 from lineament.methods.gmpi.predictor import StyleGAN2Predictor
-from lineament.progress import say
 from lineament.training.base_run import INHERIT, Inherited
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
-from lineament.training.recipe import Batch, Need, Origin, Recipe, RecipeConfig
+from lineament.training.recipe import Batch, Need, Origin
 
 # Images shown in all of the published trainings.
 PUBLISHED_IMAGES = 25_000_000
@@ -52,17 +48,11 @@ LOW_PRECISIONS = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.flo
 
 
 @dataclass(frozen=True)
-class StyleGAN2Config(RecipeConfig):
+class StyleGAN2Config(ImageConfig):
     """What can be set when training StyleGAN2; None takes what was published for the resolution."""
 
     # Side of the images in pixels: a power of two from 16 to 1024.
     resolution: int = 256
-    # Cut images of another size to their middle square and scale it; without it they are refused.
-    resize: bool = False
-    # Learn the mirror image of each image too.
-    mirror: bool = True
-    # Megabytes of images kept in memory after they were decoded; 0 decodes them each time.
-    cache_mb: int = 2000
     # Images of one step; None takes 64, at 1024 px 32.
     batch_size: Inherited[int] = INHERIT
     # Optimiser steps in all; None takes 25 million images.
@@ -133,12 +123,11 @@ def published(config: StyleGAN2Config) -> tuple[StyleGAN2Config, tuple[str, ...]
     return replace(config, **absent), tuple(absent)
 
 
-class StyleGAN2Recipe(Recipe[StyleGAN2Config, FaceSample]):
+class StyleGAN2Recipe(ImageRecipe[StyleGAN2Config]):
     """A generator of images like those of a folder, and the discriminator that taught it."""
 
     name = "stylegan2"
     method = "gmpi"
-    resource_fields = ("cache_mb",)
     config_class = StyleGAN2Config
     needs = (
         Need(("path_weight",), lambda c: c.path_every > 0, "path length penalties (--path-every 4)"),
@@ -163,19 +152,9 @@ class StyleGAN2Recipe(Recipe[StyleGAN2Config, FaceSample]):
 
     def _check(self) -> None:
         c = self.config
-        if c.resolution not in (16, 32, 64, 128, 256, 512, 1024):
-            raise UsageError(f"resolution is a power of two from 16 to 1024, not {c.resolution}.")
-        if c.accumulate != 1:
-            raise UsageError(
-                f"{self.name} updates its networks several times a step, which --accumulate {c.accumulate} cannot do: "
-                f"give --split {c.accumulate}."
-            )
         least = {"split": 1, "channel_max": 1, "channel_base": c.resolution, "latent": 1, "mapping_layers": 1}
         least |= {"std_group": 1, "r1_every": 1, "path_every": 0, "evaluate_count": 1, "augment_images": 1}
-        for name, value in {**least, "cache_mb": 0, "average_images": 1}.items():
-            if getattr(c, name) < value:
-                flag = name.replace("_", "-")
-                raise UsageError(f"--{flag} is a number of {value} or more, not {getattr(c, name)}.")
+        self.check_numbers(least | {"average_images": 1})
         if not (c.learning_rate > 0 and min(c.gamma, c.path_weight, c.conv_clamp, c.average_ramp) >= 0):
             raise UsageError(
                 "the learning rate is above 0; gamma, path weight, clamp and average ramp are 0 or more."
@@ -240,29 +219,6 @@ class StyleGAN2Recipe(Recipe[StyleGAN2Config, FaceSample]):
             "augment_probability": torch.tensor(first),
             "real_signs": torch.zeros(()),
         }
-
-    def training_source(self, source: FaceSource) -> FaceSource:
-        """The images at their size, kept in memory once decoded, and their mirror images; counts are said.
-
-        Raises:
-            DataError: If there are images of another size and they are not to be resized, before anything is written.
-        """
-        c = self.config
-        counts = count_images(source, c.resolution, c.resize)
-        say(f"{source.name}: {counts.summary()}{'; each also mirrored' if c.mirror else ''}.")
-        squares: FaceSource = Mapped(source, self._square, f"square {c.resolution} {c.resize}")
-        if c.cache_mb:
-            squares = CachedSource(squares, c.cache_mb * 10**6, ())
-        return Mirrored(squares) if c.mirror else squares
-
-    def _square(self, sample: FaceSample) -> FaceSample:
-        c = self.config
-        image = square_image(sample.image, c.resolution, c.resize, sample.id)
-        return FaceSample(sample.id, image, path=sample.path)
-
-    def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
-        """The image in 8 bits."""
-        return {"image": to_uint8(self._square(sample).image)}
 
     def step(self, networks: dict[str, nn.Module], batch: Batch, context: StepContext) -> dict[str, Tensor]:
         """One step in the published order: generator, its path length, discriminator, its R1."""
@@ -408,7 +364,7 @@ class StyleGAN2Recipe(Recipe[StyleGAN2Config, FaceSample]):
         images = []
         for index in range(min(len(source), c.evaluate_count)):
             try:
-                images.append(self._square(source[index]).image)
+                images.append(self.square(source[index]).image)
             except DataError:
                 # It is reported by name when it is trained on or checked.
                 continue

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 import torch
@@ -143,6 +144,12 @@ def pose_vectors(world_to_camera: Tensor, length: int) -> Tensor | None:
     return (world_to_camera[:, :3, :3] if length == 9 else world_to_camera).flatten(1)
 
 
+def scores_of(discriminator: Discriminator, images: Tensor, cameras: Tensor) -> Tensor:
+    """Scores ``[B, 1]`` of images in -1..1 seen by cameras ``[B, 4, 4]`` from world to camera."""
+    found: Tensor = discriminator(images, pose_vectors(cameras.to(images), discriminator.pose_dim))
+    return found
+
+
 def draw_views(renderer: Renderer, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw ``[count, 2]`` (pitch, yaw) from the scene's distribution, radians."""
     yaw, pitch = renderer.scene.poses.sample(count, generator)
@@ -192,18 +199,10 @@ def fake_images(
     Returns:
         ``[B, 3, S, S]`` in -1..1, and their cameras ``[B, 4, 4]`` from world to camera.
     """
-    parts = [
-        render_latents(
-            generator,
-            renderer,
-            z[part],
-            pitch_yaw[part],
-            lights=lights,
-            draws=draws,
-            noise_mode=settings.noise_mode,
-        )
-        for part in parts_of(len(z), settings.split)
-    ]
+    render = partial(
+        render_latents, generator, renderer, lights=lights, draws=draws, noise_mode=settings.noise_mode
+    )
+    parts = [render(z[part], pitch_yaw[part]) for part in parts_of(len(z), settings.split)]
     return torch.cat([part.image for part in parts]), torch.cat([part.world_to_camera for part in parts])
 
 
@@ -219,11 +218,10 @@ def discriminator_losses(
 
     R1 is the gradient by the real images alone, not by their poses.
     """
-    pose_dim = discriminator.pose_dim
     real = real.detach().requires_grad_()
-    scores = discriminator(real, pose_vectors(real_cameras.to(real), pose_dim))
+    scores = scores_of(discriminator, real, real_cameras)
     penalty = 0.5 * r1_weight * squared_gradient(scores, real)
-    fakes = discriminator(fake.detach(), pose_vectors(fake_cameras.to(fake), pose_dim))
+    fakes = scores_of(discriminator, fake.detach(), fake_cameras)
     logistic = discriminator_loss(scores, fakes)
     return DiscriminatorLosses(logistic + penalty, logistic, penalty, scores, fakes)
 
@@ -247,8 +245,8 @@ def choose_views(
         seen = render_latents(
             generator, renderer, z[part], candidates[part].flatten(0, 1), noise_mode=settings.noise_mode
         )
-        poses = pose_vectors(seen.world_to_camera.to(seen.image), discriminator.pose_dim)
-        scores.append(discriminator(seen.image, poses).view(-1, candidates.shape[1]))
+        found = scores_of(discriminator, seen.image, seen.world_to_camera)
+        scores.append(found.view(-1, candidates.shape[1]))
         images.append(seen.image)
     every = torch.cat(scores)
     least = every.argmin(dim=1).to(candidates.device)
@@ -313,19 +311,13 @@ def train_generator(
     """
     generator, discriminator = pair(networks)
     update.zero("generator")
+    render = partial(
+        render_latents, generator, renderer, lights=lights, draws=draws, noise_mode=settings.noise_mode
+    )
     losses, scores = [], []
     for part in parts_of(len(z), settings.split):
-        seen = render_latents(
-            generator,
-            renderer,
-            z[part],
-            pitch_yaw[part],
-            lights=lights,
-            draws=draws,
-            noise_mode=settings.noise_mode,
-        )
-        poses = pose_vectors(seen.world_to_camera.to(seen.image), discriminator.pose_dim)
-        found = discriminator(seen.image, poses)
+        seen = render(z[part], pitch_yaw[part])
+        found = scores_of(discriminator, seen.image, seen.world_to_camera)
         loss = (part.stop - part.start) / len(z) * generator_loss(found)
         update.backward(loss, "generator")
         losses.append(loss.detach())
