@@ -276,11 +276,12 @@ def main(arguments: list[str] | None = None) -> int:
     size = SIZES[given.size]
     packs = find_packs(given.packs) if size.real else None
     record = Record(given.out / "record.json")
-    stages = {
-        f"{name}: {stage.name}": stage
-        for name in given.names
-        for stage in MODELS[name](size, given.out, packs, given.workers, given.device)
-    }
+    stages: dict[str, Stage] = {}
+    for name in given.names:
+        made = list(MODELS[name](size, given.out, packs, given.workers, given.device))
+        if not made:
+            print(f"== {name}: left out, --size {given.size} has no head to learn it from", flush=True)
+        stages |= {f"{name}: {stage.name}": stage for stage in made}
     if not given.dry_run:
         refuse_other_words(stages, record)
     for key, stage in stages.items():

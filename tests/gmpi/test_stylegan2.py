@@ -237,19 +237,15 @@ def folder(tmp_path: Path) -> Path:
     return place
 
 
-def test_the_command_trains_a_folder_and_says_what_it_holds(folder: Path, capsys: pytest.CaptureFixture[str]):
+def training_words(folder: Path) -> tuple[Path, list[str]]:
+    """A run's folder, and the command that trains it."""
     run = folder.parent / "run"
-    words = [
-        "train",
-        "stylegan2",
-        "--preset",
-        "tiny",
-        "--no-resize",
-        "--data",
-        str(folder),
-        "--run",
-        str(run),
-    ]
+    given = ("--preset", "tiny", "--no-resize", "--data", str(folder), "--run", str(run))
+    return run, ["train", "stylegan2", *given]
+
+
+def test_the_command_trains_a_folder_and_says_what_it_holds(folder: Path, capsys: pytest.CaptureFixture[str]):
+    run, words = training_words(folder)
     assert main(words) == 0
     said = capsys.readouterr().err
     assert "6 images; 1 grey, taken as three equal channels; 1 with transparency, laid on white" in said
@@ -261,18 +257,7 @@ def test_the_command_trains_a_folder_and_says_what_it_holds(folder: Path, capsys
 
 
 def test_bad_images_are_refused_in_one_sentence(folder: Path, capsys: pytest.CaptureFixture[str]):
-    run = folder.parent / "run"
-    words = [
-        "train",
-        "stylegan2",
-        "--preset",
-        "tiny",
-        "--no-resize",
-        "--data",
-        str(folder),
-        "--run",
-        str(run),
-    ]
+    run, words = training_words(folder)
     Image.new("RGB", (20, 16)).save(folder / "wide.png")
     assert main(words) == 1
     error = capsys.readouterr().err.strip()

@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
-from pathlib import Path
-
 import pytest
 import torch
 from tests.ops.exchange_cases import assert_same, loss_and_gradients, make_case
+from tests.ops.interpreted import HAS_TRITON, assert_agrees, needs_triton
 
 from lineament.errors import UsageError
 from lineament.ops.exchange import exchange_loss
-
-HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 # More points than a tile and sizes that are no multiple of it; an exponent of each kind; more channels than 16.
 INTERPRETED = """
@@ -35,18 +28,9 @@ print("agreed", len(cases))
 """
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed (extra gpu)")
+@needs_triton
 def test_interpreted_kernels_equal_the_twin():
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED, str(root)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["agreed", "3"]
+    assert_agrees(INTERPRETED, 3)
 
 
 @pytest.mark.gpu

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import os
-import subprocess
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 import torch
+from tests.ops.interpreted import HAS_TRITON, assert_agrees, needs_triton
 from tests.ops.mpi_cases import assert_close, gradients, make_case, render
 
 from lineament.errors import UsageError
-
-HAS_TRITON = importlib.util.find_spec("triton") is not None
 
 # Sizes that are no multiple of a tile, all kinds of colours, several views, what lies outside, an early stop.
 INTERPRETED = """
@@ -36,18 +30,9 @@ print("agreed", len(cases))
 """
 
 
-@pytest.mark.skipif(not HAS_TRITON, reason="triton is not installed (extra gpu)")
+@needs_triton
 def test_interpreted_kernels_equal_the_twin():
-    root = Path(__file__).parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", INTERPRETED, str(root)],
-        env={**os.environ, "TRITON_INTERPRET": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == ["agreed", "3"]
+    assert_agrees(INTERPRETED, 3)
 
 
 @pytest.mark.gpu
