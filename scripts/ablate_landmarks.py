@@ -16,9 +16,8 @@ import sys
 from pathlib import Path
 
 from lineament.errors import DataError
-from lineament.packs import find_packs
+from lineament.packs import COLOUR, GREY, JUDGE, find_packs
 
-GREY, COLOUR, JUDGE = "congress_portraits_gray", "congress_portraits_colour", "portraits_judge"
 # The widths of the plain network that the wider one replaced.
 NARROW = ("--widths", "24", "40", "64", "96")
 # Turns as the photo world has them, so that rows differ in what is seen and not in the poses.

@@ -19,10 +19,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lineament.packs import find_packs
+from lineament.packs import COLOUR, GREY, JUDGE, find_packs
 
 CARDS = Path(__file__).parent / "models"
-GREY, COLOUR, JUDGE = "congress_portraits_gray", "congress_portraits_colour", "portraits_judge"
 # What the keypoints of `face-depth` vary by: errors of landmarks in distances of the outer eye corners, and degrees.
 KEYPOINTS = "noise=0.01&max_yaw=70&max_pitch=35"
 

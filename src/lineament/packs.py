@@ -11,6 +11,8 @@ from lineament.errors import DataError
 
 # Environment variable that names the folder of the data packs.
 PACKS = "LINEAMENT_PACKS"
+# Folders of packs: grey and colour portraits, and an independent tool's points on both.
+GREY, COLOUR, JUDGE = "congress_portraits_gray", "congress_portraits_colour", "portraits_judge"
 
 
 def cached_packs() -> Path:

@@ -9,9 +9,9 @@ from lineament.data.registry import open_source
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.errors import DataError
 from lineament.faces.detection import detect_faces, main_face
+from lineament.packs import GREY
 from lineament.progress import Progress
 
-PORTRAIT_PACK = "congress_portraits_gray"
 # Its points on upright portraits are the more exact ones, and all published figures are disagreements with them.
 REFERENCE_DETECTOR = "mtcnn"
 
@@ -22,10 +22,10 @@ def portrait_pack(packs: Path) -> Path:
     Raises:
         DataError: If there is none.
     """
-    root = packs / PORTRAIT_PACK
+    root = packs / GREY
     if not root.is_dir():
         raise DataError(
-            f"{packs} holds no {PORTRAIT_PACK}: get it with `lineament data fetch portraits-gray`, or point --packs at "
+            f"{packs} holds no {GREY}: get it with `lineament data fetch portraits-gray`, or point --packs at "
             "the folder of the data packs."
         )
     return root

@@ -10,7 +10,7 @@ from pathlib import Path
 from lineament.errors import DataError, LineamentError
 from lineament.files import replacing_folder
 from lineament.heads.ict import PACK_FOLDER
-from lineament.pipeline.evaluate.portraits import PORTRAIT_PACK
+from lineament.packs import COLOUR, GREY
 from lineament.pipeline.fetch.download import RETRIES, download, read_table
 from lineament.pipeline.fetch.ict import check_ict, make_ict, read_facts
 from lineament.pipeline.fetch.portraits import check_colour, check_gray, make_colour, make_gray
@@ -62,14 +62,14 @@ PACKS = {
         Pack("ict", PACK_FOLDER, "morphable head of ICT-FaceKit, MIT", _make_ict, _check_ict),
         Pack(
             "portraits-gray",
-            PORTRAIT_PACK,
+            GREY,
             "657 grey portraits of the US Congress, 200 x 250, public domain",
             make_gray,
             check_gray,
         ),
         Pack(
             "portraits-colour",
-            "congress_portraits_colour",
+            COLOUR,
             "300 colour portraits of the US House, 512 x 512, MIT",
             make_colour,
             check_colour,
