@@ -87,7 +87,8 @@ def test_a_repeated_command_goes_on(
     words = ["--size", "tiny", "--out", str(tmp_path), "--device", "cpu", "--workers", "1"]
     assert script.main(words) == 0
     weights = {path: path.read_bytes() for path in tmp_path.glob("packed/*/weights.safetensors")}
-    assert len(weights) == len(script.MODELS)
+    # `face-dense` needs the head of the packs.
+    assert {path.parent.name for path in weights} == {"face-68", "face-depth"}
     for name, wanted in (("face-68", LandmarkPredictor), ("face-depth", DepthPredictor)):
         assert load(tmp_path / "packed" / name).has(wanted)
     # As after a kill in the middle of a training: it is resumed, and what follows is done again.

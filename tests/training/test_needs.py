@@ -142,8 +142,15 @@ def other_values(hint: Any, value: Any, name: str) -> list[Any]:
     }.get(name, [])
 
 
-# An epoch of one step lets the published schedule act within three.
-STARTS = {"dve-landmarks-mafl": {"milestones": (0,), "steps_per_epoch": 1}}
+# Where else than at the defaults a sweep starts, so that three tiny steps show what a field does.
+STARTS: dict[str, dict[str, Any]] = {
+    # An epoch of one step lets the published schedule act within three.
+    "dve-landmarks-mafl": {"milestones": (0,), "steps_per_epoch": 1},
+    # Lights from the first step on, gradients that are longer than the clip, and views chosen all at once.
+    "gmpi-folder": {"lights_after": 0, "clip": 1e-3, "view_batch": 2},
+    # The probability is adjusted at the fourth step, upwards whatever the scores; no ramp hides the average's length.
+    "stylegan2": {"steps": 6, "augment_target": -0.9, "augment_images": 100, "average_ramp": 0.0},
+}
 
 
 def trained(name: str, folder: Path, **fields: Any) -> Run:
