@@ -31,6 +31,7 @@ class DensePredictor(LandmarkPredictor):
         device: Where the copy of the networks is put.
         dtype: None or float32.
         flip: Average with the answer for the mirrored image.
+        second_look: Look twice at faces for their landmarks; descriptors are those of one look.
     """
 
     holds = "landmarks and dense descriptors"
@@ -45,8 +46,9 @@ class DensePredictor(LandmarkPredictor):
         dtype: torch.dtype | None = None,
         *,
         flip: bool = False,
+        second_look: bool = False,
     ) -> None:
-        super().__init__(networks, scheme, size, device, dtype, flip=flip)
+        super().__init__(networks, scheme, size, device, dtype, flip=flip, second_look=second_look)
         self.surface = HeadSurface(scheme)
 
     def describe(self, image: Tensor, boxes: Tensor) -> Descriptors:

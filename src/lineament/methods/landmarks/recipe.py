@@ -122,6 +122,8 @@ class LandmarksConfig(RecipeConfig):
     ema_decay: float = 0.9985
     # Average with the prediction for the mirrored image; twice the time.
     flip_tta: bool = False
+    # Look at faces of photos a second time, mirrored, upright and closer, and average; twice the time.
+    second_look: bool = True
     # Labelled faces used by an evaluation during training, and to calibrate the confidence.
     evaluate_count: int = 256
     # Steps between two checkpoints; 0 writes one only at the end.
@@ -481,7 +483,8 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
             from lineament.methods.landmarks.dense import DensePredictor
 
             kind = DensePredictor
-        return kind(networks, self.landmarks, c.size, device, dtype, flip=c.flip_tta)
+        looks = {"flip": c.flip_tta, "second_look": c.second_look}
+        return kind(networks, self.landmarks, c.size, device, dtype, **looks)
 
     def evaluate(self, networks: dict[str, nn.Module], source: FaceSource) -> dict[str, float]:
         """Error on validation faces, cropped by their boxes; the confidence is calibrated on the same faces."""
