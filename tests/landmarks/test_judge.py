@@ -17,6 +17,7 @@ from lineament.faces.detection import Detection
 from lineament.faces.schemes import scheme
 from lineament.pipeline.evaluate.judge import disagreement_cards, noisy_box, read_judge
 from lineament.pipeline.evaluate.judge_matching import matching_disagreement_cards
+from lineament.pipeline.evaluate.score import card_path
 
 COUNT = len(scheme("68"))
 
@@ -167,3 +168,13 @@ def test_points_carried_between_people_are_compared_with_the_tool(tmp_path: Path
     few = type(judge)(judge.path, {"1": judge.points["1"]}, judge.mesh)
     with pytest.raises(DataError, match="needs 8 or more"):
         matching_disagreement_cards(cast(Any, Flat()), photos, few)
+
+
+def test_cards_of_a_named_model_do_not_shadow_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cards of a run lie inside it; of a model that is given by its name no folder of that name is made."""
+    monkeypatch.chdir(tmp_path)
+    assert card_path("face-68", "judge-grey") == Path("face-68-judge-grey.cards.json")
+    (tmp_path / "run").mkdir()
+    assert card_path("run", "judge-grey") == Path("run/evaluations/judge-grey.json")

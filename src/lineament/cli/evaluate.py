@@ -90,6 +90,7 @@ def _judge(command: Command, judge: Path) -> int:
     from lineament.metrics.card import write_cards
     from lineament.pipeline.evaluate.judge import disagreement_cards, read_judge
     from lineament.pipeline.evaluate.judge_matching import matching_disagreement_cards
+    from lineament.pipeline.evaluate.score import card_path
 
     options, plain = command.scoring, EvaluateOptions()
     matching = options.protocol == "matching"
@@ -115,12 +116,8 @@ def _judge(command: Command, judge: Path) -> int:
         else disagreement_cards(model, source, told, seed=options.seed)
     )
     pack = "".join(letter if letter.isalnum() else "-" for letter in source.name)
-    path = (
-        command.out
-        or Path(command.subject[0])
-        / "evaluations"
-        / f"judge-{'matching-' if matching else ''}{pack}.cards.json"
-    )
+    words = f"judge-{'matching-' if matching else ''}{pack}"
+    path = command.out or card_path(command.subject[0], words)
     write_cards(cards, path)
     for card in cards:
         print(card.text())

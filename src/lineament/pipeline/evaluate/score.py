@@ -286,10 +286,15 @@ def _landmark_cards(
 def default_card_path(subjects: Sequence[str | Path], source: FaceSource, options: EvaluateOptions) -> Path:
     """Where the cards go when nothing is said: into the (first) run, beside a file, or into the current folder."""
     data = re.sub(r"[^\w.-]+", "-", source.name).strip("-") or "data"
-    first = Path(subjects[0])
     several = f"-{len(subjects)}-seeds" if len(subjects) > 1 else ""
+    return card_path(subjects[0], f"{options.protocol}-{data}{several}")
+
+
+def card_path(subject: str | Path, words: str) -> Path:
+    """Where cards of a subject go: into a run, beside a file, or, for a model's name, into the current folder."""
+    first = Path(subject)
     if first.is_dir() and not is_feature_file(first):
-        return first / "evaluations" / f"{options.protocol}-{data}{several}.json"
-    name = re.sub(r"[^\w.-]+", "-", first.stem if first.exists() else str(subjects[0]))
+        return first / "evaluations" / f"{words}.json"
+    name = re.sub(r"[^\w.-]+", "-", first.stem if first.exists() else str(subject))
     folder = first.parent if first.exists() else Path()
-    return folder / f"{name}-{options.protocol}-{data}.cards.json"
+    return folder / f"{name}-{words}.cards.json"
