@@ -14,7 +14,7 @@ Pixels are those of the image that was given: centres at integers, x right, y do
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
@@ -25,6 +25,7 @@ from lineament.errors import UsageError
 
 if TYPE_CHECKING:
     from lineament.faces.landmark_scheme import LandmarkScheme
+    from lineament.geometry.multiplane import MultiplaneImage, SphereCameras
 
 
 @dataclass(frozen=True)
@@ -215,6 +216,66 @@ class ViewGenerator(Protocol):
         ...
 
 
+@runtime_checkable
+class MultiplaneGenerator(Protocol):
+    """Draws multiplane images (GMPI): a latent vector gives one, which any camera of a range can see."""
+
+    @property
+    def latent_size(self) -> int:
+        """Length of a latent vector."""
+        ...
+
+    @property
+    def resolution(self) -> int:
+        """Texels of a side."""
+        ...
+
+    @property
+    def planes(self) -> Tensor:
+        """``[P, 3]`` z, height and width of the planes of training."""
+        ...
+
+    @property
+    def any_planes(self) -> bool:
+        """Whether it draws any number of planes, or those of training alone."""
+        ...
+
+    @property
+    def cameras(self) -> SphereCameras:
+        """From where its images are seen."""
+        ...
+
+    def multiplane(self, latent: Tensor, planes: int | None = None, psi: float = 1.0) -> MultiplaneImage:
+        """Draw one multiplane image.
+
+        Args:
+            latent: ``[latent_size]``, unit normal.
+            planes: Their number; None: as in training.
+            psi: Share of the way from the mean style.
+
+        Raises:
+            UsageError: If it draws no such number of planes.
+        """
+        ...
+
+    def opacities(self, latent: Tensor, planes: int, psi: float = 1.0, batch: int = 32) -> Iterator[Tensor]:
+        """Opacities of evenly spaced planes, a part at a time: ``[n, R, R]`` on the CPU, the nearest first.
+
+        The last plane is what the networks make of it, and not opaque. Planes are those of the box that all planes of
+        training but the last form.
+
+        Args:
+            latent: ``[latent_size]``, unit normal.
+            planes: Their number; they stand from the first to the last z of :attr:`planes`.
+            psi: Share of the way from the mean style.
+            batch: Planes in a part, which bounds the memory.
+
+        Raises:
+            UsageError: If it draws no such number of planes.
+        """
+        ...
+
+
 @dataclass(frozen=True)
 class Codes:
     """Expression codes of B captures of a headset.
@@ -250,6 +311,7 @@ _WORDS = {
     "Reconstructor": "reconstructions of faces",
     "FaceTiles": "tiles of what the model makes of a face",
     "ViewGenerator": "views of faces",
+    "MultiplaneGenerator": "multiplane images",
     "CodeEncoder": "expression codes",
 }
 

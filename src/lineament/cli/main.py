@@ -38,6 +38,9 @@ VERBS: dict[str, tuple[str, str]] = {
     "evaluate": ("evaluate", "score a run or a file of predictions"),
     "evaluate depth": ("evaluate_depth", "score depths of keypoints over all pairs of faces"),
     "evaluate few-shot": ("evaluate_few_shot", "landmark error against the number of labels"),
+    "gmpi sample": ("gmpi_sample", "draw samples of a run of multiplane images"),
+    "gmpi video": ("gmpi_video", "turn such samples in a video, in colour and depth"),
+    "gmpi mesh": ("gmpi_mesh", "make coloured meshes of them"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 

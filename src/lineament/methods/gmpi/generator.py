@@ -6,7 +6,7 @@ images" (2022).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
@@ -307,15 +307,39 @@ class MultiplaneBlock(SynthesisBlock):
         if self.plane_embedding is None:
             alpha: Tensor = self.toalpha(x, for_image)
             return alpha
+        return self.summed(*self._opacity_parts(x, for_layer, for_image, depths))
+
+    def _opacity_parts(
+        self, x: Tensor, for_layer: Tensor, for_image: Tensor, depths: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What all planes share, ``[B, 1, H, W]``, and what is added for each, ``[B, P, 1, 1]``."""
+        assert self.toalpha is not None and self.plane_embedding is not None
         # toalpha(normalised x + e_p) is linear: one map for all planes and one number for each.
         weights = self.toalpha.weights(for_image)
         centred, std = centred_and_std(x.to(weights.dtype))
         shared = pointwise(centred, weights / std[:, None])
         vectors = self.plane_embedding(for_layer, depths)
-        of_planes = (vectors @ weights.transpose(1, 2) + self.toalpha.bias)[..., None]  # [B, P, 1, 1]
-        summed = shared + of_planes
-        clamp = self.toalpha.clamp
+        of_planes = (vectors @ weights.transpose(1, 2) + self.toalpha.bias)[..., None]
+        return shared, of_planes
+
+    def summed(self, shared: Tensor, of_planes: Tensor) -> Tensor:
+        """What both parts make for each plane: ``[B, P, H, W]``."""
+        assert self.toalpha is not None
+        summed, clamp = shared + of_planes, self.toalpha.clamp
         return summed if clamp is None else summed.clamp_(-clamp, clamp)
+
+    def opacity_parts(
+        self,
+        x: Tensor | None,
+        ws: Tensor,
+        depths: Tensor,
+        noise_mode: str,
+    ) -> tuple[Tensor, tuple[Tensor, Tensor] | None]:
+        """Features of this resolution and, where it makes alpha, its parts; arguments as of :meth:`multiplane`."""
+        x = self.features(x, ws, noise_mode, None)
+        if self.plane_embedding is None:
+            return x, None
+        return x, self._opacity_parts(x, ws[:, self.layers - 1], ws[:, self.layers], depths)
 
 
 class MultiplaneSynthesis(Synthesis):
@@ -356,12 +380,7 @@ class MultiplaneSynthesis(Synthesis):
         generator: torch.Generator | None = None,
     ) -> MultiplaneImages:
         """``ws [B, num_ws, w_dim]`` and ``depths [P]`` to P planes; arguments as in :class:`GMPIGenerator`."""
-        x = colours = opacity = None
-        for block, own in zip(self.blocks, latents_of_blocks(ws, self.blocks), strict=True):
-            assert isinstance(block, MultiplaneBlock)
-            x, colours, opacity = block.multiplane(x, colours, opacity, own, depths, noise_mode, generator)
-        assert colours is not None and opacity is not None
-        del x
+        colours, opacity = self._summed_maps(ws, depths, noise_mode, generator)
         if self.background_alpha_full:
             # Every activation takes it to exactly 1, with no gradient.
             opacity[:, -1] = torch.inf
@@ -370,6 +389,50 @@ class MultiplaneSynthesis(Synthesis):
         if self.variant.name == "predicted-depth":
             opacity = depth_to_alpha(opacity, depths, self.depth_ramp)
         return MultiplaneImages(opacity.contiguous(), colour.contiguous(), background.contiguous())
+
+    def _summed_maps(
+        self, ws: Tensor, depths: Tensor, noise_mode: str, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """Colours, and what alpha is made of, of all resolutions, before the final activation."""
+        x = colours = opacity = None
+        for block, own in zip(self.blocks, latents_of_blocks(ws, self.blocks), strict=True):
+            assert isinstance(block, MultiplaneBlock)
+            x, colours, opacity = block.multiplane(x, colours, opacity, own, depths, noise_mode, generator)
+        assert colours is not None and opacity is not None
+        return colours, opacity
+
+    def opacities(self, ws: Tensor, depths: Tensor, batch: int, noise_mode: str) -> Iterator[Tensor]:
+        """Opacities of many planes, ``batch`` at a time, from one pass of the features; no plane is made opaque.
+
+        Args:
+            ws: ``[B, num_ws, w_dim]``.
+            depths: ``[P]`` normalised depths.
+            batch: Planes of a part.
+            noise_mode: See :class:`SynthesisLayer`.
+
+        Yields:
+            ``[B, n, R, R]`` in 0..1.
+        """
+        if not self.variant.per_plane:
+            maps = self._activated(self._summed_maps(ws, depths, noise_mode, None)[1])
+            if self.variant.name == "predicted-depth":
+                yield from (depth_to_alpha(maps, some, self.depth_ramp) for some in depths.split(batch))
+            else:
+                yield from maps.split(batch, dim=1)
+            return
+        x, parts = None, []
+        for block, own in zip(self.blocks, latents_of_blocks(ws, self.blocks), strict=True):
+            assert isinstance(block, MultiplaneBlock)
+            x, part = block.opacity_parts(x, own, depths, noise_mode)
+            parts.append((block, part))
+        del x
+        for first in range(0, len(depths), batch):
+            opacity: Tensor | None = None
+            for block, part in parts:
+                here = None if part is None else block.summed(part[0], part[1][:, first : first + batch])
+                opacity = block.upsampled(opacity, here)
+            assert opacity is not None
+            yield self._activated(opacity)
 
     def _activated(self, y: Tensor) -> Tensor:
         """Values to 0..1; overwrites y."""
@@ -482,3 +545,21 @@ class GMPIGenerator(nn.Module):
         ws = self.mapping(z, truncation_psi, truncation_cutoff)
         images: MultiplaneImages = self.synthesis(ws, depths, noise_mode=noise_mode, generator=generator)
         return images
+
+    def opacities(
+        self,
+        z: Tensor,
+        depths: Tensor,
+        *,
+        batch: int = 32,
+        truncation_psi: float = 1.0,
+        noise_mode: str = "const",
+    ) -> Iterator[Tensor]:
+        """Opacities of many planes, a part at a time; see :meth:`MultiplaneSynthesis.opacities`.
+
+        Raises:
+            UsageError: If the variant makes no such number of planes.
+        """
+        depths = depths.to(self.plane_depths)
+        check_planes(resolve_variant(self.variant), len(self.plane_depths), depths)
+        yield from self.synthesis.opacities(self.mapping(z, truncation_psi), depths, batch, noise_mode)

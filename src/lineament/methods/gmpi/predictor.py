@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import cast
 
 import torch
 from torch import Tensor, nn
 
 from lineament.capabilities import check_float32
+from lineament.geometry.multiplane import MultiplaneImage, SphereCameras
+from lineament.methods.gmpi.alpha import resolve_variant
 from lineament.methods.gmpi.generator import GMPIGenerator, StyleGAN2Generator
+from lineament.methods.gmpi.planes import make_planes, normalised_depths
 from lineament.methods.gmpi.renderer import Mpi, Renderer
 
 
@@ -87,6 +91,68 @@ class GMPIPredictor:
     def latent_size(self) -> int:
         """Length of a latent vector."""
         return self.generator.z_dim
+
+    @property
+    def resolution(self) -> int:
+        """Texels of a side."""
+        return self.generator.resolution
+
+    @property
+    def planes(self) -> Tensor:
+        """``[P, 3]`` z, height and width of the planes of training."""
+        return self.renderer.planes
+
+    @property
+    def any_planes(self) -> bool:
+        """Whether it draws any number of planes, or those of training alone."""
+        return resolve_variant(self.generator.variant).any_planes
+
+    @property
+    def cameras(self) -> SphereCameras:
+        """From where its images are seen."""
+        scene = self.renderer.scene
+        poses = scene.poses
+        return SphereCameras(scene.fov, scene.centre_z, scene.radius, poses.yaw_range, poses.pitch_range)
+
+    @torch.no_grad()
+    def multiplane(self, latent: Tensor, planes: int | None = None, psi: float = 1.0) -> MultiplaneImage:
+        """Draw one multiplane image, the same for the same latent.
+
+        Args:
+            latent: ``[latent_size]``, unit normal.
+            planes: Their number; None: as in training.
+            psi: Share of the way from the mean style.
+
+        Raises:
+            UsageError: If it draws no such number of planes.
+        """
+        table = self.renderer.planes if planes is None else make_planes(self.renderer.scene, planes)
+        depths = self.generator.plane_depths if planes is None else normalised_depths(table)
+        latent = latent.to(self.generator.mapping.w_avg.device)
+        made = self.generator(latent[None], depths, truncation_psi=psi, noise_mode="const")
+        alpha, colour, background = (each[0].float() for each in made)
+        return MultiplaneImage(colour, background, alpha, table, self.cameras)
+
+    @torch.no_grad()
+    def opacities(self, latent: Tensor, planes: int, psi: float = 1.0, batch: int = 32) -> Iterator[Tensor]:
+        """Opacities of evenly spaced planes, a part at a time.
+
+        Args:
+            latent: ``[latent_size]``, unit normal.
+            planes: Their number, from the first to the last z of the scene.
+            psi: Share of the way from the mean style.
+            batch: Planes of a part.
+
+        Yields:
+            ``[n, R, R]`` on the CPU, the nearest first; the last plane is not made opaque.
+
+        Raises:
+            UsageError: If it draws no such number of planes.
+        """
+        latent = latent.to(self.generator.mapping.w_avg.device)
+        depths = torch.linspace(0, 1, planes)
+        for part in self.generator.opacities(latent[None], depths, batch=batch, truncation_psi=psi):
+            yield part[0].float().cpu()
 
     @torch.no_grad()
     def views(

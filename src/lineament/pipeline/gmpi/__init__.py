@@ -1,0 +1,1 @@
+"""What is drawn from a generator of multiplane images: samples, videos, meshes."""
