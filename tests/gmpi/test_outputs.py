@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -274,3 +276,38 @@ def test_beyond_the_planes_a_view_can_be_clamped(run: Path, tmp_path: Path):
         assert main([*words, "--outside", outside, "--out", str(tmp_path / outside)]) == 0
     one, other = (read_image(tmp_path / name / "colour.png") for name in ("clamp", "zero"))
     assert bool((other.amax(0) == 0).any()) and not torch.equal(one, other)
+
+
+SURFACE_1024 = """
+import resource, sys, time
+import numpy as np
+import torch
+from pathlib import Path
+from lineament.geometry.isosurface import extract_surface, largest_component
+from lineament.methods.gmpi.datasets import SCENES
+from lineament.methods.gmpi.planes import make_planes
+from lineament.pipeline.gmpi.mesh import LEVEL, OPAQUE, SIGMA, coloured, volume_of, write_mesh
+
+side = 1024
+volume = volume_of(make_planes(SCENES["ffhq1024"], 96), side)
+steps = np.linspace(-1, 1, side)
+inside = 1 - (steps / 0.6) ** 2 - ((steps / 0.75) ** 2)[:, None]
+surface = np.where(inside > 0, (1 - 0.8 * np.sqrt(inside.clip(0))) * volume.planes, np.inf)
+start = time.perf_counter()
+cells = ((k >= surface).astype(np.float32) - OPAQUE for k in range(volume.planes - side, volume.planes))
+found = largest_component(extract_surface(cells, LEVEL, sigma=SIGMA))
+mesh = coloured(found, volume, torch.rand(3, side, side), 1.0)
+for kind in ("ply", "glb"):
+    write_mesh(Path(sys.argv[1]) / f"mesh.{kind}", mesh)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, len(mesh.vertices))
+"""
+
+
+@pytest.mark.slow
+def test_a_mesh_of_1024_cells_takes_less_than_10_minutes_and_4_gb(tmp_path: Path):
+    done = subprocess.run(
+        [sys.executable, "-c", SURFACE_1024, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    seconds, megabytes, vertices = map(float, done.stdout.split())
+    print(f"{seconds:.0f} s, {megabytes:.0f} MB, {vertices:.0f} vertices")
+    assert seconds < 600 and megabytes < 4096 and vertices > 1e6

@@ -17,6 +17,7 @@ from lineament.eight_bit import to_array
 from lineament.errors import UsageError, unknown_name
 from lineament.files import replacing
 from lineament.geometry.multiplane import MultiplaneImage, SphereCameras
+from lineament.pipeline.gmpi.drawing import depth_image
 from lineament.pipeline.gmpi.options import (
     PATHS,
     PUBLISHED_PITCH,
@@ -24,7 +25,6 @@ from lineament.pipeline.gmpi.options import (
     PUBLISHED_YAW,
     ViewOptions,
 )
-from lineament.pipeline.gmpi.pictures import depth_image
 from lineament.pipeline.gmpi.source import (
     MultiplaneSource,
     between,
