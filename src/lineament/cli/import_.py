@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -19,12 +20,20 @@ class Command:
 
     # Family of the checkpoint: the method of this package that it belongs to (dve, fabrec, depthnet ...), or stylegan2.
     family: tyro.conf.Positional[str]
-    # The file of the checkpoint, or the folder where its program wrote one (3FabRec: saae.mdl and meta.json).
+    # The file of the checkpoint, or the folder where its program wrote one (3FabRec: saae.mdl and meta.json; GMPI:
+    # generator.pth, ema.pth and others).
     file: tyro.conf.Positional[Path]
     # Run directory to make; runs/FAMILY-FILE when not given.
     run: Path | None = None
     # Replace an older run in the same directory.
     overwrite: bool = False
+    # gmpi: settings of its training (gmpi.yml or config.pth), where the folder has none or others.
+    config: Path | None = None
+    # gmpi: what it was trained on, where nothing else tells: ffhq256, ffhq512, ffhq1024, afhqcat or metfaces.
+    data_set: str | None = None
+    # gmpi: mean style of the averages, which truncation pulls towards: repaired (the generator's, the default), or
+    # compat (0, about as the published evaluation had it).
+    w_avg: Literal["repaired", "compat"] | None = None
 
 
 def main(arguments: list[str]) -> int:
@@ -33,7 +42,11 @@ def main(arguments: list[str]) -> int:
 
     from lineament.pipeline.import_checkpoint import import_checkpoint
 
-    done = import_checkpoint(command.family, command.file, command.run, overwrite=command.overwrite)
+    config = None if command.config is None else str(command.config)
+    options = {"config": config, "data_set": command.data_set, "w_avg": command.w_avg}
+    done = import_checkpoint(
+        command.family, command.file, command.run, overwrite=command.overwrite, options=options
+    )
     print(done.summary())
     print(done.run.folder)
     return 0

@@ -17,7 +17,7 @@ from lineament.training.config import config_from_dict, config_hash, config_to_d
 from lineament.training.recipe import Recipe
 from lineament.training.registry import get_recipe
 from lineament.training.run import Run, create_run, open_run
-from lineament.training.weights import load_weights
+from lineament.training.weights import load_weights, present_networks
 
 # In place of the fingerprint of training data, which an old checkpoint does not tell.
 NO_DATA = "imported"
@@ -34,6 +34,7 @@ class ImportedModel:
         step: Optimiser steps it was trained for, as far as the file tells.
         found: What the file says, for people: name -> value.
         ignored: What was left out: name -> reason.
+        averages: Weights of the recipe's moving averages, by name of the average.
     """
 
     recipe: str
@@ -42,6 +43,7 @@ class ImportedModel:
     step: int
     found: Mapping[str, str] = field(default_factory=dict)
     ignored: Mapping[str, str] = field(default_factory=dict)
+    averages: Mapping[str, Mapping[str, Tensor]] = field(default_factory=dict)
 
 
 def write_imported_run(
@@ -64,7 +66,11 @@ def write_imported_run(
     recipe = entry.build(config_from_dict(entry.config_class, values), restored=True)
     checkpoint = _checkpoint(recipe, model)
     # Networks are built once here so that what is written is known to load.
-    load_weights(recipe.networks(), checkpoint, "networks")
+    networks = present_networks(recipe.networks(), checkpoint, recipe.training_only)
+    load_weights(networks, checkpoint, "networks")
+    averages = recipe.averages(networks)
+    for name in model.averages:
+        load_weights({each: networks[each] for each in averages[name].networks}, checkpoint, name)
     facts = {
         "first_step": model.step,
         "lineament": version("lineament"),
@@ -115,7 +121,8 @@ def _checkpoint(recipe: Recipe[Any, Any], model: ImportedModel) -> Checkpoint:
         "random": [],
         "tensors": {},
     }
-    return Checkpoint(model.step, {"networks": dict(model.weights)}, state)
+    averages = {name: dict(weights) for name, weights in model.averages.items()}
+    return Checkpoint(model.step, {"networks": dict(model.weights), **averages}, state)
 
 
 def checked(model: ImportedModel, networks: Mapping[str, Mapping[str, Tensor]]) -> ImportedModel:

@@ -98,6 +98,8 @@ class Recipe(ABC, Generic[C, S]):
     config_class: ClassVar[type[RecipeConfig]]
     # What its runs build on, where they build on a run.
     base_kind: ClassVar[BaseKind | None] = None
+    # Networks that only a training needs: a run without their weights, imported ones among them, does without these.
+    training_only: ClassVar[tuple[str, ...]] = ()
     # Fields that need others; one that is set and cannot have an effect is refused.
     needs: ClassVar[tuple[Need, ...]] = ()
     # Fields that change what a training takes in memory or time, and no bit of what it gives.

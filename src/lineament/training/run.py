@@ -24,7 +24,7 @@ from lineament.training.config import config_from_dict, config_to_dict
 from lineament.training.context import EVALUATED_AVERAGE
 from lineament.training.logs import read_lines
 from lineament.training.registry import get_recipe
-from lineament.training.weights import load_weights
+from lineament.training.weights import load_weights, present_networks
 
 if TYPE_CHECKING:
     from lineament.training.recipe import Recipe
@@ -127,13 +127,15 @@ class Run:
     def load_networks(self, which: str | int = "best", *, average: bool = True) -> dict[str, nn.Module]:
         """Build the recipe's networks with trained weights, on the CPU and in eval mode.
 
+        Networks that only a training needs are left out where the checkpoint has none of their weights.
+
         Args:
             which: See :meth:`read_checkpoint`.
             average: True takes the moving average of the weights where the run has one.
         """
         checkpoint = self.read_checkpoint(which)
         recipe = self.build_recipe()
-        networks = recipe.networks()
+        networks = present_networks(recipe.networks(), checkpoint, recipe.training_only)
         load_weights(networks, checkpoint, "networks")
         spec = recipe.averages(networks).get(EVALUATED_AVERAGE)
         if average and spec and EVALUATED_AVERAGE in checkpoint.groups:

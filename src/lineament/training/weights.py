@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from torch import Tensor, nn
 
@@ -25,6 +25,14 @@ def collect_weights(networks: Mapping[str, nn.Module]) -> dict[str, Tensor]:
                 )
             weights[f"{name}/{key}"] = value
     return weights
+
+
+def present_networks(
+    networks: Mapping[str, nn.Module], checkpoint: Checkpoint, optional: Collection[str]
+) -> dict[str, nn.Module]:
+    """Return the networks without those of ``optional`` that a checkpoint has no weight of."""
+    held = {key.partition("/")[0] for key in checkpoint.groups.get("networks", {})}
+    return {name: net for name, net in networks.items() if name in held or name not in optional}
 
 
 def load_weights(networks: Mapping[str, nn.Module], checkpoint: Checkpoint, group: str) -> None:

@@ -132,6 +132,7 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
             "mapping_layers": 8,
         },
     )
+    training_only = ("discriminator",)
     needs = (Need(("lights_after",), lambda c: c.lights != "none", "lights (--lights black-in)"),)
 
     def __init__(self, config: GMPIConfig, origin: Origin | None = None) -> None:

@@ -6,6 +6,7 @@ planes' tokens; both are constants here. Lists of moving averages have no names 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -57,6 +58,49 @@ def reference_parameters(network: nn.Module) -> dict[str, nn.Parameter]:
 
     # Sorting keeps the order of what is equal: of the parameters of a layer.
     return {name: named[name] for name in sorted(named, key=place)}
+
+
+def parameter_names(network: nn.Module) -> list[str]:
+    """Our names of a network's parameters in the published order, which is that of the lists without names."""
+    ours = {reference_name(name): name for name, _ in network.named_parameters()}
+    return [ours[name] for name in reference_parameters(network)]
+
+
+def generator_sizes(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    """Sizes of a published generator, as fields of a recipe, from the shapes of its weights.
+
+    Args:
+        tensors: Published names and tensors.
+
+    Returns:
+        ``resolution``, ``channel_base``, ``channel_max``, ``latent`` and ``mapping_layers``.
+
+    Raises:
+        CheckpointError: If they are those of no StyleGAN2; the message is the rest of a sentence about the file.
+    """
+    channels: dict[int, int] = {}
+    for key, value in tensors.items():
+        match = re.fullmatch(r"synthesis\.b(\d{1,5})\.conv1\.weight", key)
+        if match and value.ndim == 4:
+            channels[int(match[1])] = int(value.shape[0])
+    layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", key)) for key in tensors)
+    first = tensors.get("mapping.fc0.weight")
+    if 4 not in channels or 0 in channels.values() or first is None or first.ndim != 2:
+        names = ", ".join(list(tensors)[:3]) or "none"
+        raise CheckpointError(f"its generator is no StyleGAN2: its weights are named {names[:120]} ...")
+    if first.shape[0] != first.shape[1]:
+        raise CheckpointError(
+            f"its latents z and w have the lengths {first.shape[1]} and {first.shape[0]}, not one"
+        )
+    resolution, most = max(channels), channels[4]
+    fewer = [count * side for side, count in channels.items() if count < most]
+    return {
+        "resolution": resolution,
+        "channel_base": max(fewer, default=most * resolution),
+        "channel_max": most,
+        "latent": int(first.shape[0]),
+        "mapping_layers": layers,
+    }
 
 
 def from_reference(state: Mapping[str, Tensor]) -> dict[str, Tensor]:

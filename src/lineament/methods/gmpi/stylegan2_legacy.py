@@ -7,7 +7,6 @@ values are tensors by name is read too.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from lineament.interop.restricted_pickle import Inert
 from lineament.interop.torch_file import TorchFile
 from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import StyleGAN2Generator
-from lineament.methods.gmpi.reference_names import from_reference
+from lineament.methods.gmpi.reference_names import from_reference, generator_sizes
 from lineament.training.imported import ImportedModel, checked
 
 # These files are ordinary pickles.
@@ -150,30 +149,11 @@ def _fields(generator: _Network, discriminator: _Network) -> dict[str, Any]:
     tensors = generator.tensors
     if "mapping.embed.weight" in tensors or any(key.startswith("mapping.") for key in discriminator.tensors):
         raise CheckpointError("its networks are conditional on a class, which this method has not")
-    channels: dict[int, int] = {}
-    for key, value in tensors.items():
-        match = re.fullmatch(r"synthesis\.b(\d{1,5})\.conv1\.weight", key)
-        if match and value.ndim == 4:
-            channels[int(match[1])] = int(value.shape[0])
-    layers = sum(bool(re.fullmatch(r"mapping\.fc\d+\.weight", key)) for key in tensors)
-    first = tensors.get("mapping.fc0.weight")
-    if 4 not in channels or first is None or first.ndim != 2:
-        names = ", ".join(list(tensors)[:3]) or "none"
-        raise CheckpointError(f"its generator is no StyleGAN2: its weights are named {names[:120]} ...")
-    if first.shape[0] != first.shape[1]:
-        raise CheckpointError(
-            f"its latents z and w have the lengths {first.shape[1]} and {first.shape[0]}, not one"
-        )
-    resolution, most = max(channels), channels[4]
-    fewer = [count * side for side, count in channels.items() if count < most]
-    clamp = generator.settings.get(f"synthesis.b{resolution}.conv1.conv_clamp", CLAMP)
+    sizes = generator_sizes(tensors)
+    clamp = generator.settings.get(f"synthesis.b{sizes['resolution']}.conv1.conv_clamp", CLAMP)
     group = discriminator.settings.get("b4.mbstd.group_size", GROUP)
     return {
-        "resolution": resolution,
-        "channel_base": max(fewer, default=most * resolution),
-        "channel_max": most,
-        "latent": int(first.shape[0]),
-        "mapping_layers": layers,
+        **sizes,
         "conv_clamp": float(clamp) if isinstance(clamp, int | float) else 0.0,
         "std_group": group if isinstance(group, int) and 0 < group <= 64 else GROUP,
     }
