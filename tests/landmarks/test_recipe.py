@@ -234,6 +234,22 @@ def test_scale_alone_is_learnt_and_places_stay(tmp_path: Path) -> None:
     assert len(kept) > 20 and all(torch.equal(first[name], last[name]) for name in kept)
 
 
+def test_scale_alone_uses_the_last_step(tmp_path: Path) -> None:
+    base = train(tiny(steps=1), Faces(), tmp_path / "base", options=QUIET)
+    recipe = tiny(steps=4, base=str(base.folder), scale_only=True, evaluate_every=1)
+    run = train(recipe, Faces(), tmp_path / "run", options=QUIET)
+    # The places stay, so the first evaluation is never beaten.
+    errors = {row["landmark_error_percent"] for row in run.metrics("evaluation")}
+    assert len(errors) == 1
+    assert run.read_checkpoint("best").step == 4
+
+
+def test_scale_alone_has_nothing_to_be_patient_for(tmp_path: Path) -> None:
+    base = train(tiny(steps=1), Faces(), tmp_path / "base", options=QUIET)
+    with pytest.raises(UsageError, match="best metric"):
+        tiny(steps=4, base=str(base.folder), scale_only=True, evaluate_every=1, patience=2)
+
+
 def test_scale_alone_needs_the_places_of_a_base() -> None:
     with pytest.raises(UsageError, match="base"):
         tiny(scale_only=True)

@@ -105,7 +105,7 @@ class Recipe(ABC, Generic[C, S]):
     # Fields that change what a training takes in memory or time, and no bit of what it gives.
     resource_fields: ClassVar[tuple[str, ...]] = ()
     # The number of `evaluate` that decides which checkpoint is kept as the best; "" keeps none.
-    best_metric: ClassVar[str] = ""
+    best_metric: str = ""
     best_is: ClassVar[Literal["lowest", "highest"]] = "lowest"
 
     def __init__(self, config: C, origin: Origin | None = None) -> None:

@@ -177,6 +177,9 @@ class LandmarksRecipe(Recipe[LandmarksConfig, FaceSample]):
     ) -> None:
         if unlabelled is not None and not config.unlabelled:
             config = replace(config, unlabelled=(unlabelled.name,))
+        if config.scale_only:
+            # The error of places that stay tells no step from another: the last one is used.
+            self.best_metric = ""
         # The run keeps the content of a scheme file, which may be gone by the time it is used.
         super().__init__(replace(config, scheme=scheme_word(config.scheme)), origin)
         self._unlabelled = unlabelled
