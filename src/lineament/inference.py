@@ -29,6 +29,7 @@ from lineament.faces.detection import (
     turned_upright,
 )
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme_word
+from lineament.faces.uncertainty import face_uncertainty
 from lineament.training.model_folder import ModelFolder
 from lineament.training.models import named_models, open_trained
 from lineament.training.run import CONFIG, Run
@@ -57,6 +58,8 @@ class Face:
         turn: Degrees by which the photo must be turned counter-clockwise for the face to be upright.
         std: ``[K]`` predicted standard deviation of each landmark's coordinates in pixels; None where the model
             predicts none, or gives its landmarks in another scheme.
+        uncertainty: How unsure the model is of the whole face, as a share of the box
+            (:func:`~lineament.faces.uncertainty.face_uncertainty`); None where it predicts none.
     """
 
     landmarks: Tensor
@@ -66,6 +69,52 @@ class Face:
     scheme: LandmarkScheme
     turn: int = 0
     std: Tensor | None = None
+    uncertainty: float | None = None
+
+    @property
+    def place(self) -> Detection:
+        """Where the face is, as a detector says it."""
+        return Detection(self.box, self.score, turn=self.turn)
+
+
+@dataclass(frozen=True)
+class FoundFaces:
+    """What the detector finds in a photo, with landmarks.
+
+    Attributes:
+        faces: Faces, best score first.
+        rejected: What the detector takes for faces and the model for none: it is too unsure of the points.
+        limit: The model's limit of the uncertainty, a share of the box; None where it has none.
+    """
+
+    faces: list[Face]
+    rejected: list[Face]
+    limit: float | None = None
+
+    @property
+    def note(self) -> str:
+        """What was rejected, and how to see it all the same; empty where nothing was."""
+        if not self.rejected:
+            return ""
+        least = min(face.uncertainty or 0.0 for face in self.rejected)
+        what = "1 detection was" if len(self.rejected) == 1 else f"{len(self.rejected)} detections were"
+        return (
+            f"{what} taken for no face, as the points are uncertain by {100 * least:.1f} % of the box or more (limit "
+            f"{100 * (self.limit or 0.0):.1f} %): --all-faces keeps them"
+        )
+
+    @property
+    def rejected_numbers(self) -> list[dict[str, Any]]:
+        """What was rejected, as result files say it; pixels of the photo."""
+        return [
+            {
+                "box": [round(value, 3) for value in face.box.tolist()],
+                "score": round(face.score, 5),
+                "turn": face.turn,
+                "uncertainty": None if face.uncertainty is None else round(face.uncertainty, 5),
+            }
+            for face in self.rejected
+        ]
 
 
 class Model:
@@ -120,6 +169,11 @@ class Model:
         """Finds faces in photos; made when it is first needed."""
         return make_detector(self.detector_name)
 
+    @property
+    def uncertainty_limit(self) -> float | None:
+        """Largest uncertainty of a face that the model believes, a share of the box; None: it believes all."""
+        return self.run.uncertainty_limit if isinstance(self.run, ModelFolder) else None
+
     def has(self, wanted: type) -> bool:
         """Whether the run has a capability, one of the protocols of :mod:`lineament.capabilities`."""
         return isinstance(self.predictor, wanted)
@@ -153,6 +207,7 @@ class Model:
         points: Any = None,
         min_score: float | None = ...,
         order: Order = ...,
+        all_faces: bool = ...,
     ) -> list[Face]: ...
 
     # A path may be that of a folder.
@@ -165,11 +220,17 @@ class Model:
         points: Any = None,
         min_score: float | None = ...,
         order: Order = ...,
+        all_faces: bool = ...,
     ) -> list[Any]: ...
 
     @overload
     def __call__(
-        self, photo: list[Any] | tuple[Any, ...], *, min_score: float | None = ..., order: Order = ...
+        self,
+        photo: list[Any] | tuple[Any, ...],
+        *,
+        min_score: float | None = ...,
+        order: Order = ...,
+        all_faces: bool = ...,
     ) -> list[list[Face]]: ...
 
     def __call__(
@@ -180,6 +241,7 @@ class Model:
         points: Any = None,
         min_score: float | None = None,
         order: Order = "rgb",
+        all_faces: bool = False,
     ) -> list[Any]:
         """Find the faces of one image or several, and their landmarks.
 
@@ -193,6 +255,7 @@ class Model:
                 give them: they take the place of boxes.
             min_score: Detections with a lower score are left out; None: the detector's own least score.
             order: ``"bgr"`` for arrays and tensors whose first channel is blue, as OpenCV reads them.
+            all_faces: Keep detections that the model takes for no face (:meth:`is_face`); given ones are always kept.
 
         Returns:
             The faces in pixels of the image, best score first, given ones in their order; empty when there is none. For
@@ -207,14 +270,42 @@ class Model:
         if several is not None:
             if boxes is not None or points is not None:
                 raise UsageError("boxes and points belong to one image: call for each.")
-            return [self._look(each, min_score, order) for each in several]
+            return [self._look(each, min_score, order, all_faces) for each in several]
         if boxes is None and points is None:
-            return self._look(photo, min_score, order)
+            return self._look(photo, min_score, order, all_faces)
         return self.faces(as_image(photo, order), _given(boxes, points))
 
-    def _look(self, photo: Any, min_score: float | None, order: Order) -> list[Face]:
-        image = as_image(photo, order)
-        return self.faces(image, self.detect(image, min_score))
+    def _look(self, photo: Any, min_score: float | None, order: Order, all_faces: bool) -> list[Face]:
+        return self.find(as_image(photo, order), min_score, all_faces=all_faces).faces
+
+    def find(
+        self,
+        image: Tensor,
+        min_score: float | None = None,
+        upright: Upright = "search",
+        *,
+        all_faces: bool = False,
+    ) -> FoundFaces:
+        """Faces of ``[3, H, W]`` with their landmarks, and apart what the detector alone takes for faces.
+
+        Args:
+            image: The photo, RGB in 0..1.
+            min_score: As for :meth:`detect`.
+            upright: As for :meth:`detect`.
+            all_faces: Reject nothing.
+
+        Raises:
+            UsageError: If the run gives no landmarks.
+        """
+        faces = self.faces(image, self.detect(image, min_score, upright))
+        kept = [face for face in faces if all_faces or self.is_face(face)]
+        rejected = [face for face in faces if not (all_faces or self.is_face(face))]
+        return FoundFaces(kept, rejected, self.uncertainty_limit)
+
+    def is_face(self, face: Face) -> bool:
+        """Whether the model is sure enough of the points; always where it has no limit, or predicts no uncertainty."""
+        limit = self.uncertainty_limit
+        return limit is None or face.uncertainty is None or face.uncertainty <= limit
 
     def detect(
         self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
@@ -230,7 +321,9 @@ class Model:
             own = [index for index, place in enumerate(places) if place.turn == turn]
             views = [turned_upright(image, places[index]) for index in own]
             turned, _, to_turned = views[0]
-            found = predictor.landmarks(turned, torch.stack([upright.box for _, upright, _ in views]))
+            boxes = torch.stack([upright.box for _, upright, _ in views])
+            found = predictor.landmarks(turned, boxes)
+            unsure = None if found.std_px is None else face_uncertainty(found.std_px, boxes).tolist()
             placed = self._converted(
                 torch.cat([to_turned.inverse().apply(found.points), found.confidence[..., None]], -1)
             )
@@ -238,7 +331,14 @@ class Model:
                 place = places[index]
                 std = None if found.std_px is None or self._scheme is not None else found.std_px[number]
                 faces[index] = Face(
-                    rows[:, :2], rows[:, 2], place.box, float(place.score), self.scheme, turn, std
+                    rows[:, :2],
+                    rows[:, 2],
+                    place.box,
+                    float(place.score),
+                    self.scheme,
+                    turn,
+                    std,
+                    None if unsure is None else unsure[number],
                 )
         return [faces[index] for index in range(len(places))]
 

@@ -8,6 +8,7 @@ import math
 import os
 import resource
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,9 @@ class Finder:
             box = [start - 0.5, float(rows[0]) - 0.5, start + length - 0.5, float(rows[-1]) + 0.5]
             found.append(Detection(torch.tensor(box), 0.9))
         return found
+
+    def is_face(self, face: Face) -> bool:
+        return face.uncertainty is None or face.uncertainty < 0.05
 
     def face(self, image: Tensor, place: Detection) -> Face:
         self.looks += 1
@@ -148,6 +152,27 @@ def test_a_detector_that_blinks_is_bridged():
     found = list(follow_faces(model, scene([[each] for each in wave(30)]), FollowOptions(0.0, 1)))
     assert all([each.person for each in people] == [0] for _, people in found)
     assert not all(people[0].detected for _, people in found)
+
+
+class Doubting(Finder):
+    """Becomes unsure of everything after some looks."""
+
+    def face(self, image: Tensor, place: Detection) -> Face:
+        return replace(super().face(image, place), uncertainty=0.1 if self.looks > 8 else 0.01)
+
+
+def test_doubt_ends_who_was_followed():
+    path = wave(20)
+    rejected: list[Face] = []
+    model = Doubting()
+    found = list(
+        follow_faces(model, scene([[each] for each in path]), FollowOptions(0.0, 100), reject=rejected.append)
+    )
+    # The ninth look, at a followed face, is not believed, nor is what the search that it calls for finds.
+    assert [len(people) for _, people in found] == [1] * 8 + [0] * 12
+    assert model.searches == 2 and len(rejected) == 1
+    kept = follow_faces(Doubting(), scene([[each] for each in path]), FollowOptions(0.0, 100), all_faces=True)
+    assert all([each.person for each in people] == [0] for _, people in kept)
 
 
 def test_numbers_out_of_range_are_refused():
@@ -350,6 +375,9 @@ class DetectedFace:
         self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
     ) -> list[Detection]:
         return detect_faces(image, min_score=min_score, upright=upright)[0]
+
+    def is_face(self, face: Face) -> bool:
+        return True
 
     def face(self, image: Tensor, place: Detection) -> Face:
         points = torch.tensor([[0.3, 0.4], [0.7, 0.4], [0.5, 0.58], [0.33, 0.75], [0.67, 0.75]])

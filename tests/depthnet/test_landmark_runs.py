@@ -17,7 +17,6 @@ from lineament.faces.detection import Detection
 from lineament.faces.schemes import convert_points
 from lineament.methods.depthnet.recipe_modern import ModernDepthNetConfig, ModernDepthNetRecipe
 from lineament.pipeline.import_checkpoint import import_checkpoint
-from lineament.pipeline.turn import points as points_module
 from lineament.pipeline.turn.options import FaceOptions
 from lineament.pipeline.turn.run import FaceRequest
 from lineament.training.loop import LoopOptions, train
@@ -31,7 +30,7 @@ def test_a_fabrec_run_of_98_points_gives_68(tmp_path: Path, monkeypatch: pytest.
     request = FaceRequest.open(FaceOptions(landmarks_model=tmp_path / "run"))
     model = request.landmarks
     assert model is not None and len(model.scheme) == 98
-    monkeypatch.setattr(points_module, "find_face", lambda image, name: Detection.given(box=BOX))
+    monkeypatch.setattr(model, "detect", lambda *_: [Detection.given(box=BOX)])
     # A network without training sees nothing; the points are what a trained one would answer.
     low, high = BOX[:2], BOX[2:]
     answer = low + (high - low) * torch.rand(98, 2, generator=torch.Generator().manual_seed(2))

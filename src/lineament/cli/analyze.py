@@ -68,5 +68,6 @@ def main(arguments: list[str]) -> int:
         print(f"left out: {what}: {why}")
     counted = [f"{result.faces} face(s)"] if any(not file.is_video for file in files) else []
     counted += [f"{result.people} people in videos"] if any(file.is_video for file in files) else []
+    counted += [f"{result.rejected} detections taken for no face"] if result.rejected else []
     print(f"{', '.join(counted)}; wrote {' and '.join(str(path) for path in result.written)}")
     return max(codes)

@@ -80,7 +80,9 @@ def main(arguments: list[str]) -> int:
     )
     for wanted in (LandmarkPredictor, *([FaceTiles] if options.tiles else [])):
         model.capability(wanted)
-    video_options = VideoOptions(options.format or VIDEO_FORMATS, command.following, options.overwrite)
+    video_options = VideoOptions(
+        options.format or VIDEO_FORMATS, command.following, options.overwrite, options.all_faces
+    )
     single = len(files) == 1 and not command.photos[0].is_dir()
     if single and photos:
         return _one(model, photos[0], options)
@@ -97,9 +99,12 @@ def _one(model: Model, photo: Photo, options: LandmarkOptions) -> int:
         raise DataError(reason)
     if report.without_face:
         how = "listed for it in the file of boxes" if options.boxes is not None else "found in it"
+        why = "".join(f" ({note})" for note in report.rejected.values())
         raise NoFaceError(
-            f"{photo.path}: no face was {how}: give its box with --boxes FILE, or another image."
+            f"{photo.path}: no face was {how}{why}: give its box with --boxes FILE, or another image."
         )
+    for note in report.rejected.values():
+        print(f"{note}.")
     done = "done before, see" if report.skipped else "wrote"
     print(f"{report.faces} face(s); {done} {', '.join(str(path) for path in report.written)}")
     return 0
@@ -113,6 +118,8 @@ def _many(model: Model, photos: list[Photo], options: LandmarkOptions) -> int:
         report = predict_landmarks(model, photos, options, advance)
     for name in report.without_face:
         print(f"no face: {name}")
+    for name, note in report.rejected.items():
+        print(f"{name}: {note}.")
     print(report.summary())
     for folder in sorted({photo.folder for photo in photos}):
         written = write_tables(photos, report, model, folder, options)
@@ -140,5 +147,8 @@ def _tell(video: Photo, report: VideoReport) -> None:
         return
     if report.problem:
         print(f"{video.path}: {report.problem}; what could be read was used.", file=sys.stderr)
+    rejected = f", {report.rejected} detections taken for no face" if report.rejected else ""
     people = "1 person" if report.people == 1 else f"{report.people} people"
-    print(f"{video.path}: {report.faces} faces of {people} in {report.frames} frames; wrote {files}")
+    print(
+        f"{video.path}: {report.faces} faces of {people} in {report.frames} frames{rejected}; wrote {files}"
+    )

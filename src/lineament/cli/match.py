@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
 from lineament.pipeline.predict.options import MatchOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lineament.faces.detection import Detection
 
 
 @dataclass
@@ -70,7 +76,11 @@ def main(arguments: list[str]) -> int:
     model = load(command.model or default_model(DenseDescriptor), command.device)
     model.capability(DenseDescriptor)
     settings = match_settings(model, options)
-    face = find_face(model, first, str(command.a), options.upright)
+
+    def main_face_of(image: Tensor, path: Path) -> Detection:
+        return find_face(model, image, str(path), options.upright, all_faces=options.all_faces)
+
+    face = main_face_of(first, command.a)
     points, names = points_to_match(model, first, face, options.points, command.a)
     source = view_face(model, first, face, command.a.name, command.a.parent)
     root = command.b if command.b.is_dir() else command.b.parent
@@ -80,7 +90,7 @@ def main(arguments: list[str]) -> int:
         try:
             image = read_image(target)
             name = relative_to(target, command.b).as_posix()
-            other = view_face(model, image, find_face(model, image, str(target), options.upright), name, root)
+            other = view_face(model, image, main_face_of(image, target), name, root)
         except DataError as error:
             if not command.b.is_dir():
                 raise

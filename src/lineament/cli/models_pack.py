@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from tyro.conf import Positional
 
@@ -14,8 +15,9 @@ from lineament.cli.parse import parse
 class Command:
     """Write the best weights of a run as a model folder: weights.safetensors, model.json and its card README.md.
 
-    Figures are the metric cards in RUN/evaluations, which `lineament evaluate` writes. Example:
-    `lineament models pack runs/marks models/my-marks --card marks.yaml`.
+    Figures are the metric cards in RUN/evaluations, which `lineament evaluate` writes. --faces measures how uncertain
+    the points of a face may be; what is less certain is taken for no face. Example:
+    `lineament models pack runs/marks models/my-marks --card marks.yaml --faces 'synthetic:faces/?split=val'`.
     """
 
     # Run directory.
@@ -24,6 +26,8 @@ class Command:
     folder: Positional[Path]
     # What people should know, a YAML file: summary, licence, data, training, limits, tags.
     card: Path | None = None
+    # Held-out faces, one in each image, named as for --data of `lineament train`; of a landmark model.
+    faces: tuple[str, ...] = ()
     # Replace an older model there.
     overwrite: bool = False
 
@@ -37,9 +41,25 @@ def main(arguments: list[str]) -> int:
     from lineament.training.run import open_run
 
     card = ModelCard() if command.card is None else read_card(command.card)
-    model = write_model(open_run(command.run), command.folder, card, overwrite=command.overwrite)
+    run = open_run(command.run)
+    limit = _limit(command.run, command.faces) if command.faces else None
+    model = write_model(run, command.folder, card, limit=limit, overwrite=command.overwrite)
     sizes = model.facts["sizes"]
+    if limit is not None:
+        print(
+            f"uncertainty of {limit['faces']:,} faces: {100 * limit['typical']:.2f} % of the box or less for "
+            f"{100 * limit['quantile']:g} % of them; above {100 * limit['value']:.2f} % it is taken for no face."
+        )
     print(
         f"{model.folder}: {model.summary}, {sizes['parameters']:,} parameters, {sizes['bytes'] / 1e6:.1f} MB"
     )
     return 0
+
+
+def _limit(run: Path, faces: tuple[str, ...]) -> dict[str, Any]:
+    from lineament.inference import load
+    from lineament.pipeline.evaluate.uncertainty import measure_limit
+    from lineament.progress import progress
+    from lineament.training.sources import open_joined
+
+    return measure_limit(load(run), open_joined(faces), faces, progress=progress).to_json()

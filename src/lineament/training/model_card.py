@@ -97,6 +97,7 @@ def card_text(facts: Mapping[str, Any], card: ModelCard) -> str:
         _section("Data", card.data or _listed(facts["data"])),
         _section("Training", card.training),
         _section("Figures", _figures(facts["figures"])),
+        _section("What is taken for no face", _limit(facts.get("uncertainty_limit"))),
         _section("Limits", card.limits),
         _section("Licence", card.licence),
     ]
@@ -121,6 +122,19 @@ def _figures(figures: Mapping[str, list[Mapping[str, Any]]]) -> str:
         return ""
     head = "| protocol and data | figure | value | samples |\n|---|---|---|---|\n"
     return f"{head}{chr(10).join(rows)}\n\nDefinitions, crops and normalisers are in `model.json`."
+
+
+def _limit(limit: Mapping[str, Any] | None) -> str:
+    if limit is None:
+        return ""
+    data = " and ".join(f"`{name}`" for name in limit["data"])
+    return (
+        f"A detection whose points are uncertain by more than {100 * limit['value']:.2f} % of the box (median of their "
+        f"standard deviations) is taken for no face. The limit is {limit['margin']:g} times the "
+        f"{100 * limit['quantile']:g} % quantile of {limit['faces']:,} faces that the detector {limit['detector']} "
+        f"found in {data} ({100 * limit['typical']:.2f} % of the box); the largest of them was "
+        f"{100 * limit['largest']:.2f} %. `--all-faces`, or `all_faces=True`, keeps all detections."
+    )
 
 
 def _number(value: Any) -> str:

@@ -34,6 +34,8 @@ from lineament.training.weights import collect_weights
 
 WEIGHTS, FACTS, CARD = "weights.safetensors", "model.json", "README.md"
 VERSION = 1
+# Key of the limit of a face's uncertainty; models that were packed without one lack it.
+LIMIT = "uncertainty_limit"
 # Of a metric card: what a reader of a figure must know.
 _FIGURE_KEYS = tuple(each.name for each in fields(MetricCard) if each.name != "details")
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -61,6 +63,12 @@ class ModelFolder(Run):
     def summary(self) -> str:
         """What it does, in one line."""
         return str(self.facts.get("summary", ""))
+
+    @property
+    def uncertainty_limit(self) -> float | None:
+        """Largest uncertainty of a whole face that is believed, a share of its box; None where none was measured."""
+        limit = self.facts.get(LIMIT)
+        return None if limit is None else float(limit["value"])
 
     @property
     def scheme_points(self) -> tuple[str, ...] | None:
@@ -177,6 +185,9 @@ def _check_facts(facts: Mapping[str, Any], config: Mapping[str, Any]) -> None:
     content = facts.get("scheme")
     if content is not None and not all(isinstance(point, str) for point in content["points"]):
         raise ValueError("the points of its scheme have no names")
+    limit = facts.get(LIMIT)
+    if limit is not None and not (isinstance(limit["value"], int | float) and 0 < limit["value"] < math.inf):
+        raise ValueError("the limit of its uncertainty is no positive number")
     for key, value in config.items():
         # A scheme is a name or its whole content; a file of this machine is nothing that a model may ask for.
         if key.endswith("scheme") and isinstance(value, str) and value.endswith((".yaml", ".yml")):
@@ -190,6 +201,7 @@ def write_model(
     *,
     name: str = "",
     figures: Mapping[str, Iterable[Mapping[str, Any]]] | None = None,
+    limit: Mapping[str, Any] | None = None,
     overwrite: bool = False,
 ) -> ModelFolder:
     """Write the best weights of a run as a model folder, which appears whole or not at all.
@@ -203,6 +215,8 @@ def write_model(
         card: What people should know.
         name: What the model is called; the name of the folder when empty.
         figures: Metric cards by protocol, as JSON holds them; those in ``RUN/evaluations`` when None.
+        limit: Limit of a face's uncertainty, ``value``, and how it was found
+            (``pipeline.evaluate.uncertainty.UncertaintyLimit``); None: the model rejects nothing.
         overwrite: Replace an older model there.
 
     Raises:
@@ -223,6 +237,8 @@ def write_model(
         protocol: [_figure(each) for each in cards]
         for protocol, cards in (run_figures(run.folder) if figures is None else figures).items()
     }
+    if limit is not None:
+        facts[LIMIT] = {**limit, "data": [_without_places(text) for text in limit["data"]]}
     try:
         with replacing_folder(folder) as temporary:
             write_new(temporary / WEIGHTS, data)

@@ -25,6 +25,7 @@ class AnalyzeOptions:
         turn: Degrees by which the two turned views look further to the left and to the right.
         upright: search: also find faces of photos that lie on their side, stand on their head or are cut by the
             border; off: look once at the photo as it is.
+        all_faces: Keep detections that the landmark model takes for no face, being too unsure of its points.
         overwrite: Do again what is done, replacing its files.
     """
 
@@ -34,6 +35,7 @@ class AnalyzeOptions:
     crop_size: int | None = None
     turn: float = 30.0
     upright: Upright = "search"
+    all_faces: bool = False
     overwrite: bool = False
 
     def check(self) -> None:
@@ -56,4 +58,5 @@ class AnalyzeOptions:
             "crop_size": self.crop_size,
             "turn": self.turn,
             "upright": self.upright,
+            "all_faces": self.all_faces or None,
         }

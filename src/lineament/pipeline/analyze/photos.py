@@ -66,7 +66,9 @@ def analyze_photo(analyzer: Analyzer, photo: Photo, keep_empty: bool = False) ->
     """
     image = read_image(photo.path)
     model = analyzer.model
-    faces = model.faces(image, model.detect(image, upright=analyzer.options.upright))
+    options = analyzer.options
+    seen = model.find(image, upright=options.upright, all_faces=options.all_faces)
+    faces = seen.faces
     size = (image.shape[2], image.shape[1])
     found = fit_faces(analyzer.head, faces, size)
     remove_face_files(photo)
@@ -82,14 +84,15 @@ def analyze_photo(analyzer: Analyzer, photo: Photo, keep_empty: bool = False) ->
     content = {
         "format": FORMAT,
         "scheme": scheme_item(model.scheme),
-        "meta": photo_meta(analyzer, photo, image),
+        "meta": photo_meta(analyzer, photo, image) | {"rejected": seen.rejected_numbers},
         "faces": items,
     }
     if faces or keep_empty:
         write_text(photo.json, json.dumps(content, indent=1, ensure_ascii=False) + "\n")
     if not faces:
+        why = f" ({seen.note})" if seen.note else ""
         raise NoFaceError(
-            f"{photo.path}: no face was found in it: choose a photo in which it is larger or less turned."
+            f"{photo.path}: no face was found in it{why}: choose a photo in which it is larger or less turned."
         )
     return content
 

@@ -34,6 +34,7 @@ class Analysis:
         videos: What became of the videos.
         faces: Faces of the photos, those of earlier runs included.
         people: People of the videos.
+        rejected: Detections in photos and videos that were taken for no face.
         matches: Pairs of photos, as they stand in the table.
         left_out: What is not done at all -> why.
         written: The table and the page.
@@ -44,6 +45,7 @@ class Analysis:
     videos: Tally = field(default_factory=Tally)
     faces: int = 0
     people: int = 0
+    rejected: int = 0
     matches: list[dict[str, Any]] = field(default_factory=list)
     left_out: dict[str, str] = field(default_factory=dict)
     written: list[Path] = field(default_factory=list)
@@ -116,6 +118,7 @@ def run_analysis(
     of_photos = [item for item in items if not item.photo.is_video]
     result.faces = sum(len(item.content["faces"]) for item in of_photos)
     result.people = sum(len(item.content.get("people", [])) for item in items)
+    result.rejected = sum(_rejected(item.content["meta"].get("rejected")) for item in items)
     if analyzer.dense is not None:
         result.matches = _matches(analyzer, of_photos, result, progress)
     table = result.folder / TABLE
@@ -129,6 +132,11 @@ def run_analysis(
 
 def _bad(result: Analysis) -> set[str]:
     return {*result.photos.failed, *result.videos.failed}
+
+
+def _rejected(noted: Any) -> int:
+    """How many detections a file says were taken for no face: a photo lists them, a video counts them."""
+    return len(noted) if isinstance(noted, list) else int(noted or 0)
 
 
 def _content(file: Photo) -> dict[str, Any]:
@@ -223,6 +231,8 @@ def _table(
 def _notes(result: Analysis) -> list[str]:
     """Sentences for the page about what it does not show."""
     notes = [f"{what}: {why}" for what, why in result.left_out.items()]
+    if result.rejected:
+        notes.append(f"{result.rejected} detections were taken for no face; --all-faces keeps them")
     # Photos without a face have a card that says so.
     notes += result.videos.without_face.values()
     notes += [f"not read: {why}" for why in [*result.photos.failed.values(), *result.videos.failed.values()]]

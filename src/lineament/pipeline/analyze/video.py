@@ -18,6 +18,7 @@ from lineament.eight_bit import to_float, to_uint8
 from lineament.errors import NoFaceError
 from lineament.faces.labels.own_json import FORMAT, scheme_item
 from lineament.files import replacing
+from lineament.inference import Face
 from lineament.pipeline.analyze.analyzer import Analyzer
 from lineament.pipeline.analyze.face import UNITS, FittedFace, face_numbers, fit_faces, merged
 from lineament.pipeline.analyze.photos import face_stem, remove_face_files
@@ -62,6 +63,7 @@ class Tracks:
         frames: How many there were.
         faces: Faces in all of them.
         empty: Frames without a face.
+        rejected: Detections that were taken for no face.
         seen: Frames in which a person was seen, by its number.
         best: Best frame of a person.
     """
@@ -69,8 +71,13 @@ class Tracks:
     frames: int = 0
     faces: int = 0
     empty: int = 0
+    rejected: int = 0
     seen: dict[int, int] = field(default_factory=dict)
     best: dict[int, Best] = field(default_factory=dict)
+
+    def count_rejected(self, _: Face) -> None:
+        """Count a detection that was taken for no face."""
+        self.rejected += 1
 
 
 def video_settings(analyzer: Analyzer, follow: FollowOptions) -> dict[str, Any]:
@@ -109,6 +116,8 @@ def analyze_video(
             tracks = _follow(analyzer, video, reader, follow, table, draw, advance)
         if not tracks.faces:
             said = f" ({reader.problem})" if reader.problem else ""
+            if tracks.rejected:
+                said += f"; the model took {tracks.rejected} detections for no face: --all-faces keeps them"
             raise NoFaceError(f"{video.path}: no face was found in any of its {tracks.frames} frames{said}.")
         remove_face_files(video)
         meta = result_meta(
@@ -119,6 +128,7 @@ def analyze_video(
             height=reader.facts.height,
             frames=tracks.frames,
             frames_without_face=tracks.empty,
+            rejected=tracks.rejected,
             frames_per_second=round(reader.rate or reader.facts.rate, 4),
             ended_early=reader.problem,
             units=UNITS,
@@ -138,7 +148,9 @@ def _follow(
 ) -> Tracks:
     tracks = Tracks()
     size = (reader.facts.width, reader.facts.height)
-    for frame, people in follow_faces(analyzer.model, reader, follow):
+    for frame, people in follow_faces(
+        analyzer.model, reader, follow, all_faces=analyzer.options.all_faces, reject=tracks.count_rejected
+    ):
         fitted = fit_faces(analyzer.head, [each.face for each in people], size)
         for each, found in zip(people, fitted, strict=True):
             place = {"frame": frame.index, "time": round(frame.time, 6), "person": each.person}

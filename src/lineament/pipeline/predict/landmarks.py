@@ -16,11 +16,11 @@ from torch import Tensor
 from lineament.data.images import read_image, write_image
 from lineament.eight_bit import to_pil
 from lineament.errors import DataError
-from lineament.faces.detection import Detection, Upright
+from lineament.faces.detection import Detection
 from lineament.faces.labels import FaceLabel, LabelFile, read_keypoints, write_keypoints
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing
-from lineament.inference import Face, Model
+from lineament.inference import Face, FoundFaces, Model
 from lineament.pipeline.predict.options import FORMATS, LandmarkOptions
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import (
@@ -48,6 +48,8 @@ class LandmarkReport:
         skipped: Photos that were done before.
         without_face: Photos in which no face was found.
         unreadable: Reason by photo.
+        rejected: What was taken for no face in which photo, as :attr:`FoundFaces.note` says it.
+        rejections: How many detections that were.
         written: Files of the photo done last, for a single one.
     """
 
@@ -56,6 +58,8 @@ class LandmarkReport:
     skipped: list[str] = field(default_factory=list)
     without_face: list[str] = field(default_factory=list)
     unreadable: dict[str, str] = field(default_factory=dict)
+    rejected: dict[str, str] = field(default_factory=dict)
+    rejections: int = 0
     written: list[Path] = field(default_factory=list)
 
     @property
@@ -68,6 +72,8 @@ class LandmarkReport:
         parts = [f"{self.faces} faces in {self.photos} images"]
         if self.without_face:
             parts.append(f"{len(self.without_face)} without a face")
+        if self.rejections:
+            parts.append(f"{self.rejections} taken for no face")
         if self.skipped:
             parts.append(f"{len(self.skipped)} done before")
         if self.unreadable:
@@ -126,6 +132,7 @@ def settings_of(model: Model, options: LandmarkOptions) -> dict[str, Any]:
         **model_settings(model, options.boxes is None),
         "boxes": file_digest(options.boxes),
         "upright": options.upright if options.boxes is None else None,
+        "all_faces": options.all_faces or None,
         "tiles": options.tiles,
     }
 
@@ -156,7 +163,14 @@ def _mark_one(
         richest = min(options.formats, key=FORMATS.index)
         return read_keypoints(result_path(photo, richest), allow_missing=True).faces
     image = read_image(photo.path)
-    faces = model.faces(image, _detections(model, photo, image, options.upright, boxes))
+    if boxes is None:
+        found = model.find(image, upright=options.upright, all_faces=options.all_faces)
+    else:
+        found = FoundFaces(model.faces(image, _given(photo, boxes)), [])
+    faces = found.faces
+    if found.rejected:
+        report.rejected[str(photo.path)] = found.note
+        report.rejections += len(found.rejected)
     if not faces:
         report.without_face.append(str(photo.path))
         return []
@@ -164,15 +178,11 @@ def _mark_one(
         FaceLabel(photo.name, face.landmarks, face.box, face.score, face.confidence, turn=face.turn)
         for face in faces
     ]
-    report.written = write_results(photo, image, faces, labels, model, options, settings)
+    report.written = write_results(photo, image, found, labels, model, options, settings)
     return labels
 
 
-def _detections(
-    model: Model, photo: Photo, image: Tensor, upright: Upright, boxes: Mapping[str, Tensor] | None
-) -> list[Detection]:
-    if boxes is None:
-        return model.detect(image, upright=upright)
+def _given(photo: Photo, boxes: Mapping[str, Tensor]) -> list[Detection]:
     for name in (photo.name, photo.path.name, str(photo.path)):
         if name in boxes:
             return [Detection.given(box=box) for box in boxes[name]]
@@ -187,18 +197,19 @@ def result_path(photo: Photo, ending: str) -> Path:
 def write_results(
     photo: Photo,
     image: Tensor,
-    faces: Sequence[Face],
+    found: FoundFaces,
     labels: list[FaceLabel],
     model: Model,
     options: LandmarkOptions,
     settings: Mapping[str, Any],
 ) -> list[Path]:
     """Write overlay and label files of one image; the file whose presence means "done" comes last."""
-    layout = model.scheme
+    layout, faces = model.scheme, found.faces
     meta: dict[str, Any] = {
         "width": image.shape[2],
         "height": image.shape[1],
         "model": model.run.label,
+        "rejected": found.rejected_numbers,
         **result_meta(photo, "landmarks", settings),
     }
     overlay = result_path(photo, "png")

@@ -154,16 +154,32 @@ def view_face(
     )
 
 
-def find_face(model: Model, image: Tensor, name: str, upright: Upright = "search") -> Detection:
+def find_face(
+    model: Model, image: Tensor, name: str, upright: Upright = "search", *, all_faces: bool = False
+) -> Detection:
     """The main face of a photo.
+
+    Args:
+        model: The model, with its detector.
+        image: ``[3, H, W]``.
+        name: Of the photo, for messages.
+        upright: As for :func:`lineament.faces.detection.detect_faces`.
+        all_faces: Keep detections that the model takes for no face.
 
     Raises:
         NoFaceError: If there is none.
     """
-    face = main_face(model.detect(image, upright=upright))
+    note = ""
+    if model.uncertainty_limit is None or all_faces:
+        places = model.detect(image, upright=upright)
+    else:
+        found = model.find(image, upright=upright)
+        places, note = [face.place for face in found.faces], found.note
+    face = main_face(places)
     if face is None:
+        why = f" ({note})" if note else ""
         raise NoFaceError(
-            f"{name}: no face was found in it: choose an image in which the face is larger or less turned."
+            f"{name}: no face was found in it{why}: choose an image in which the face is larger or less turned."
         )
     return face
 
@@ -240,7 +256,12 @@ def match_settings(model: Model, options: MatchOptions) -> dict[str, Any]:
     points = options.points
     if points is not None and written_points(points) is None:
         points = file_digest(Path(points))
-    return {**model_settings(model), "points": points, "upright": options.upright}
+    return {
+        **model_settings(model),
+        "points": points,
+        "upright": options.upright,
+        "all_faces": options.all_faces or None,
+    }
 
 
 def written_points(text: str) -> Tensor | None:

@@ -76,6 +76,7 @@ class LandmarkOptions:
         boxes: Label file (json or csv) with the face boxes of photos, instead of detecting faces.
         upright: search: also find faces of photos that lie on their side, stand on their head or are cut by the
             border; off: look once at the photo as it is.
+        all_faces: Keep detections that the model takes for no face, being too unsure of its points.
         tiles: Also write NAME.tiles.png of photos (fabrec-landmarks): input, reconstruction, heatmaps, landmarks
             in both.
         overwrite: Do again what is done, replacing its files.
@@ -84,6 +85,7 @@ class LandmarkOptions:
     format: tuple[str, ...] | None = None
     boxes: Path | None = None
     upright: Upright = "search"
+    all_faces: bool = False
     tiles: bool = False
     overwrite: bool = False
 
@@ -110,9 +112,11 @@ class MatchOptions:
             of the model, or a grid over the face where it has none.
         upright: search: also find faces of photos that lie on their side, stand on their head or are cut by the
             border; off: look once at the photo as it is.
+        all_faces: Keep detections that the model takes for no face, being too unsure of its points.
         overwrite: Replace results that exist.
     """
 
     points: str | None = None
     upright: Upright = "search"
+    all_faces: bool = False
     overwrite: bool = False

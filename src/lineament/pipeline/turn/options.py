@@ -27,6 +27,7 @@ class KeypointOptions:
         head: Head that is fitted to the keypoints: builtin or ict.
         packs: Folder of the data packs, for the ICT head.
         device: Where the landmark model runs: cpu or cuda.
+        all_faces: Keep detections that the landmark model takes for no face, being too unsure of its points.
     """
 
     keypoints: Path | None = None
@@ -34,6 +35,7 @@ class KeypointOptions:
     head: str = "builtin"
     packs: Path | None = None
     device: str = "cpu"
+    all_faces: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ class FaceOptions(KeypointOptions):
             "landmarks_model": None if marks is None else run_digest(open_trained(marks).folder),
             "model": None if depth is None else run_digest(open_trained(depth).folder),
             "head": self.head,
+            "all_faces": self.all_faces or None,
         }
 
 

@@ -109,21 +109,36 @@ def find_face(image: Tensor, name: str, detector: str = DEFAULT_DETECTOR) -> Det
     """
     face = main_face(detect_faces(image, detector)[0])
     if face is None:
-        raise NoFaceError(
-            f"{name}: no face was found in it: choose an image in which it is larger or less turned, "
-            "or give its keypoints with --keypoints."
-        )
+        raise _no_face(name)
     return face
 
 
-def points_from_model(model: Model, image: Tensor, name: str) -> FacePoints:
+def _no_face(name: str, note: str = "") -> NoFaceError:
+    why = f" ({note})" if note else ""
+    return NoFaceError(
+        f"{name}: no face was found in it{why}: choose an image in which it is larger or less turned, or give its "
+        "keypoints with --keypoints."
+    )
+
+
+def points_from_model(model: Model, image: Tensor, name: str, *, all_faces: bool = False) -> FacePoints:
     """Keypoints by one of our landmark models.
 
+    Args:
+        model: The model, with its detector.
+        image: ``[3, H, W]``.
+        name: Of the photo, for messages.
+        all_faces: Keep detections that the model takes for no face.
+
     Raises:
-        DataError: If there is no face, or the model's scheme cannot become 68 points.
+        NoFaceError: If there is no face.
+        DataError: If the model's scheme cannot become 68 points.
     """
-    face = find_face(image, name)
-    found = model.face(image, face)
+    seen = model.find(image, all_faces=all_faces)
+    face = main_face([each.place for each in seen.faces])
+    if face is None:
+        raise _no_face(name, seen.note)
+    found = next(each for each in seen.faces if each.box is face.box)
     try:
         points = convert_points(found.landmarks, model.scheme, "68")
     except UsageError as error:

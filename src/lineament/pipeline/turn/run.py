@@ -46,12 +46,14 @@ class FaceRequest:
         landmarks: Landmark model, or None; with neither, the head is put on the detector's five points.
         run: Run of a depthnet recipe that predicts the depth, or None for the fitted head's.
         head: Head that is fitted.
+        all_faces: Keep detections that the landmark model takes for no face.
     """
 
     keypoints: Path | None = None
     landmarks: Model | None = None
     run: str | None = None
     head: HeadModel = field(default_factory=lambda: load_head("builtin"))
+    all_faces: bool = False
 
     @classmethod
     def open(cls, options: FaceOptions) -> FaceRequest:
@@ -68,14 +70,15 @@ class FaceRequest:
             landmarks = load(marks, options.device)
             landmarks.capability(LandmarkPredictor)
         run = None if depth is None else str(depth)
-        return cls(options.keypoints, landmarks, run, load_head(options.head, options.packs))
+        head = load_head(options.head, options.packs)
+        return cls(options.keypoints, landmarks, run, head, options.all_faces)
 
     def points(self, image: Tensor, photo: Path) -> FacePoints:
         """Keypoints of the main face of a photo; see points.py for what is raised."""
         if self.keypoints is not None:
             return points_from_file(self.keypoints, photo, (image.shape[2], image.shape[1]))
         if self.landmarks is not None:
-            return points_from_model(self.landmarks, image, str(photo))
+            return points_from_model(self.landmarks, image, str(photo), all_faces=self.all_faces)
         return points_from_head(self.head, image, str(photo))
 
 

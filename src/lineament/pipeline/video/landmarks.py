@@ -20,7 +20,7 @@ from lineament.faces.labels.own_json import FORMAT, face_item, scheme_item
 from lineament.faces.labels.table import table_header, table_row
 from lineament.faces.schemes import LandmarkScheme
 from lineament.files import replacing, replacing_folder
-from lineament.inference import Model
+from lineament.inference import Face, Model
 from lineament.pipeline.predict.landmarks import draw_landmarks, result_path
 from lineament.pipeline.predict.photos import Photo
 from lineament.pipeline.predict.results import model_settings, refuse_other_settings, result_meta
@@ -37,6 +37,7 @@ class VideoReport:
         frames: Number of frames; 0 for one that was done before.
         faces: Number of faces in all frames together.
         people: Number of different people.
+        rejected: Number of detections that were taken for no face.
         skipped: Whether it was done before.
         problem: Why it ended early, where it did.
         written: Its files.
@@ -45,9 +46,14 @@ class VideoReport:
     frames: int = 0
     faces: int = 0
     people: int = 0
+    rejected: int = 0
     skipped: bool = False
     problem: str | None = None
     written: list[Path] = field(default_factory=list)
+
+    def count_rejected(self, _: Face) -> None:
+        """Count a detection that was taken for no face."""
+        self.rejected += 1
 
 
 def predict_video(
@@ -87,6 +93,7 @@ def _settings(model: Model, options: VideoOptions) -> dict[str, Any]:
         **model_settings(model),
         "smooth": options.follow.smooth,
         "detect_every": options.follow.detect_every,
+        "all_faces": options.all_faces or None,
     }
 
 
@@ -109,7 +116,9 @@ def _write_all(
         people: set[int] = set()
         empty = 0
         with video_writer(temporary, reader.facts.rate) as draw:
-            for frame, found in follow_faces(model, reader, options.follow):
+            for frame, found in follow_faces(
+                model, reader, options.follow, all_faces=options.all_faces, reject=report.count_rejected
+            ):
                 for table in tables:
                     table.add(frame, found)
                 draw(np.asarray(draw_landmarks(frame.image, [each.face for each in found], layout)))
@@ -121,6 +130,8 @@ def _write_all(
         report.people, report.problem = len(people), reader.problem
         if not report.faces:
             said = f" ({reader.problem})" if reader.problem else ""
+            if report.rejected:
+                said += f"; the model took {report.rejected} detections for no face: --all-faces keeps them"
             raise NoFaceError(f"{video.path}: no face was found in any of its {report.frames} frames{said}.")
         meta = {
             "video": video.name,
@@ -129,6 +140,7 @@ def _write_all(
             "frames": report.frames,
             "frames_without_face": empty,
             "people": report.people,
+            "rejected": report.rejected,
             "frames_per_second": round(reader.rate or reader.facts.rate, 4),
             "variable_frame_rate": reader.variable,
             "ended_early": reader.problem,

@@ -41,8 +41,10 @@ class VideoOptions:
         formats: Which of json, csv and pts to write; pts makes a folder with a file for every face in every frame.
         follow: How to follow faces.
         overwrite: Do again what is done.
+        all_faces: Keep detections, and follow faces, that the model takes for none.
     """
 
     formats: tuple[str, ...] = VIDEO_FORMATS
     follow: FollowOptions = field(default_factory=FollowOptions)
     overwrite: bool = False
+    all_faces: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -35,6 +35,10 @@ class FaceFinder(Protocol):
         """Landmarks of one of them."""
         ...
 
+    def is_face(self, face: Face) -> bool:
+        """Whether it is believed to be one."""
+        ...
+
 
 @dataclass(frozen=True)
 class Followed:
@@ -65,7 +69,12 @@ class _State:
 
 
 def follow_faces(
-    model: FaceFinder, frames: Iterable[Frame], options: FollowOptions | None = None
+    model: FaceFinder,
+    frames: Iterable[Frame],
+    options: FollowOptions | None = None,
+    *,
+    all_faces: bool = False,
+    reject: Callable[[Face], None] = lambda _: None,
 ) -> Iterator[tuple[Frame, list[Followed]]]:
     """Find the landmarks of all faces in frame after frame; one frame is in memory at a time.
 
@@ -73,17 +82,20 @@ def follow_faces(
         model: Finds faces and their landmarks.
         frames: In the order of time.
         options: How often to search and how much to smooth.
+        all_faces: Keep what the model takes for no face; else that is nobody, and ends who was followed there.
+        reject: Called for every detection that is taken for no face.
 
     Yields:
         Each frame with its people, in the order of their numbers.
     """
     options = options or FollowOptions()
+    model = _Believing(model) if all_faces else model
     tracks = Tracks()
     states: dict[int, _State] = {}
     for frame in frames:
         followed = None if frame.index % options.detect_every == 0 else _by_landmarks(model, frame, states)
         if followed is None:
-            followed = _by_detection(model, frame, states, tracks, options)
+            followed = _by_detection(model, frame, states, tracks, options, reject)
         shown = {state.track.person for state, _, _ in followed}
         for person in list(states):
             if person not in shown:
@@ -92,6 +104,24 @@ def follow_faces(
                 del states[person]
         people = [_smoothed(frame, *each) for each in followed]
         yield frame, sorted(people, key=lambda each: each.person)
+
+
+@dataclass(frozen=True)
+class _Believing:
+    """A finder that takes all for faces."""
+
+    finder: FaceFinder
+
+    def detect(
+        self, image: Tensor, min_score: float | None = None, upright: Upright = "search"
+    ) -> list[Detection]:
+        return self.finder.detect(image, min_score, upright)
+
+    def face(self, image: Tensor, place: Detection) -> Face:
+        return self.finder.face(image, place)
+
+    def is_face(self, face: Face) -> bool:
+        return True
 
 
 _Found = tuple[_State, Face, bool]
@@ -113,14 +143,25 @@ def _by_landmarks(model: FaceFinder, frame: Frame, states: dict[int, _State]) ->
 
 
 def _by_detection(
-    model: FaceFinder, frame: Frame, states: dict[int, _State], tracks: Tracks, options: FollowOptions
+    model: FaceFinder,
+    frame: Frame,
+    states: dict[int, _State],
+    tracks: Tracks,
+    options: FollowOptions,
+    reject: Callable[[Face], None],
 ) -> list[_Found]:
     """Faces where the detector says, and for a moment those that it missed."""
-    places = model.detect(frame.image, upright="off")
+    looks = [(place, model.face(frame.image, place)) for place in model.detect(frame.image, upright="off")]
+    for _, face in looks:
+        if not model.is_face(face):
+            reject(face)
+    # What is taken for no face must not take over somebody's number.
+    looks = [(place, face) for place, face in looks if model.is_face(face)]
+    places = [place for place, _ in looks]
     found: list[_Found] = []
-    for place, track in zip(places, tracks.assign([each.box for each in places], frame.time), strict=True):
+    people = tracks.assign([each.box for each in places], frame.time)
+    for (_, face), track in zip(looks, people, strict=True):
         state = states.setdefault(track.person, _State(track, OneEuroFilter(options.smooth)))
-        face = model.face(frame.image, place)
         state.follower = BoxFollower.of(face.box, face.landmarks)
         state.trust, state.score = float(face.confidence.mean()), face.score
         state.confirmed = frame.time
@@ -150,6 +191,8 @@ def _at(model: FaceFinder, frame: Frame, state: _State) -> Face | None:
     if not inside or float(size(box).min()) < 4 or bool((size(box) > 2 * size(frame_box)).any()):
         return None
     face = model.face(frame.image, Detection(box, state.score))
+    if not model.is_face(face):
+        return None
     return face if float(face.confidence.mean()) >= LOST * state.trust else None
 
 
