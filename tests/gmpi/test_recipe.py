@@ -19,7 +19,7 @@ from lineament.errors import DataError, UsageError
 from lineament.geometry.sphere_camera import angles_on_sphere, camera_on_sphere
 from lineament.methods.gmpi.datasets import SCENES
 from lineament.methods.gmpi.figures import fixed_latents
-from lineament.methods.gmpi.pose_labels import mirrored, read_poses
+from lineament.methods.gmpi.pose_labels import mirrored, on_scene, read_poses
 from lineament.methods.gmpi.recipe import GMPIRecipe
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe
@@ -66,7 +66,7 @@ def poses(tmp_path: Path) -> Path:
 
 def test_poses_are_read_onto_the_sphere_and_mirrored(poses: Path):
     scene = SCENES["ffhq256"]
-    cameras = torch.stack([*read_poses(poses, scene).values()])
+    cameras = on_scene(torch.stack([*read_poses(poses).cameras.values()]), scene)
     for factor, both in ((1, cameras), (-1, mirrored(cameras))):
         yaw, pitch = angles_on_sphere(both.double(), centre_z=scene.centre_z)
         torch.testing.assert_close(pitch.float(), PITCHES, rtol=0, atol=1e-5)
@@ -179,7 +179,7 @@ def test_the_command_trains_a_folder_and_draws_it(
     assert Image.open(folder / "samples.png").size == Image.open(folder / "depth.png").size == (128, 64)
     assert Image.open(folder / "yaws.png").size == (6 * 16, 4 * 16)
     facts = json.loads((folder / "depth.json").read_text())
-    assert 0.9 < facts["mean_depth"] < 1.2 and facts["std_of_depth_within_images"] > 0
+    assert 0.9 * 2.7 < facts["mean_depth"] < 1.2 * 2.7 and facts["std_of_depth_within_images"] > 0
     Image.new("RGB", (16, 16)).save(place / "new.png")
     assert main([*words, "--data", str(place), "--run", str(tmp_path / "other")]) == 1
     error = capsys.readouterr().err.strip().splitlines()[-1]

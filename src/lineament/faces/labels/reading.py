@@ -12,6 +12,7 @@ import torch
 
 from lineament.errors import DataError
 from lineament.faces.labels import coco, cvat, dlib, labelme, lists, own_json, pts, table
+from lineament.faces.labels.cells import decode_text
 from lineament.faces.labels.formats import FIRST_PIXEL, Format
 from lineament.faces.labels.record import SIZES, FaceLabel, LabelFile, ReadRequest, normal, require_all
 from lineament.faces.labels.safe_xml import parse_xml
@@ -101,7 +102,7 @@ def _recognise(path: Path, data: bytes) -> _Found:
     ending = path.suffix.lower()
     if data.lstrip().removeprefix(b"\xef\xbb\xbf").lstrip().startswith(b"<") and ending != ".csv":
         return _xml(data)
-    text = _decode(data)
+    text = decode_text(data)
     if ending == ".pts" or pts.is_pts(text):
         return _Found("pts", text, pts.read)
     if text.lstrip().startswith(("{", "[")) or ending == ".json":
@@ -117,17 +118,6 @@ def _recognise(path: Path, data: bytes) -> _Found:
         "not a label file that can be read: neither our JSON nor CSV with a column 'image', PTS, COCO, CVAT, labelme, "
         "dlib, LaPa, JD-landmark or WFLW."
     )
-
-
-def _decode(data: bytes) -> str:
-    """UTF-8 with or without a mark, else the code page that spreadsheets of western Europe write."""
-    if b"\0" not in data:
-        for encoding in ("utf-8-sig", "cp1252"):
-            try:
-                return data.decode(encoding)
-            except UnicodeDecodeError:
-                continue
-    raise DataError("not a text file, so no landmarks can be read from it.")
 
 
 def _xml(data: bytes) -> _Found:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from lineament.errors import DataError
-from lineament.faces.labels.cells import guard, unguard
+from lineament.faces.labels.cells import decimal, guard, separator, unguard
 from lineament.faces.labels.record import (
     FaceLabel,
     LabelFile,
@@ -31,15 +31,13 @@ from lineament.faces.schemes import LandmarkScheme, scheme_of_names, unnamed_sch
 
 BOX_COLUMNS = ("x0", "y0", "x1", "y1")
 _NUMBERED = re.compile(r"[xy](\d+)")
-_DECIMAL_COMMA = re.compile(r"\s*[+-]?\d*,\d+\s*")
 _STATES: dict[str, bool | None] = {"": None, "1": True, "0": False, "true": True, "false": False}
 
 
 def read(text: str, request: ReadRequest) -> LabelFile:
     """Read a table; raises ``DataError`` naming the line and the fault."""
-    separator = _separator(text)
     try:
-        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator) if row]
+        rows = [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=separator(text)) if row]
     except csv.Error as error:
         raise DataError(f"not a table ({error}).") from error
     header = [unguard(cell.strip()) for cell in rows[0]] if rows else []
@@ -56,12 +54,6 @@ def read(text: str, request: ReadRequest) -> LabelFile:
         cells = dict(zip(header, row, strict=True))
         faces.append(_face(cells, columns, box, f"line {line} ({cells['image']})", request.first_pixel))
     return LabelFile(layout, faces)
-
-
-def _separator(text: str) -> str:
-    """What stands between cells: the most frequent of comma, semicolon and tab in the header."""
-    head = next((line for line in text.splitlines() if line.strip()), "")
-    return max((",", ";", "\t"), key=head.count)
 
 
 def _columns(
@@ -121,17 +113,13 @@ def _face(
         if cells.get(f"{names[0]}_confidence", "").strip():
             values = [_value(cells.get(f"{name}_confidence", ""), f"confidence of {what}") for name in names]
             confidence = torch.tensor(values)
-    place = face_box([_decimal(cells.get(column, "")) for column in box], what, first) if box else None
-    score = face_score(_decimal(cells.get("score", "")), what)
+    place = face_box([decimal(cells.get(column, "")) for column in box], what, first) if box else None
+    score = face_score(decimal(cells.get("score", "")), what)
     return FaceLabel(unguard(cells["image"]), landmarks, place, score, confidence, visible)
 
 
-def _decimal(cell: str) -> str:
-    return cell.replace(",", ".") if _DECIMAL_COMMA.fullmatch(cell) else cell
-
-
 def _value(cell: str, what: str) -> float:
-    return number(_decimal(cell), what)
+    return number(decimal(cell), what)
 
 
 def _state(cell: str, what: str) -> bool | None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.geometry.pose_distribution import PoseDistribution
-from lineament.geometry.sphere_camera import move_to_sphere
+from lineament.geometry.sphere_camera import intrinsics_from_fov, invert_rigid, move_to_sphere
 
 # Distance between Deep3DFaceRecon's camera and its face.
 _DEEP3D_DISTANCE = 10.0
@@ -146,6 +146,53 @@ def eg3d_world_to_camera(labels: Tensor, *, centre_z: float) -> Tensor:
         )
     flip = torch.diag(inverse.new_tensor([1.0, -1.0, -1.0, 1.0]))
     return inverse @ flip @ _along_z(-centre_z)
+
+
+def eg3d_labels(world_to_camera: Tensor, *, centre_z: float, fov: float) -> Tensor:
+    """Labels of EG3D's ``dataset.json``; the inverse of :func:`eg3d_world_to_camera`.
+
+    Args:
+        world_to_camera: ``[..., 4, 4]`` rigid, at the distance that the labels are to say.
+        centre_z: z of the point that cameras look at, which becomes the labels' origin.
+        fov: Full angle of view in radians.
+
+    Returns:
+        ``[..., 25]`` in double precision: camera-to-world row by row, then intrinsics over the side of the image.
+    """
+    camera_to_world = invert_rigid(world_to_camera.double())
+    flip = torch.diag(camera_to_world.new_tensor([1.0, -1.0, -1.0, 1.0]))
+    placed = flip @ _along_z(-centre_z) @ camera_to_world
+    # Adding 0 makes every -0 a 0, which files show.
+    return torch.cat(
+        [placed.flatten(-2) + 0.0, intrinsics_from_fov(fov, 1).flatten().expand(*placed.shape[:-2], 9)], -1
+    )
+
+
+def mirrored_eg3d_labels(labels: Tensor) -> Tensor:
+    """Labels ``[..., 25]`` of the mirror images: the same numbers, those that change sides with the other sign."""
+    signs = torch.ones(labels.shape[-1], dtype=labels.dtype)
+    signs[[1, 2, 3, 4, 8]] = -1.0
+    return labels * signs + 0.0
+
+
+def deep3d_coefficients(world_to_camera: Tensor, *, centre_z: float) -> tuple[Tensor, Tensor]:
+    """Angles and translations of Deep3DFaceRecon; the inverse of :func:`deep3d_world_to_camera`.
+
+    Args:
+        world_to_camera: ``[..., 4, 4]`` rigid; its distance is not kept, for that of Deep3DFaceRecon's camera is fixed.
+        centre_z: z of the point that cameras look at.
+
+    Returns:
+        ``angle`` and ``translation`` ``[..., 3]`` in double precision.
+    """
+    moved = move_to_sphere(world_to_camera.double(), radius=_DEEP3D_DISTANCE, centre_z=centre_z)
+    flip = torch.diag(moved.new_tensor([1.0, -1.0, -1.0, 1.0]))
+    face = _along_z(_DEEP3D_DISTANCE) @ flip @ moved @ _along_z(centre_z) @ flip
+    # R = Rz Ry Rx.
+    x = torch.atan2(face[..., 2, 1], face[..., 2, 2])
+    y = torch.atan2(-face[..., 2, 0], torch.hypot(face[..., 0, 0], face[..., 1, 0]))
+    z = torch.atan2(face[..., 1, 0], face[..., 0, 0])
+    return torch.stack([x, y, z], -1), face[..., :3, 3]
 
 
 def normalised_pose(world_to_camera: Tensor, scene: Scene) -> Tensor:

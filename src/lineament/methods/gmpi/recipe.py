@@ -6,7 +6,7 @@ planes and, where poses are known, a discriminator that sees them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -24,7 +24,14 @@ from lineament.methods.gmpi.generator import GMPIGenerator
 from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe
 from lineament.methods.gmpi.lighting import LightRenderer, LightSettings
 from lineament.methods.gmpi.planes import normalised_depths
-from lineament.methods.gmpi.pose_labels import check_poses, mirrored, read_poses
+from lineament.methods.gmpi.pose_labels import (
+    estimate_scene,
+    level,
+    match_poses,
+    mirrored,
+    on_scene,
+    read_poses,
+)
 from lineament.methods.gmpi.predictor import GMPIPredictor
 from lineament.methods.gmpi.renderer import Renderer
 from lineament.methods.gmpi.train_step import (
@@ -37,22 +44,25 @@ from lineament.methods.gmpi.train_step import (
     train_discriminator,
     train_generator,
 )
+from lineament.progress import say
 from lineament.training.base_run import INHERIT, BaseKind, Inherited, open_base
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.recipe import Batch, Need, Origin
 from lineament.training.run import Run
 
 NO_POSES = "none"
+SCENE_FIELDS = ("near", "far", "fov_degrees", "radius", "mean_pitch", "yaw_std", "pitch_std", "truncation")
 _MIRRORED = "#mirrored"
 
 
 @dataclass(frozen=True)
 class GMPIConfig(ImageConfig):
-    """What can be set when training GMPI; None takes the base's."""
+    """What can be set when training GMPI; None takes the base's, in fields of the scene what the poses tell."""
 
     # Run of stylegan2 to begin with; without one all weights are random.
     base: str = ""
-    # File of camera poses (dataset.json); none: poses are drawn as those of the scene and the discriminator sees none.
+    # Camera poses: dataset.json, a folder of .mat files, or a table of name, yaw, pitch, roll; none: poses are drawn as
+    # those of the scene and the discriminator sees none.
     pose: str = NO_POSES
     # Side of the images in pixels: a power of two from 16 to 1024.
     resolution: Inherited[int] = INHERIT
@@ -70,20 +80,22 @@ class GMPIConfig(ImageConfig):
     variant: str = "plane-depth"
     # Planes of a multiplane image.
     planes: int = 32
-    # z of the nearest plane.
-    near: float = 0.95
+    # z of the nearest plane; this and the next seven are estimated from the poses where they are not given.
+    near: Inherited[float] = INHERIT
     # z of the last plane.
-    far: float = 1.12
+    far: Inherited[float] = INHERIT
     # Full angle of view in degrees.
-    fov_degrees: float = 12.6
+    fov_degrees: Inherited[float] = INHERIT
     # Distance of the cameras from the point that they look at, which is also that point's z.
-    radius: float = 1.0
+    radius: Inherited[float] = INHERIT
+    # Mean pitch of the file's cameras, radians: the world is turned by it, which makes it 0.
+    mean_pitch: Inherited[float] = INHERIT
     # Standard deviation of the cameras' yaw, radians.
-    yaw_std: float = 0.289
+    yaw_std: Inherited[float] = INHERIT
     # That of their pitch.
-    pitch_std: float = 0.127
+    pitch_std: Inherited[float] = INHERIT
     # Range of both in standard deviations.
-    truncation: float = 2.0
+    truncation: Inherited[float] = INHERIT
     # Learn the mirror image of each image too, with the mirrored pose.
     mirror: bool = False
     # Images of one step.
@@ -144,6 +156,16 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
         if not (c.learning_rate > 0 and min(c.r1_weight, c.clip, c.conv_clamp) >= 0):
             raise UsageError("the learning rate is above 0; weight of R1, clip and clamp are 0 or more.")
         resolve_variant(c.variant)
+        self._file = None
+        self.estimated: dict[str, float] = {}
+        if any(getattr(c, name) is None for name in SCENE_FIELDS):
+            # A run that was made before a field was there had the value of no estimate; its poses may be gone.
+            restored = origin is not None and origin.restored
+            self._file = None if c.pose == NO_POSES or restored else read_poses(Path(c.pose))
+            found = estimate_scene(self._file, c.radius, c.fov_degrees)
+            fields: dict[str, Any] = {name: found[name] for name in SCENE_FIELDS if getattr(c, name) is None}
+            self.estimated = fields
+            self.config = c = replace(c, **fields)
         poses = PoseDistribution(c.yaw_std, c.pitch_std, c.truncation)
         scene = Scene(c.near, c.far, c.fov_degrees, c.radius, c.radius, poses, c.resolution)
         with torch.device("cpu"):
@@ -195,18 +217,35 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
         """How often lights were used."""
         return {"light_calls": torch.zeros(())}
 
-    def read_beside(self, source: FaceSource) -> str:
-        """The poses, which every image needs.
+    def training_source(self, source: FaceSource) -> FaceSource:
+        """The images that have a pose, where poses are known; what was estimated and left out is said.
 
         Raises:
-            DataError: If they cannot be read, or an image has none.
+            DataError: If the poses cannot be read, or do not say of an image that it has none.
         """
         c = self.config
-        if c.pose == NO_POSES:
+        if self.estimated:
+            told = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in self.estimated.items())
+            origin = "as the paper has them for FFHQ" if c.pose == NO_POSES else f"estimated from {c.pose}"
+            say(f"{origin}: {told}.")
+        if c.pose != NO_POSES:
+            poses = self._file or read_poses(Path(c.pose))
+            usable, cameras = match_poses(poses, source, c.pose)
+            if len(usable) < len(source):
+                say(f"{c.pose} has no pose for {len(source) - len(usable)} images, which are left out.")
+            if len(poses.cameras) > len(source):
+                say(
+                    f"{c.pose} has {len(poses.cameras)} poses; those of no image of {source.name} are not used."
+                )
+            placed = on_scene(level(torch.stack([*cameras.values()]), c.mean_pitch), self.renderer.scene)
+            self.poses = dict(zip(cameras, placed, strict=True))
+            source = usable
+        return super().training_source(source)
+
+    def read_beside(self, source: FaceSource) -> str:
+        """Words that change with the poses: a training whose poses were changed is not the same training."""
+        if not self.poses:
             return ""
-        self.poses = read_poses(Path(c.pose), self.renderer.scene)
-        check_poses(self.poses, source, c.pose)
-        # A training whose poses were changed is not the same training.
         return f" {digest(*self.poses, str(torch.stack([*self.poses.values()]).tolist()))}"
 
     def item(self, sample: FaceSample, generator: torch.Generator) -> Batch:
