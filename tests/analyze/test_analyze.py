@@ -60,7 +60,8 @@ def test_the_table_holds_every_face_in_the_pixels_of_its_photo(table: dict, out:
     assert table["meta"]["without_face"] == ["sub/flat.png"]
     assert table["meta"]["unreadable"]["bad.jpg"].endswith("remove or convert it.")
     assert table["meta"]["images"]["two.png"] == {"width": 2 * SIDE, "height": SIDE}
-    assert "face-dense" in table["meta"]["left_out"]["matches"]
+    # Another photo has no face, or is a copy of the first: without descriptors shapes are compared.
+    assert "matches" not in table["meta"]["left_out"]
     # It is a label file like those of the other verbs.
     labels = read_keypoints(out / "analysis.json", "68")
     truth = keypoints() - torch.tensor(CORNER)

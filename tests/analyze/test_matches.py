@@ -19,7 +19,7 @@ from lineament.heads.load import load_head
 from lineament.inference import Model
 from lineament.pipeline.analyze import run as analysis
 from lineament.pipeline.analyze.analyzer import Analyzer
-from lineament.pipeline.analyze.matches import best_pairs
+from lineament.pipeline.analyze.matches import best_pairs, shape_directions
 from lineament.pipeline.analyze.options import AnalyzeOptions
 from lineament.pipeline.video.options import FollowOptions
 
@@ -46,6 +46,33 @@ def test_each_face_is_paired_with_the_one_most_like_it():
     assert [pair[:2] for pair in pairs] == [(0, 2), (1, 3)]
     expected = (torch.cos(torch.tensor(0.05)) + 1) / 2
     assert pairs[0][2] == pytest.approx(float(expected), abs=1e-6)
+
+
+def test_shapes_are_alike_wherever_they_are_seen():
+    generator = torch.Generator().manual_seed(0)
+    first, second = torch.randn(2, 20, 2, generator=generator)
+    turn = torch.tensor([[0.6, -0.8], [0.8, 0.6]])
+    faces = [first, second, 3.0 * first @ turn.T + 5.0, second + 0.05 * first]
+    pairs = best_pairs(torch.stack([shape_directions(each) for each in faces]))
+    assert [pair[:2] for pair in pairs] == [(0, 2), (1, 3)]
+    assert pairs[0][2] == pytest.approx(1.0, abs=1e-6) and 0.9 < pairs[1][2] < 0.9999
+    # A mirrored face is another shape.
+    mirrored = shape_directions(first * torch.tensor([-1.0, 1.0]))
+    assert float((shape_directions(first).conj() * mirrored).sum().abs()) < 0.9
+
+
+def test_without_descriptors_landmarks_tell(tmp_path: Path, shape_model: Model):
+    photos = tmp_path / "photos"
+    for name, pixels in (("a.png", portrait()), ("b.png", portrait()), ("c.png", portrait(mirrored=True))):
+        save(photos / name, pixels)
+    analyzer = Analyzer(shape_model, load_head("builtin"), AnalyzeOptions(), dense=shape_model)
+    files = analysis.plan_analysis([photos], None)
+    result = analysis.run_analysis(analyzer, files, FollowOptions(), "photos")
+    best = result.matches[0]
+    assert (best["a"], best["b"]) == ("a.png", "b.png") and best["alike"] > 0.999
+    rows = json.loads((result.folder / "a.png-b.png.match.json").read_text())["matches"]
+    moved = [abs(row["a"][axis] - row["b"][axis]) for row in rows for axis in (0, 1)]
+    assert len(rows) == 68 and max(moved) < 0.1
 
 
 def test_a_folder_tells_its_best_matches_once(tmp_path: Path, shape_model: Model, monkeypatch):

@@ -284,3 +284,34 @@ def test_points_of_another_picture_are_refused(
     words = ["--model", str(descriptor_run), "--points", str(file)]
     assert main(["match", *map(str, photos), *words]) == code
     assert ("but none of anna.png" in capsys.readouterr().err) == bool(code)
+
+
+def test_without_a_model_the_shipped_landmarks_and_a_head_match(
+    photos: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    """A face and its mirror image: points go where their mirror images are."""
+    anna, ben = photos
+    points = "80,90 110,120 60,100"
+    assert main(["match", str(anna), str(ben), "--points", points]) == 0
+    result = json.loads((tmp_path / "anna-ben.match.json").read_text())
+    model = lineament.load()
+    eyes = model(ben)[0].landmarks[[36, 45]]
+    unit = float((eyes[0] - eyes[1]).norm())
+    a, b = (model(path)[0].landmarks for path in photos)
+    for row in result["matches"]:
+        # The same place of the mirrored face lies as far from the other person's landmarks as from this one's.
+        start, found = torch.tensor(row["a"]), torch.tensor(row["b"])
+        assert row["similarity"] > 0.9 and row["round_trip"] < 0.05
+        nearest = int((a - start).norm(dim=1).argmin())
+        assert float(((found - b[nearest]).norm() - (start - a[nearest]).norm()).abs()) < 0.15 * unit
+    assert main(["match", str(anna), str(ben), "--points", points, "--overwrite"]) == 0
+    assert "wrote" in capsys.readouterr().out
+
+
+def test_landmarks_of_another_scheme_cannot_match(
+    photos: tuple[Path, Path], landmark_run: Path, capsys: pytest.CaptureFixture[str]
+):
+    anna, ben = photos
+    assert main(["match", str(anna), str(ben), "--model", "face-depth"]) == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "depth" in error

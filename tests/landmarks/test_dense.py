@@ -14,8 +14,8 @@ from lineament.capabilities import DenseDescriptor, LandmarkPredictor, capabilit
 from lineament.errors import DataError, UsageError
 from lineament.faces.schemes import scheme, scheme_content
 from lineament.geometry.rotation import matrix_from_pose
+from lineament.heads.surface import BELL, HeadSurface, embed
 from lineament.inference import load
-from lineament.methods.landmarks.surface import BELL, HeadSurface, embed
 from lineament.metrics.correspondence import match_points_smoothly
 from lineament.training.loop import LoopOptions, train
 

@@ -156,7 +156,9 @@ def test_points_carried_between_people_are_compared_with_the_tool(tmp_path: Path
     np.savez(tmp_path / "judge.npz", files=np.array([f"{i}.png" for i in range(9)]), points=points,
              index68=np.arange(COUNT))  # fmt: skip
     judge = read_judge(tmp_path / "judge.npz")
-    (card,) = matching_disagreement_cards(cast(Any, Flat(describes=False)), photos, judge)
+    # Landmarks alone serve, too, by a head fitted to them.
+    by_head, card = matching_disagreement_cards(cast(Any, Flat(describes=False)), photos, judge)
+    assert "head fitted" in by_head.definition and by_head.count == 9
     lengths = np.linalg.norm(points[:, left] - points[:, right], axis=1)
     pairs = [(index, (index + 7) % 9) for index in range(9)]
     scales = 0.9 + 0.02 * np.arange(9)

@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 
 @dataclass
 class Command:
-    """Match points of one face on to another, or on to all faces of a folder, through dense descriptors.
+    """Match points of one face on to another, or on to all faces of a folder.
+
+    By dense descriptors, where the model has them, else by a head fitted to its landmarks.
 
     Writes A-B.match.json (points in pixels of both photos) and an image: lines between matched points, the
     descriptors as colours, and A in the geometry of B. For a folder also A-FOLDER.matches.json and .csv with all points
@@ -34,7 +36,7 @@ class Command:
     # Photo, or folder of photos, to find them in.
     b: Positional[Path]
     # Run directory of descriptors or landmarks, model folder, or name of a model (`lineament models`); face-dense when
-    # not given.
+    # not given and there, else face-68.
     model: Path | None = None
     # Folder for the results; beside A when not given.
     out: Path | None = None
@@ -47,10 +49,10 @@ class Command:
 def main(arguments: list[str]) -> int:
     """Run the verb."""
     command = parse(Command, "match", arguments)
-    from lineament.capabilities import DenseDescriptor
     from lineament.data.images import list_images, read_image
     from lineament.errors import DataError, NoFaceError
-    from lineament.inference import default_model, load
+    from lineament.inference import load
+    from lineament.pipeline.predict.describe import check_matches, default_matcher
     from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
@@ -73,8 +75,8 @@ def main(arguments: list[str]) -> int:
     for stem in [*stems, *([table] if table else [])]:
         refuse_existing(stem, options.overwrite)
     first = read_image(command.a)
-    model = load(command.model or default_model(DenseDescriptor), command.device)
-    model.capability(DenseDescriptor)
+    model = load(command.model or default_matcher(), command.device)
+    check_matches(model)
     settings = match_settings(model, options)
 
     def main_face_of(image: Tensor, path: Path) -> Detection:

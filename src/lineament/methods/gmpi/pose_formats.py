@@ -32,7 +32,7 @@ from lineament.methods.gmpi.datasets import (
 DATASET_JSON, FAIL_LIST = "dataset.json", "fail_list.txt"
 # Sizes of what Deep3DFaceRecon writes besides angles and translation.
 _OTHER_COEFFICIENTS = {"id": 80, "exp": 64, "tex": 80, "gamma": 27}
-# Largest deviation of a rotation from one, which files of few digits have.
+# How far a matrix of few digits may be from a rotation.
 _RIGID = 1e-3
 _NAMES, _ANGLES = ("name", "image", "file"), ("yaw", "pitch", "roll")
 

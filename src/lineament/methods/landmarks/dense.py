@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from lineament.capabilities import Descriptors
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme
+from lineament.heads.surface import HeadSurface, embed
 from lineament.methods.landmarks.crop import AROUND, square_of_box
 from lineament.methods.landmarks.predictor import LandmarkPredictor
-from lineament.methods.landmarks.surface import HeadSurface, embed
 
 # Pixels of the network's image to a descriptor.
 STRIDE = 2

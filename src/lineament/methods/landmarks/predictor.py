@@ -25,7 +25,7 @@ NEAR = 0.05
 
 
 class _Look(NamedTuple):
-    """What is said of N faces: points ``[N, K, 2]`` and deviations ``[N, K]`` in pixels, logits of being seen."""
+    """What is said of N faces: points ``[N, K, 2]`` and std ``[N, K]`` in pixels, logits of being seen."""
 
     points: Tensor
     std: Tensor

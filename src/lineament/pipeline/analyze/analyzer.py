@@ -12,6 +12,7 @@ from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.inference import DEFAULT_MODELS, Model, default_model, has_default, load
 from lineament.pipeline.analyze.options import AnalyzeOptions
+from lineament.pipeline.predict.describe import can_match, check_matches
 from lineament.pipeline.predict.results import model_settings, run_digest
 from lineament.pipeline.turn.depth import load_depth_run
 from lineament.pipeline.turn.models import OF_HEAD
@@ -26,7 +27,7 @@ class Analyzer:
         head: Head that is fitted to them.
         options: What is wanted.
         depth: Model of depth, or None for the fitted head's.
-        dense: Model of dense descriptors, or None.
+        dense: Model that faces are matched with, or None.
         left_out: What is not done at all -> why.
     """
 
@@ -58,20 +59,20 @@ class Analyzer:
         if depth is not None:
             load_depth_run(str(depth))
         dense = _chosen(options.dense_model, DenseDescriptor)
-        if dense is None:
+        opened = landmarks if dense is None else load(dense, device)
+        if dense is not None:
+            check_matches(opened)
+        elif not can_match(opened):
             left_out["matches"] = (
-                f"no model with dense descriptors is given, and {DEFAULT_MODELS[DenseDescriptor]} is not there: name "
-                "one with --dense-model."
+                "the landmark model gives neither dense descriptors nor 68 landmarks: name a model that does with "
+                "--dense-model."
             )
-        opened = None if dense is None else load(dense, device)
-        if opened is not None:
-            opened.capability(DenseDescriptor)
         return cls(
             landmarks,
             load_head("builtin"),
             options,
             None if depth is None else load(depth, device),
-            opened,
+            opened if can_match(opened) else None,
             left_out,
         )
 

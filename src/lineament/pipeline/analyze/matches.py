@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from lineament.capabilities import DenseDescriptor
 from lineament.data.images import read_image
 from lineament.errors import DataError
 from lineament.faces.detection import Detection
 from lineament.inference import Model
-from lineament.pipeline.predict.match import FaceView, match_faces, view_face, write_match
+from lineament.pipeline.predict.match import FaceView, match_faces, sampled_at, view_face, write_match
 from lineament.pipeline.predict.photos import Photo
 
 # Pairs that are drawn at most.
@@ -56,22 +57,25 @@ def write_matches(
 ) -> list[dict[str, Any]]:
     """Find for each face the one most like it, and draw the pairs that are most alike.
 
-    Two faces are as alike as their descriptors at the same landmarks are: the mean cosine.
+    Two faces are as alike as their descriptors at the same landmarks are, the mean cosine; of a model without
+    descriptors as the shapes of their landmarks are, moved, turned and scaled on to each other.
 
     Args:
-        dense: Model of descriptors.
+        dense: Model that faces can be matched with.
         faces: One of each photo.
         folder: Where ``A-B.match.json`` and ``.png`` go.
         settings: All that decides a match besides the photos.
         advance: Called after each photo that was described.
 
     Returns:
-        For each pair, the most alike first: names, mean cosine at the landmarks, and once it is matched the mean
+        For each pair, the most alike first: names, how alike they are (1: the same), and once it is matched the mean
         similarity and round trip of its points and the name of its image.
     """
     described = []
     for face in faces:
-        described.append(_descriptors(_view(dense, face), face.points))
+        described.append(
+            _descriptors(dense, face) if dense.has(DenseDescriptor) else shape_directions(face.points)
+        )
         advance()
     pairs = best_pairs(torch.stack(described)) if len(faces) > 1 else []
     results = []
@@ -98,13 +102,25 @@ def best_pairs(descriptors: Tensor) -> list[tuple[int, int, float]]:
     """For each face the one most like it, as pairs without repetition, the most alike first.
 
     Args:
-        descriptors: ``[N, K, C]`` of unit length at the same K points of N faces.
+        descriptors: ``[N, K, C]`` of unit length at the same K points of N faces, or complex ones ``[N, 1, C]``, whose
+            common phase does not count.
     """
     flat = descriptors.flatten(1)
-    alike = flat @ flat.T / descriptors.shape[1]
+    alike = (flat @ flat.mH).abs() if flat.is_complex() else flat @ flat.T
+    alike = alike / descriptors.shape[1]
     alike.fill_diagonal_(-torch.inf)
     pairs = {(min(i, j), max(i, j)) for i, j in enumerate(alike.argmax(1).tolist())}
     return sorted(((i, j, float(alike[i, j])) for i, j in pairs), key=lambda pair: (-pair[2], pair[:2]))
+
+
+def shape_directions(points: Tensor) -> Tensor:
+    """Points ``[K, 2]`` of a face as a complex unit vector ``[1, K]`` that no shift or scale changes.
+
+    The absolute value of the product of two is the correlation of their shapes after the best turn (Kendall, "Shape
+    manifolds, Procrustean metrics, and complex projective spaces", 1984): 1 where one is the other, seen elsewhere.
+    """
+    centred = points.double() - points.double().mean(0)
+    return F.normalize(torch.view_as_complex(centred.contiguous())[None], dim=1)
 
 
 def _view(dense: Model, face: MatchedFace) -> FaceView:
@@ -115,13 +131,10 @@ def _view(dense: Model, face: MatchedFace) -> FaceView:
     return view_face(dense, image, face.place, face.photo.name, face.photo.root)
 
 
-def _descriptors(view: FaceView, points: Tensor) -> Tensor:
-    """Descriptors ``[K, C]`` of unit length at points ``[K, 2]`` of the photo."""
-    height, width = view.features.shape[1:]
-    at = view.to_view.apply(points.float()) / view.stride
-    grid = 2 * at / at.new_tensor([max(width - 1, 1), max(height - 1, 1)]) - 1
-    found = F.grid_sample(view.features[None], grid[None, None], align_corners=True, padding_mode="border")
-    return F.normalize(found[0, :, 0].T, dim=1)
+def _descriptors(dense: Model, face: MatchedFace) -> Tensor:
+    """Descriptors ``[K, C]`` of unit length at the landmarks."""
+    view = _view(dense, face)
+    return sampled_at(view.features, view.to_view.apply(face.points.float()) / view.stride)
 
 
 def _name(a: str, b: str, taken: set[str]) -> str:

@@ -18,8 +18,8 @@ class AnalyzeOptions:
     Attributes:
         depth_model: Run directory or name of a model that predicts the depth of landmarks; face-depth where it is
             there, else, and for the word head, the depth of the fitted head.
-        dense_model: Run directory or name of a model with dense descriptors, for the best matches between the photos of
-            a folder; face-dense where it is there, else they are left out.
+        dense_model: Run directory or name of a model with dense descriptors or 68 landmarks, for the best matches
+            between the photos of a folder; face-dense where it is there, else the landmark model.
         crops: Aligned crops to write of every face, such as ffhq.
         crop_size: Side of these in pixels; when not given the one of the data set.
         turn: Degrees by which the two turned views look further to the left and to the right.

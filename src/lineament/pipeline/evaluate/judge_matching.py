@@ -22,6 +22,7 @@ from lineament.faces.schemes import scheme
 from lineament.inference import Model
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.evaluate.judge import JudgedPoints
+from lineament.pipeline.predict.describe import can_match
 from lineament.pipeline.predict.match import FaceView, match_faces, view_face
 
 # Each face is matched with the one so many faces on, and so many pairs are made.
@@ -37,7 +38,7 @@ class _Face:
     Attributes:
         mesh: ``[M, 2]`` the judge's points.
         length: Distance of the outer corners of its eyes, pixels.
-        view: What descriptors see; None without descriptors.
+        view: What it is matched by; None where the model matches none.
         landmarks: ``[K, 2]`` the model's own; None without landmarks.
     """
 
@@ -58,16 +59,18 @@ def matching_disagreement_cards(model: Model, source: FaceSource, judge: JudgedP
         judge: Its points.
 
     Returns:
-        One card for what the model can do: points matched by its descriptors; points moved by the thin-plate spline
-        through its own landmarks. Values are means over points and pairs; medians are in the details.
+        One card for each thing that the model can do: points matched by its descriptors or by a fitted head; points
+        moved by the thin-plate spline through its own landmarks. Values are means over points and pairs; medians are
+        in the details.
 
     Raises:
         UsageError: If the model has neither descriptors nor landmarks.
         DataError: If fewer than eight faces that the judge knows are found.
     """
-    describes, marks = model.has(DenseDescriptor), model.has(LandmarkPredictor)
+    describes, marks = can_match(model), model.has(LandmarkPredictor)
     if not describes and not marks:
         raise UsageError("matching with a judge's points needs a run with dense descriptors or landmarks.")
+    by_head = not model.has(DenseDescriptor)
     faces, unseen = _found(model, source, judge, describes, marks)
     if len(faces) <= APART:
         raise DataError(
@@ -77,7 +80,8 @@ def matching_disagreement_cards(model: Model, source: FaceSource, judge: JudgedP
     pairs = [(faces[i], faces[(i + APART) % len(faces)]) for i in range(min(PAIRS, len(faces)))]
     ways: list[tuple[str, Callable[[_Face, _Face], Tensor]]] = []
     if describes:
-        ways.append(("points matched by dense descriptors", _by_descriptors))
+        how = "a head fitted to the model's landmarks" if by_head else "dense descriptors"
+        ways.append((f"points matched by {how}", _matched))
     if marks:
         ways.append(("points moved by the thin-plate spline through the model's own landmarks", _by_spline))
     cards = []
@@ -148,7 +152,7 @@ def _landmarks(model: Model, image: Tensor, face: Detection) -> Tensor:
     return found.points[0].double()
 
 
-def _by_descriptors(one: _Face, other: _Face) -> Tensor:
+def _matched(one: _Face, other: _Face) -> Tensor:
     assert one.view is not None and other.view is not None
     return match_faces(one.view, other.view, one.mesh).points_b.double()
 

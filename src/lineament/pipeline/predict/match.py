@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Tensor
 
-from lineament.capabilities import DenseDescriptor, LandmarkPredictor
+from lineament.capabilities import LandmarkPredictor
 from lineament.eight_bit import to_float, to_pil, to_uint8
 from lineament.errors import DataError, NoFaceError, UsageError
 from lineament.faces.detection import Detection, Upright, main_face, turned_upright
@@ -24,8 +24,10 @@ from lineament.faces.frame import cut
 from lineament.faces.labels import faces_of, read_keypoints
 from lineament.files import replacing, write_text
 from lineament.geometry.affine2d import Affine2D
+from lineament.heads.places import Anchors, carried
 from lineament.inference import Model
 from lineament.metrics.correspondence import match_points_smoothly, match_points_softly
+from lineament.pipeline.predict.describe import describe_face
 from lineament.pipeline.predict.options import MatchOptions
 from lineament.pipeline.predict.results import file_digest, model_settings, settings_meta
 from lineament.report.descriptors import descriptor_colours, image_grid, warp_onto
@@ -52,6 +54,8 @@ class FaceView:
         size: Width and height of the photo.
         root: Folder that the name counts from; None for an image that lies in none.
         smooth: Whether the descriptors' cosines fall off around a match as a smooth bell.
+        anchors: Points that mean the same on every face, in pixels of what the network sees: where both faces
+            have them, points are matched by them. None without.
     """
 
     name: str
@@ -65,6 +69,7 @@ class FaceView:
     size: tuple[int, int]
     root: Path | None = None
     smooth: bool = False
+    anchors: Anchors | None = None
 
     def to_json(self, folder: Path) -> dict[str, Any]:
         """What result files in ``folder`` say of the face and its photo."""
@@ -134,9 +139,15 @@ class FaceMatch:
 def view_face(
     model: Model, image: Tensor, face: Detection, name: str = "", root: Path | None = None
 ) -> FaceView:
-    """Crop and describe a face of a photo ``[3, H, W]``; the network sees it upright."""
+    """Crop and describe a face of a photo ``[3, H, W]``; the network sees it upright.
+
+    Raises:
+        UsageError: If the model gives neither descriptors nor landmarks of scheme 68.
+        DataError: If no head can be fitted to the landmarks.
+    """
     turned, upright, to_turned = turned_upright(image, face)
-    found = model.capability(DenseDescriptor).describe(turned, upright.box[None])
+    described = describe_face(model, turned, upright.box)
+    found = described.descriptors
     to_view = Affine2D(found.to_view[0])
     enlarged = to_view.then(Affine2D.resize((found.side, found.side), (PANEL, PANEL)))
     return FaceView(
@@ -151,6 +162,7 @@ def view_face(
         (image.shape[2], image.shape[1]),
         root,
         found.smooth,
+        described.anchors,
     )
 
 
@@ -194,12 +206,29 @@ def match_faces(a: FaceView, b: FaceView, points: Tensor, names: Sequence[str] =
         names: One per point; numbers when empty.
     """
     start = a.to_view.apply(points.float())
-    match = match_points_smoothly if a.smooth and b.smooth else match_points_softly
-    found, similarity = match(a.features, b.features, start, a.stride)
-    back, _ = match(b.features, a.features, found, a.stride)
+    found, similarity = _matched(a, b, start)
+    back, _ = _matched(b, a, found)
     round_trip = (back - start).norm(dim=1) / a.box_side
     titles = tuple(names) or tuple(str(number) for number in range(len(points)))
     return FaceMatch(a, b, points.float(), b.to_view.inverse().apply(found), similarity, round_trip, titles)
+
+
+def _matched(a: FaceView, b: FaceView, start: Tensor) -> tuple[Tensor, Tensor]:
+    """Where points ``[K, 2]`` of what is seen of face A lie on face B, and the cosines ``[K]`` there."""
+    if a.anchors is not None and b.anchors is not None:
+        found = carried(start, a.anchors, b.anchors)
+        alike = sampled_at(a.features, start / a.stride) * sampled_at(b.features, found / b.stride)
+        return found, alike.sum(1)
+    match = match_points_smoothly if a.smooth and b.smooth else match_points_softly
+    return match(a.features, b.features, start, a.stride)
+
+
+def sampled_at(features: Tensor, cells: Tensor) -> Tensor:
+    """Descriptors ``[K, C]`` of unit length at cells ``[K, 2]`` of ``[C, h, w]``; those of the border beyond it."""
+    height, width = features.shape[1:]
+    grid = 2 * cells / cells.new_tensor([max(width - 1, 1), max(height - 1, 1)]) - 1
+    found = F.grid_sample(features[None], grid[None, None], align_corners=True, padding_mode="border")
+    return F.normalize(found[0, :, 0].T, dim=1)
 
 
 def points_to_match(
@@ -208,7 +237,7 @@ def points_to_match(
     """Points of photo A: written out or from a file, else the model's landmarks, else a grid over the face.
 
     Args:
-        model: Any model with descriptors.
+        model: Any model that faces can be matched with.
         image: ``[3, H, W]`` photo A.
         face: Its face.
         given: Pixels as ``"120,80 164.5,82"``, or a label file.

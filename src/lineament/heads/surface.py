@@ -50,8 +50,7 @@ class HeadSurface:
 
     Attributes:
         places: ``[K, 3]`` the points, millimetres in the head frame.
-        flat: ``[K, 2]`` the same on the flattened surface, millimetres: the direction in which a point behind all of
-            them sees each, in its angle from straight ahead (azimuthal equidistant projection).
+        flat: ``[K, 2]`` the same on the flattened surface, millimetres (:func:`flattened`).
         triangles: ``[F, 3]`` triangles between them, all wound alike: clockwise in a frontal view, y down.
     """
 
@@ -59,12 +58,7 @@ class HeadSurface:
         if layout.surface is None:
             raise DataError(f"scheme {layout.name} does not say where its points lie on a head.")
         self.places: Doubles = np.array(layout.surface, np.float64)
-        low, high = self.places.min(0), self.places.max(0)
-        away = self.places - np.array([*(0.5 * (low + high))[:2], high[2]])
-        across = np.hypot(away[:, 0], away[:, 1])
-        angle = np.arctan2(across, -away[:, 2])
-        radius = float(np.linalg.norm(away, axis=1).mean())
-        self.flat: Doubles = away[:, :2] * (radius * angle / np.maximum(across, 1e-9))[:, None]
+        self.flat = flattened(self.places, self.places)
         from scipy.spatial import Delaunay  # slow to import, and models without a surface never need it
 
         corners = Delaunay(self.flat).simplices
@@ -86,7 +80,7 @@ class HeadSurface:
         if kept.sum() < LEAST_SEEN:
             kept = np.ones(len(points), bool)
         stiffness = STIFF + STIFFER * stds[kept] ** 2
-        return _spline(points[kept], self.flat[kept], stiffness, side)
+        return smoothing_spline(points[kept], self.flat[kept], stiffness, side)
 
     def seen(self, points: Doubles, side: int, stds: Doubles | None = None) -> Mask:
         """Which points ``[K]`` of a view nothing of the surface hides; see :meth:`view`."""
@@ -114,14 +108,40 @@ class HeadSurface:
         return np.linalg.lstsq(root * (self.places - middle), root * (points - centre), rcond=None)[0].T
 
 
+def flattened(places: Doubles, among: Doubles) -> Doubles:
+    """Places ``[N, 3]`` of a head on the flattened surface ``[N, 2]``, millimetres.
+
+    The direction in which a point behind all of ``among`` ``[M, 3]`` sees each, in its angle from straight ahead
+    (azimuthal equidistant projection), times their mean distance from it.
+    """
+    low, high = among.min(0), among.max(0)
+    behind = np.array([*(0.5 * (low + high))[:2], high[2]])
+    away = places - behind
+    across = np.hypot(away[:, 0], away[:, 1])
+    angle = np.arctan2(across, -away[:, 2])
+    radius = float(np.linalg.norm(among - behind, axis=1).mean())
+    flat: Doubles = away[:, :2] * (radius * angle / np.maximum(across, 1e-9))[:, None]
+    return flat
+
+
 def _areas(corners: Doubles, triangles: npt.NDArray[np.int32]) -> Doubles:
     """Twice the signed areas ``[F]`` of triangles in the plane."""
     a, b, c = (corners[triangles[:, corner]] for corner in range(3))
     return (b[:, 0] - a[:, 0]) * (c[:, 1] - a[:, 1]) - (b[:, 1] - a[:, 1]) * (c[:, 0] - a[:, 0])
 
 
-def _spline(points: Doubles, values: Doubles, stiffness: Doubles, side: int) -> Doubles:
-    """The smoothing thin-plate spline through values ``[N, C]`` at points ``[N, 2]``, on a grid ``[side, side, C]``."""
+def smoothing_spline(points: Doubles, values: Doubles, stiffness: Doubles, side: int) -> Doubles:
+    """The smoothing thin-plate spline near values at points, on a grid.
+
+    Args:
+        points: ``[N, 2]`` in cells: the middle of the first cell is 0.
+        values: ``[N, 2]``.
+        stiffness: ``[N]`` how little the spline needs to reach each, in square cells; 0 is exact.
+        side: Cells along a side of the grid.
+
+    Returns:
+        ``[side, side, 2]``.
+    """
     count = len(points)
     system = np.zeros((count + 3, count + 3))
     apart = np.square(points[:, None] - points[None]).sum(-1)
