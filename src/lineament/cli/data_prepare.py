@@ -5,12 +5,13 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from lineament.cli.parse import parse
 from lineament.errors import UsageError
-from lineament.pipeline.prepare.options import PrepareOptions
+from lineament.pipeline.prepare.options import PosedOptions, PrepareOptions
 from lineament.progress import progress
 
 
@@ -20,8 +21,12 @@ class Command:
 
     `3dfaw` is not cut out: its keypoints and depths become train.npz, valid.npz and test.npz, as DepthNets read them.
 
-    Writes shards/ (plain tar files of images), index.parquet (with the transform from each crop back to its
-    photo), cache.json and left_out.csv. Running it again goes on where it stopped, does what is new or has
+    With `--for gmpi` the result is what `lineament train gmpi-folder` reads: images cut by the crop ffhq, dataset.json
+    with the camera of each, faces.csv with the angles, left_out.csv and poses.sheet.png. Example: `lineament data
+    prepare folder photos/ --for gmpi --resolution 256 --out posed/`.
+
+    Otherwise it writes shards/ (plain tar files of images), index.parquet (with the transform from each crop back to
+    its photo), cache.json and left_out.csv. Running it again goes on where it stopped, does what is new or has
     changed, and repairs damaged shards. Examples: `lineament data prepare folder photos/ --out crops/`, `lineament
     data prepare celeba /data/celeba --split train --crop dve-celeba --out celeba70/`.
     """
@@ -36,6 +41,10 @@ class Command:
     split: str | None = None
     # How faces are found and cut out.
     cutting: PrepareOptions = field(default_factory=PrepareOptions)
+    # What the result is for, where it is more than crops: gmpi.
+    purpose: Annotated[Literal["gmpi"] | None, arg(name="for")] = None
+    # What is made for it.
+    posed: PosedOptions = field(default_factory=PosedOptions)
     # Processes that read, search and cut.
     workers: int = 2
     # Start again: remove the crops of an older run.
@@ -47,19 +56,21 @@ def main(arguments: list[str]) -> int:
     command = parse(Command, "data prepare", arguments)
     from lineament.data.registry import open_source
     from lineament.pipeline.prepare.keypoints import prepare_keypoints
-    from lineament.pipeline.prepare.run import prepare
+    from lineament.pipeline.prepare.posed_run import PosedReport, prepare_posed
+    from lineament.pipeline.prepare.run import PrepareReport, prepare
 
     if command.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {command.workers}.")
     command.cutting.check()
+    _refuse_unused(command)
     if command.root.is_dir() and command.out.resolve().is_relative_to(command.root.resolve()):
         raise UsageError(
             f"{command.out} lies inside {command.root}: the crops would be read as photos next time, name "
             "a folder outside."
         )
     if command.name == "3dfaw":
-        default = PrepareOptions()
-        given = [name for name, value in vars(command.cutting).items() if value != getattr(default, name)]
+        given = _changed(command.cutting, PrepareOptions())
+        given += ["for"] if command.purpose else []
         given += ["split"] if command.split is not None else []
         if given:
             flags = ", ".join(f"--{name.replace('_', '-')}" for name in given)
@@ -67,10 +78,33 @@ def main(arguments: list[str]) -> int:
         print(prepare_keypoints(command.root, command.out, command.overwrite, progress))
         return 0
     source = open_source(command.name, command.root, split=command.split)
+    out, cutting, workers = command.out, command.cutting, command.workers
+    report: PrepareReport | PosedReport
     try:
-        report = prepare(source, command.out, command.cutting, command.overwrite, command.workers, progress)
+        if command.purpose:
+            report = prepare_posed(source, out, cutting, command.posed, command.overwrite, workers, progress)
+        else:
+            report = prepare(source, out, cutting, command.overwrite, workers, progress)
     except KeyboardInterrupt:
         print("the same command goes on from here.", file=sys.stderr)
         raise
     print(report.summary())
     return 0
+
+
+def _changed(options: object, default: object) -> list[str]:
+    return [name for name, value in vars(options).items() if value != getattr(default, name)]
+
+
+def _refuse_unused(command: Command) -> None:
+    """Refuse options of the one purpose that would change nothing for the other."""
+    if command.purpose is None:
+        unused, why = _changed(command.posed, PosedOptions()), "for --for gmpi alone"
+    else:
+        sought = ("detector", "min_face", "min_score", "upright")
+        unused = [name for name in _changed(command.cutting, PrepareOptions()) if name not in sought]
+        why = "not for --for gmpi, whose faces are detected and cut by the crop ffhq"
+        command.posed.check()
+    if unused:
+        flags = ", ".join(f"--{name.replace('_', '-')}" for name in unused)
+        raise UsageError(f"{flags}: {why}; leave it out.")

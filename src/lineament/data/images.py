@@ -44,7 +44,7 @@ _HEIF_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", 
 
 # What the verbs write beside images: overlays, sheets, turned faces, and all that an analysis draws.
 _RESULT = re.compile(
-    r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth|analysis(\.[a-z0-9-]+)*)\.(png|gif|mp4)$",
+    r"\.(faces|landmarks|landmarks\.tiles|match|matches(-\d+)?|turn|onto|depth|sheet|analysis(\.[a-z0-9-]+)*)\.(png|gif|mp4)$",
     re.IGNORECASE,
 )
 

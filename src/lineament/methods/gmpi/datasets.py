@@ -170,8 +170,9 @@ def eg3d_labels(world_to_camera: Tensor, *, centre_z: float, fov: float) -> Tens
 
 def mirrored_eg3d_labels(labels: Tensor) -> Tensor:
     """Labels ``[..., 25]`` of the mirror images: the same numbers, those that change sides with the other sign."""
-    signs = torch.ones(labels.shape[-1], dtype=labels.dtype)
-    signs[[1, 2, 3, 4, 8]] = -1.0
+    flip = labels.new_tensor([-1.0, 1.0, 1.0, 1.0])
+    signs = labels.new_ones(labels.shape[-1])
+    signs[: flip.numel() ** 2] = torch.outer(flip, flip).flatten()
     return labels * signs + 0.0
 
 

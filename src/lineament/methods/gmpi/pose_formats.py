@@ -21,6 +21,7 @@ from torch import Tensor
 
 from lineament.errors import DataError
 from lineament.faces.labels.cells import decimal, decode_text, separator, unguard
+from lineament.faces.schemes import scheme
 from lineament.files import replacing, write_text
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.methods.gmpi.datasets import (
@@ -182,7 +183,7 @@ def write_coefficients(path: Path, world_to_camera: Tensor, landmarks: Tensor | 
     import scipy.io
 
     angle, translation = deep3d_coefficients(world_to_camera, centre_z=0.0)
-    points = torch.full((68, 2), math.nan) if landmarks is None else landmarks
+    points = torch.full((len(scheme("68")), 2), math.nan) if landmarks is None else landmarks
     content = {key: np.zeros((1, size), np.float32) for key, size in _OTHER_COEFFICIENTS.items()}
     content |= {"angle": _single(angle), "trans": _single(translation), "lm68": _single(points)}
     with replacing(path, durable=False) as temporary:
@@ -253,7 +254,7 @@ def _fov(labels: Tensor) -> float | None:
     """Angle of view in degrees that the intrinsics of most labels tell; None where they tell none."""
     if labels.shape[1] < 25:
         return None
-    focal = float(labels[:, 16].median())
+    focal = float(labels[:, 16:].unflatten(-1, (3, 3))[:, 0, 0].median())
     return math.degrees(2 * math.atan(0.5 / focal)) if focal > 0 else None
 
 

@@ -61,7 +61,7 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
         )
     out.mkdir(parents=True, exist_ok=True)
     with (out / _LOCK).open("w") as lock:
-        _lock(lock.fileno(), out)
+        lock_folder(lock.fileno(), out)
         if (out / MANIFEST).exists():
             _compare(out, settings, overwrite)
         if not (out / MANIFEST).exists():
@@ -71,7 +71,8 @@ def claimed(out: Path, settings: Mapping[str, Any], overwrite: bool) -> Iterator
         yield
 
 
-def _lock(file: int, out: Path) -> None:
+def lock_folder(file: int, out: Path) -> None:
+    """Take the lock of an open file for this process; raises ``LineamentError`` where another one holds it."""
     until = time.monotonic() + _PATIENCE_S
     while True:
         try:
@@ -285,7 +286,7 @@ def finish(
                 else:
                     order.append((index, row))
             row += 1
-    _write_left_out(out / LEFT_OUT, {names[index]: left_out[index] for index in sorted(left_out)})
+    write_left_out(out / LEFT_OUT, {names[index]: left_out[index] for index in sorted(left_out)})
     counts = Counter(reason.partition(":")[0] for reason in left_out.values())
     counts["crops"] = len(order)
     if not order:
@@ -308,7 +309,7 @@ def finish(
     return counts
 
 
-def _write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
+def write_left_out(path: Path, left_out: Mapping[str, str]) -> None:
     """Write image and reason of everything that was left out, also when that is nothing."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

@@ -6,6 +6,7 @@ They are parsed before anything is computed: what imports torch is imported by t
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from lineament.errors import UsageError
@@ -95,3 +96,39 @@ class PrepareOptions:
         region = region_side(self.crop, self.crop_side)
         around = crop_entry(self.crop).around if self.around is None else self.around
         return region, round(region * around)
+
+
+@dataclass(frozen=True)
+class PosedOptions:
+    """With --for gmpi: images and camera poses that a GMPI is trained on.
+
+    Attributes:
+        resolution: Side of the images in pixels: a power of two from 16 to 1024.
+        radius: Distance of the cameras from the face, in whatever unit the scene is to have.
+        fov_degrees: Full angle of view that the cameras are given, degrees.
+        mirrored: Write the mirror image of each image too, with the mirrored pose.
+        coefficients: Also write each pose as a .mat file of Deep3DFaceRecon, in coeffs/.
+        landmark_model: Run directory, model folder or name of a landmark model; face-68 when not given.
+        max_head_error: Faces whose landmarks fit a head worse are left out: mean distance, in shares of that between
+            the outer eye corners.
+    """
+
+    resolution: int | None = None
+    radius: float = 1.0
+    fov_degrees: float = 12.6
+    mirrored: bool = True
+    coefficients: bool = False
+    landmark_model: Path | None = None
+    max_head_error: float = 0.08
+
+    def check(self) -> None:
+        """Raise ``UsageError`` on impossible numbers."""
+        if self.resolution not in (16, 32, 64, 128, 256, 512, 1024):
+            raise UsageError(
+                f"--for gmpi needs --resolution, a power of two from 16 to 1024, not {self.resolution}."
+            )
+        if not (0 < self.radius < float("inf") and 0 < self.fov_degrees < 180 and self.max_head_error > 0):
+            raise UsageError(
+                f"--radius {self.radius:g} and --max-head-error {self.max_head_error:g} must be above 0, --fov-degrees "
+                f"{self.fov_degrees:g} between 0 and 180."
+            )
