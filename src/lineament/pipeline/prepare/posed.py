@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,7 +23,7 @@ from lineament.faces.detection import Detection, Detector, detect_faces, make_de
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
-from lineament.inference import Model, default_model, load
+from lineament.inference import Face, Model, default_model, load
 from lineament.pipeline.analyze.face import FittedFace, fit_faces
 from lineament.pipeline.prepare.options import PosedOptions, PrepareOptions
 
@@ -35,8 +36,10 @@ class PosedFace:
 
     Attributes:
         reason: Why it was left out; "" where it was not.
-        facts: ``rotation`` (9 numbers, head to camera of the crop), ``head_error``, ``scale`` (pixels of the crop per
-            pixel of the photo), ``grey``, ``transparent``, ``landmarks`` (136 numbers, scheme 68, pixels of the crop).
+        facts: ``rotation`` (9 numbers, head to camera of the crop), ``head_error``, ``fov`` (angle in radians that the
+            crop spans from where the fitted camera stands), ``scale`` (pixels of the crop per pixel of the photo),
+            ``faces`` (found in the photo), ``grey``, ``transparent``, ``landmarks`` (136 numbers, scheme 68, pixels of
+            the crop).
         images: PNG files: the crop, and its mirror image where that is wanted.
     """
 
@@ -103,13 +106,17 @@ class PosedCutter:
         assert self._tools is not None
         if not found:
             return PosedFace("no face found")
-        _, model, head = self._tools
-        largest = max(found, key=lambda face: float(boxes.size(face.box).prod()))
+        head = self._tools[2]
+        largest, believed = self._largest(sample.image, found)
+        if largest is None:
+            return PosedFace(
+                f"no face found: the landmark model is not sure enough of {len(found)} detections"
+            )
         side = float(boxes.size(largest.box).max())
         if side < self.cutting.min_face:
             return PosedFace(f"face too small: {side:.0f} px, the least is {self.cutting.min_face:g} px")
         height, width = sample.image.shape[-2:]
-        fitted = fit_faces(head, model.faces(sample.image, [largest]), (width, height))[0]
+        fitted = fit_faces(head, [largest], (width, height))[0]
         if fitted.fit is None:
             return PosedFace(f"no pose: {fitted.lacking}")
         if fitted.fit.error > self.posed.max_head_error:
@@ -123,8 +130,16 @@ class PosedCutter:
             return PosedFace(f"cannot be cut: {error}")
         kind = sample_kind(self.source, index)
         facts |= {"grey": bool(kind and kind.grey), "transparent": bool(kind and kind.transparent)}
+        facts["faces"] = believed
         views = [image, image.flip(2)] if self.posed.mirrored else [image]
         return PosedFace("", facts, [encode_image(view, "png", sample.id) for view in views])
+
+    def _largest(self, image: Tensor, found: Sequence[Detection]) -> tuple[Face | None, int]:
+        """The largest of the detections that the landmark model takes for faces, and how many it does."""
+        assert self._tools is not None
+        model = self._tools[1]
+        faces = [face for face in model.faces(image, found) if model.is_face(face)]
+        return max(faces, key=lambda face: float(boxes.size(face.box).prod()), default=None), len(faces)
 
     def _cut(self, sample: FaceSample, fitted: FittedFace) -> tuple[dict[str, Any], Tensor]:
         assert fitted.fit is not None and fitted.points is not None
@@ -133,9 +148,11 @@ class PosedCutter:
         image = to_uint8(crop_image(sample.image, crop, side, crop_entry(CROP).border))
         # The crop turns the image, and with it the camera about its axis.
         turn = matrix_from_pose(torch.tensor([0.0, 0.0, crop.rotation], dtype=torch.float64))
+        millimetres = side / (crop.scale * fitted.fit.scale)
         facts = {
             "rotation": (turn @ fitted.fit.rotation).flatten().tolist(),
             "head_error": fitted.fit.error,
+            "fov": 2 * math.atan(millimetres / 2 * fitted.fit.camera.nearness),
             "scale": crop.scale,
             "landmarks": [round(value, 3) for value in crop.apply(fitted.points).flatten().tolist()],
         }

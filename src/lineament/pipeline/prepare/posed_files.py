@@ -101,11 +101,17 @@ class Journal:
         """Write the images of a photo, then its line; the line is returned."""
         row: dict[str, Any] = {"photo": photo, "digest": digest, "image": image, "reason": face.reason}
         row |= {**face.facts, "sizes": [len(data) for data in face.images]}
+        if face.images:
+            # Should the run end between image and line, the next one knows whose the image is.
+            self._write({"photo": photo, "digest": "", "image": image})
         for name, data in zip(image_names(image), face.images, strict=False):
             write_bytes(self.out / name, data, durable=False)
+        self._write(row)
+        return row
+
+    def _write(self, row: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(row) + "\n")
         self._file.flush()
-        return row
 
     def close(self) -> None:
         """Close the file."""

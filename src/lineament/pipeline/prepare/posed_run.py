@@ -31,8 +31,14 @@ from lineament.faces.schemes import scheme
 from lineament.files import write_text
 from lineament.geometry.rotation import pose_from_matrix
 from lineament.methods.gmpi.datasets import eg3d_labels, mirrored_eg3d_labels
-from lineament.methods.gmpi.pose_formats import DATASET_JSON, stem, write_coefficients, write_dataset_json
-from lineament.methods.gmpi.pose_labels import mirrored
+from lineament.methods.gmpi.pose_formats import (
+    DATASET_JSON,
+    read_dataset_json,
+    stem,
+    write_coefficients,
+    write_dataset_json,
+)
+from lineament.methods.gmpi.pose_labels import estimate_scene, mirrored
 from lineament.parallel import ordered_map
 from lineament.pipeline.predict.results import run_digest
 from lineament.pipeline.prepare.files import LEFT_OUT, write_left_out
@@ -58,6 +64,10 @@ from lineament.report.contact_sheet import contact_sheet, write_sheet
 CHUNK = 8
 # Images of the sheet, and the side of each in pixels.
 SHOWN, TILE = 64, 128
+# Degrees: landmarks tell little of a camera that is farther or nearer.
+FOV_LIMITS = (2.0, 60.0)
+# Raised when what a line of the journal holds changes.
+LAYOUT = 2
 
 
 @dataclass
@@ -74,7 +84,9 @@ class PosedReport:
         enlarged: Faces with fewer pixels than the images.
         grey: Grey photos, which became three equal channels.
         transparent: Photos with transparency, which was laid on white.
+        several: Photos with several faces.
         spread: Mean and standard deviation of yaw, pitch and roll over the photos, degrees.
+        scene: What `train gmpi-folder` takes where nothing else is asked, by field.
     """
 
     out: Path
@@ -86,7 +98,9 @@ class PosedReport:
     enlarged: int = 0
     grey: int = 0
     transparent: int = 0
+    several: int = 0
     spread: dict[str, tuple[float, float]] = field(default_factory=dict)
+    scene: dict[str, float] = field(default_factory=dict)
 
     def summary(self) -> str:
         """Say the result in a few lines."""
@@ -95,12 +109,15 @@ class PosedReport:
         lines = [f"wrote {self.faces} faces{twice} of {self.photos} photos to {self.out}{before}"]
         told = {
             "with fewer pixels than the images, enlarged": self.enlarged,
+            "with several faces, of which the largest was taken": self.several,
             "grey, written as three equal channels": self.grey,
             "with transparency, laid on white": self.transparent,
         }
         lines += [f"{count} {what}" for what, count in told.items() if count]
         angles = (f"{name} {mean:+.1f} ({std:.1f})" for name, (mean, std) in self.spread.items())
         lines.append(f"heads, mean and standard deviation in degrees: {', '.join(angles)}")
+        fields = " ".join(f"--{name.replace('_', '-')} {value:g}" for name, value in self.scene.items())
+        lines.append(f"estimated for `lineament train gmpi-folder`: {fields}")
         if self.left_out:
             shown = ", ".join(f"{count} {kind}" for kind, count in self.left_out.most_common())
             lines.append(f"left out {self.left_out.total()} ({shown}): {self.out / LEFT_OUT}")
@@ -187,7 +204,7 @@ def _settings(source: FaceSource, cutting: PrepareOptions, posed: PosedOptions, 
         for name, value in asdict(posed).items()
         if name in ("resolution", "mirrored", "max_head_error")
     }
-    return {"source": source.name, "landmark_model": model, **sought, **decided}
+    return {"layout": LAYOUT, "source": source.name, "landmark_model": model, **sought, **decided}
 
 
 def _finish(
@@ -205,7 +222,7 @@ def _finish(
     cameras[:, :3, :3] = torch.tensor([row["rotation"] for row in kept], dtype=torch.float64).view(-1, 3, 3)
     # The crop has the middle of the face in its middle: there the camera looks.
     cameras[:, 2, 3] = posed.radius
-    labels = eg3d_labels(cameras, centre_z=0.0, fov=math.radians(posed.fov_degrees))
+    labels = eg3d_labels(cameras, centre_z=0.0, fov=_field_of_view(kept, posed))
     angles = pose_from_matrix(cameras[:, :3, :3]).rad2deg()
     _write_faces(out / FACES, kept, angles)
     if posed.coefficients:
@@ -232,15 +249,25 @@ def _finish(
         sum(row["scale"] > 1 for row in kept),
         sum(row["grey"] for row in kept),
         sum(row["transparent"] for row in kept),
+        sum(row["faces"] > 1 for row in kept),
         spread,
+        estimate_scene(read_dataset_json(out / DATASET_JSON)),
     )
+
+
+def _field_of_view(kept: Sequence[Mapping[str, Any]], posed: PosedOptions) -> float:
+    """Radians: as asked for, else the median of what the fitted heads tell."""
+    if posed.fov_degrees is not None:
+        return math.radians(posed.fov_degrees)
+    found = torch.tensor([row["fov"] for row in kept], dtype=torch.float64).median()
+    return float(found.clamp(*(math.radians(limit) for limit in FOV_LIMITS)))
 
 
 def _write_faces(path: Path, kept: Sequence[Mapping[str, Any]], angles: Tensor) -> None:
     """A row for each face, which is also a table of angles that `--pose` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "photo", "yaw", "pitch", "roll", "head_error", "scale"])
+    writer.writerow(["name", "photo", "yaw", "pitch", "roll", "fov", "head_error", "scale"])
     for row, three in zip(kept, angles.tolist(), strict=True):
         told = [f"{angle:.4f}" for angle in three]
         writer.writerow(
@@ -248,6 +275,7 @@ def _write_faces(path: Path, kept: Sequence[Mapping[str, Any]], angles: Tensor) 
                 guard(row["image"]),
                 guard(row["photo"]),
                 *told,
+                f"{math.degrees(row['fov']):.4f}",
                 f"{row['head_error']:.5f}",
                 f"{row['scale']:.4f}",
             ]
