@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import pytest
 import torch
 import trimesh
 from PIL import Image
+from tests.browser import Shown
 
 from lineament.capabilities import MultiplaneGenerator
 from lineament.cli.main import main
@@ -30,7 +32,7 @@ from lineament.pipeline.gmpi.mesh import LEVEL, OPAQUE, draw_mesh, volume_of, wr
 from lineament.pipeline.gmpi.options import parse_seeds
 from lineament.pipeline.gmpi.source import between, latent_of
 from lineament.pipeline.gmpi.video import camera_path
-from lineament.report.multiplane_files import read_multiplane
+from lineament.report.multiplane_files import read_multiplane, write_atlas, write_npz
 
 SIDE = 32
 
@@ -144,6 +146,48 @@ def test_a_mesh_in_both_formats(run: Path, tmp_path: Path, capsys: pytest.Captur
         assert (len(mesh.vertices), len(mesh.faces)) == (facts["vertices"], facts["triangles"])
     assert main([*words, "--seeds", "0"]) == 0 and "done before" in capsys.readouterr().out
     assert main([*words, "--seeds", "0", "--format", "ply"]) == 2
+
+
+def test_pages_of_seeds_and_of_files(
+    run: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    show_page: Callable[[Path], Shown],
+):
+    words = ["gmpi", "view", str(run), "--seeds", "0", "5", "--planes", "4", "--out", str(tmp_path / "pages")]
+    assert main(words) == 0
+    names = ["seed0000.html", "seed0000.view.json", "seed0005.html", "seed0005.view.json"]
+    assert sorted(p.name for p in (tmp_path / "pages").iterdir()) == names
+    shown = show_page(tmp_path / "pages" / "seed0005.html")
+    shown.page.evaluate("() => lineament.started")
+    assert "Seed 5 of" in shown.page.title() and "not a photo" in shown.page.inner_text("footer")
+    assert shown.page.get_attribute("#plane", "max") == "4" and not shown.faults
+    capsys.readouterr()
+    assert main(words) == 0 and capsys.readouterr().out.count("done before") == 2
+    assert main([*words, "--truncation", "0.5"]) == 2
+    assert "truncation 1.0, now 0.5" in capsys.readouterr().err
+
+    # Both kinds of files, with a name that is text in the page and no part of it.
+    image = predictor().multiplane(latent_of(1, 8))
+    name = "<img src=x onerror=alert(1)> & 'b'"
+    npz = write_npz(tmp_path / f"{name}.mpi.npz", image)
+    folder = write_atlas(tmp_path / "atlas.mpi", image)
+    assert main(["gmpi", "view", str(npz)]) == 0
+    assert main(["gmpi", "view", str(folder / "mpi.json"), "--out", str(tmp_path / "b")]) == 0
+    shown = show_page(tmp_path / f"{name}.html")
+    assert shown.page.inner_text("h1") == name and not shown.faults and not shown.outside
+    scenes = [(tmp_path / f"{name}.html").read_text(), (tmp_path / "b" / "atlas.html").read_text()]
+    pictures = [text[text.index('"textures"') : text.index('<script>\n"use')] for text in scenes]
+    assert pictures[0] == pictures[1]
+    assert main(["gmpi", "view", str(npz), "--seeds", "3"]) == 2
+    assert main(["gmpi", "view", str(npz), "--out", str(npz)]) == 2
+    capsys.readouterr()
+    assert main(["gmpi", "view", str(tmp_path / "none.npz")]) == 1
+    assert "none.npz cannot be read" in capsys.readouterr().err
+    # Another multiplane image of that name does not take the page's place unasked.
+    write_npz(npz, predictor().multiplane(latent_of(2, 8)))
+    assert main(["gmpi", "view", str(npz)]) == 2
+    assert main(["gmpi", "view", str(npz), "--overwrite"]) == 0
 
 
 def ellipsoid(side: int, count: int) -> np.ndarray:

@@ -41,6 +41,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "gmpi sample": ("gmpi_sample", "draw samples of a run of multiplane images"),
     "gmpi video": ("gmpi_video", "turn such samples in a video, in colour and depth"),
     "gmpi mesh": ("gmpi_mesh", "make coloured meshes of them"),
+    "gmpi view": ("gmpi_view", "make pages on which they are turned by hand"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 
