@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import zipfile
 from pathlib import Path
 
@@ -138,3 +139,46 @@ def make_portraits(root: Path, count: int = 6, prefix: str = "face", inside: str
         writer = csv.writer(file)
         writer.writerow(["person", *(f"{prefix}_{axis}" for axis in "xywh"), "grey"])
         writer.writerows(rows)
+
+
+def make_ffhq(path: Path, count: int = 5, side: int = 16) -> list[str]:
+    """FFHQ as StyleGAN2-ADA packs it, with a dataset.json without labels; returns the names of the images."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    names = [f"{i // 3:05d}/img{i:08d}.png" for i in range(count)]
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED) as archive:
+        # Members are in no order.
+        for i in reversed(range(count)):
+            save_picture(path.with_suffix(".png"), side, side, i)
+            archive.write(path.with_suffix(".png"), names[i])
+        archive.writestr("dataset.json", '{"labels": null}')
+    path.with_suffix(".png").unlink()
+    return names
+
+
+def make_afhq(root: Path, count: int = 4, side: int = 16) -> list[str]:
+    """AFHQ's cats as EG3D packs them, unpacked; cameras at (0, 0, 2.7) that look at the origin."""
+    names = [f"00000/img{i:08d}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        save_picture(root / name, side, side, i)
+    camera = [1.0, 0, 0, 0, 0, -1, 0, 0, 0, 0, -1, 2.7, 0, 0, 0, 1, 4.2647, 0, 0.5, 0, 4.2647, 0.5, 0, 0, 1]
+    (root / "dataset.json").write_text(json.dumps({"labels": [[name, camera] for name in reversed(names)]}))
+    return names
+
+
+def pack(folder: Path, path: Path) -> Path:
+    """A folder as a zip archive."""
+    with zipfile.ZipFile(path, "w") as archive:
+        for file in sorted(each for each in folder.rglob("*") if each.is_file()):
+            archive.write(file, file.relative_to(folder).as_posix())
+    return path
+
+
+def make_metfaces(root: Path, count: int = 3, side: int = 16, flips: bool = True) -> list[str]:
+    """MetFaces, all in one folder, each with its mirror image where wanted; returns the names of the originals."""
+    names = [f"{i:05d}-0{i % 2}.png" for i in range(count)]
+    for i, name in enumerate(names):
+        save_picture(root / name, side, side, i)
+        if flips:
+            flipped = Image.open(root / name).transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+            flipped.save(root / name.replace(".png", "_xflip.png"))
+    return names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -70,6 +71,10 @@ def test_labels_are_written_and_read_back_and_mirrored_exactly(tmp_path: Path):
     found = read_poses(tmp_path)
     assert found.radius == pytest.approx(2.7) and found.fov_degrees == pytest.approx(math.degrees(0.3))
     read = torch.stack([found.cameras[f"{number}.png"] for number in range(8)])
+    with zipfile.ZipFile(tmp_path / "cats.zip", "w") as archive:
+        archive.write(tmp_path / "dataset.json", "dataset.json")
+    packed = read_poses(tmp_path / "cats.zip").cameras
+    assert all(torch.equal(packed[name], camera) for name, camera in found.cameras.items())
     torch.testing.assert_close(read[:4], cameras_of(POSES, 2.7), rtol=0, atol=1e-12)
     torch.testing.assert_close(read[4:], mirrored(read[:4]), rtol=0, atol=1e-12)
     # Bit for bit the numbers of the other side.
@@ -122,6 +127,8 @@ def test_what_is_no_file_of_poses_is_refused(tmp_path: Path):
             json.dumps({"labels": [["a.png", scaled[0] + scaled[1]]]}),
             "camera of a.png is no rotation",
         ),
+        "null.json": ('{"labels": null}', "its labels are null, as in archives without cameras"),
+        "torn.zip": (b"PK\3\4 torn", "is no file of poses"),
         "words.csv": ("name,yaw,pitch\na.png,left,0\n", "yaw in line 2 is 'left'"),
         "far.csv": ("name,yaw,pitch\na.png,400,0\n", "no angle of -180 to 180"),
         "cells.csv": ("name,yaw,pitch\na.png,1\n", "line 2 has 2 cells, the header has 3"),

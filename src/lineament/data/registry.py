@@ -9,7 +9,9 @@ from __future__ import annotations
 import functools
 import importlib
 import inspect
+import json
 import pkgutil
+import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import entry_points
@@ -168,8 +170,8 @@ def parse_data(text: str | Path, *, split: str | None = None, **options: Any) ->
     """Understand what a user types after ``--data``: ``NAME:FOLDER``, ``NAME``, or a folder, with ``?option=value``.
 
     A bare folder is recognised by its index: one that ``lineament data synth`` wrote, one that ``lineament data
-    prepare`` wrote, a portrait pack; anything else is read as a folder of images. Options follow a question mark:
-    ``celeba:/data/celeba?split=val``, ``synthetic?count=500&size=64``.
+    prepare`` wrote, a portrait pack; a zip archive by what lies in and beside it; anything else is read as a folder of
+    images. Options follow a question mark: ``celeba:/data/celeba?split=val``, ``synthetic?count=500&size=64``.
 
     Raises:
         UsageError: If a name, split or option is unknown.
@@ -244,9 +246,22 @@ def recognise(folder: Path) -> str:
 
         metadata = pq.read_schema(folder / "index.parquet").metadata or {}
         return metadata.get(b"lineament.reader", b"synthetic").decode()
+    if folder.suffix.lower() == ".zip" and not (folder.parent / "index.csv").is_file():
+        return _archive_reader(folder)
     if folder.suffix.lower() == ".zip" or ((folder / "index.csv").is_file() and list(folder.glob("*.zip"))):
         return "portraits"
     return "folder"
+
+
+def _archive_reader(path: Path) -> str:
+    """The reader of a zip archive without an index beside it: images by the data set tool of StyleGAN2-ADA or EG3D."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            labels = json.loads(archive.read("dataset.json"))["labels"]
+            return "afhqcat" if len(labels[0][1]) == 25 else "ffhq"
+    # Without labels it holds images alone; whatever else is wrong with it, reading says so.
+    except Exception:
+        return "ffhq"
 
 
 def _plain(value: str) -> int | float | bool | str:

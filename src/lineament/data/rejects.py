@@ -179,14 +179,24 @@ def find_rejects(root: Path, given: str | Path | None = None) -> dict[str, str]:
 
     Args:
         root: Folder of the data set, or a file in it.
-        given: A reject list to read instead of ``reject.json`` or ``reject.txt`` in the root; ``"none"`` honours none.
+        given: A reject list to read instead of those of :func:`reject_places`; ``"none"`` honours none.
     """
     if given == "none":
         return {}
     if given is not None:
         return read_rejects(Path(given))
-    folder = root if root.is_dir() else root.parent
-    for name in REJECT_NAMES:
-        if (folder / name).is_file():
-            return read_rejects(folder / name)
+    for path in reject_places(root):
+        if path.is_file():
+            return read_rejects(path)
     return {}
+
+
+def reject_places(root: Path) -> list[Path]:
+    """Where the reject list of a data root may lie: in its folder, of an archive beside it and named after it.
+
+    Archives of one data set at several sizes lie in one folder and hold images of the same names.
+    """
+    if root.suffix.lower() == ".zip" and root.is_file():
+        return [root.with_name(f"{root.stem}.{name}") for name in REJECT_NAMES]
+    folder = root if root.is_dir() else root.parent
+    return [folder / name for name in REJECT_NAMES]

@@ -66,7 +66,8 @@ def open_portraits(root: Path, split: str = "all", rejects: str | None = None) -
         known = {id_column, file_column, *box_columns, None}
         meta = {key: value for key, value in row.items() if key not in known}
         records.append(Record(name, path, member, box, identity=name, meta=meta, fault=fault))
-    return RecordSource(f"{folder.resolve().name}/{split}", records, rejects=find_rejects(folder, rejects))
+    left_out = find_rejects(root, rejects) or find_rejects(folder, rejects)
+    return RecordSource(f"{folder.resolve().name}/{split}", records, rejects=left_out)
 
 
 def _is_held_out(index: Path, number: int, name: str, row: dict[str, str]) -> bool:

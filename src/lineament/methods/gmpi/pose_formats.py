@@ -10,6 +10,7 @@ import csv
 import io
 import json
 import math
+import zipfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -57,16 +58,25 @@ class PoseFile:
 
 
 def read_dataset_json(path: Path) -> PoseFile:
-    """Read ``{"labels": [[name, 25 numbers], ...]}``.
+    """Read ``{"labels": [[name, 25 numbers], ...]}``, from the file or from the zip archive that it lies in.
 
     Raises:
         DataError: If the file cannot be read or holds something else.
     """
     try:
-        labels = json.loads(path.read_text(encoding="utf-8-sig"))["labels"]
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                data = archive.read(DATASET_JSON)
+            path /= DATASET_JSON
+        else:
+            data = path.read_bytes()
+        labels = json.loads(data.decode("utf-8-sig"))["labels"]
+        if labels is None:
+            raise ValueError("its labels are null, as in archives without cameras")
         names = [_plain(str(name)) for name, _ in labels]
         rows = [torch.tensor(values, dtype=torch.float64) for _, values in labels]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    # Of a damaged archive zlib and its like raise their own classes.
+    except Exception as error:
         raise DataError(
             f"{path} is no file of poses ({error}): give EG3D's dataset.json, with 25 numbers for each image."
         ) from error

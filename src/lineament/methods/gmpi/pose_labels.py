@@ -34,7 +34,8 @@ def read_poses(path: Path) -> PoseFile:
     """Read camera poses, the format found by what is there.
 
     Args:
-        path: EG3D's ``dataset.json`` or a folder with one, a folder of Deep3DFaceRecon's ``.mat`` files, or a table.
+        path: EG3D's ``dataset.json``, or a folder or zip archive with one; a folder of Deep3DFaceRecon's ``.mat``
+            files; or a table.
 
     Raises:
         DataError: If there is none, or it cannot be read.
@@ -47,6 +48,8 @@ def read_poses(path: Path) -> PoseFile:
             start = file.read(64)
     except OSError as error:
         raise DataError(f"{path} is no file of poses: it cannot be read ({error.strerror}).") from error
+    if start.startswith(b"PK\x03\x04"):
+        return read_dataset_json(path)
     if start.startswith(b"MATLAB"):
         raise DataError(f"{path} holds the pose of one image: give its folder, {path.parent}.")
     is_json = start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))

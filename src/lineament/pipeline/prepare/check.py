@@ -13,7 +13,7 @@ import torch
 from lineament.data.cache_format import REMEDY
 from lineament.data.crop_cache import CropCache
 from lineament.data.registry import Request
-from lineament.data.rejects import REJECT_NAMES, label_faults, read_rejects, write_rejects
+from lineament.data.rejects import label_faults, read_rejects, reject_places, write_rejects
 from lineament.data.sample import FaceSource
 from lineament.data.subset import sample_id
 from lineament.errors import DataError, LineamentError
@@ -164,10 +164,8 @@ def write_report(report: CheckReport, request: Request, out: Path | None, overwr
     if out is None:
         if request.root is None or "rejects" not in request.reader.options:
             return "no list is written: this data set has no folder."
-        folder = request.root if request.root.is_dir() else request.root.parent
-        out = next(
-            (folder / name for name in REJECT_NAMES if (folder / name).exists()), folder / REJECT_NAMES[0]
-        )
+        places = reject_places(request.root)
+        out = next((path for path in places if path.exists()), places[0])
     if not out.exists():
         if not report.faults:
             return "nothing is left out: no list is written."
