@@ -118,9 +118,9 @@ def test_fabrec_takes_an_x_of_zero_for_a_missing_point():
 
 def test_gmpi_of_a_face_that_is_the_mean_one():
     """The mean face drawn 51 px large, upright: the scale is two, the window lies about the shift."""
-    from lineament.faces.crops import _DEEP3D_POINTS
+    from lineament.faces.deep3d_alignment import MEAN_FACE
 
-    mean = torch.tensor(_DEEP3D_POINTS, dtype=torch.float64)
+    mean = torch.tensor(MEAN_FACE, dtype=torch.float64)
     height, width, tx, ty = 300, 400, 150.2, 130.2
     # y counts upwards there, from the last row.
     points = torch.stack([51 * mean[:, 0] + tx, height - 1 - (51 * mean[:, 1] + ty)], 1)

@@ -17,6 +17,7 @@ from torch import Tensor
 from lineament.errors import DataError, UsageError, unknown_name
 from lineament.faces import boxes
 from lineament.faces.crop_rules import CropRequest, crop_entry, crop_names, crop_size, register_crop
+from lineament.faces.deep3d_alignment import SIDE, find_window
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme, as_scheme, builtin_schemes, scheme
 from lineament.geometry.affine2d import Affine2D
@@ -287,17 +288,6 @@ def ffhq(request: CropRequest) -> Affine2D:
     return turn.then(Affine2D.from_similarity(translation=(x, y)))
 
 
-# Mean 3-D left eye, right eye, nose, left and right mouth corner of Deep3DFaceRecon's alignment; x right, y up, z out
-# of the face.
-_DEEP3D_POINTS = (
-    (-0.31148657, 0.29036078, 0.13377953),
-    (0.30979887, 0.28972036, 0.13179526),
-    (0.0032535, -0.04617932, 0.55244243),
-    (-0.25216928, -0.38133916, 0.22405732),
-    (0.2484662, -0.38128236, 0.22235769),
-)
-
-
 @register_crop("gmpi", size=224)
 def gmpi(request: CropRequest) -> Affine2D:
     """The crop from which GMPI's poses were estimated (Deep3DFaceRecon): five points against a mean 3-D face.
@@ -307,26 +297,12 @@ def gmpi(request: CropRequest) -> Affine2D:
     """
     if request.landmarks is None or request.image_size is None:
         raise DataError("crop 'gmpi' needs landmarks and the size of the image.")
+    window = find_window(request.points("5"), request.image_size)
     height, width = request.image_size
-    points = request.points("5")
-    upright = torch.stack([points[:, 0], height - 1 - points[:, 1]], dim=-1)
-    mean_face = torch.tensor(_DEEP3D_POINTS, dtype=torch.float64)
-    design = torch.cat([mean_face, mean_face.new_ones(5, 1)], dim=1)
-    # Each image axis is its own least-squares problem with four unknowns.
-    solution = torch.linalg.lstsq(design, upright, driver="gelsd").solution  # [4, 2]
-    face_scale = 0.5 * float(solution[:3].norm(dim=0).sum())
-    if face_scale < 1e-3:
-        raise DataError("crop 'gmpi' needs five points that do not coincide.")
-    tx, ty = solution[3].tolist()
-    scale = 102.0 / face_scale
-    target = (int(width * scale), int(height * scale))
-    if min(target) < 1:
-        raise DataError(f"crop 'gmpi' would shrink the image to {target}: check the five points.")
-    left = int(target[0] / 2 - 112 + (tx - width / 2) * scale)
-    up = int(target[1] / 2 - 112 + (height / 2 - ty) * scale)
-    window = (left - 0.5, up - 0.5, left + 223.5, up + 223.5)
-    return Affine2D.resize((width, height), target).then(
-        Affine2D.window(window, (request.size, request.size))
+    left, up = window.corner
+    edges = (left - 0.5, up - 0.5, left + SIDE - 0.5, up + SIDE - 0.5)
+    return Affine2D.resize((width, height), window.size).then(
+        Affine2D.window(edges, (request.size, request.size))
     )
 
 
