@@ -112,6 +112,9 @@ def test_every_preset_can_be_built():
             fields = {}
             if entry.recipe_class.base_kind and not entry.preset_fields(preset).get("base"):
                 fields = {"base": RANDOM_BASE}
+            if getattr(entry.config(preset), "pose", None) == "":
+                # As a base, it must be given.
+                fields["pose"] = "none"
             entry.build(entry.config(preset, **fields), preset=preset)
 
 
@@ -147,6 +150,7 @@ STARTS: dict[str, dict[str, Any]] = {
     # An epoch of one step lets the published schedule act within three.
     "dve-landmarks-mafl": {"milestones": (0,), "steps_per_epoch": 1},
     # Lights from the first step on, gradients that are longer than the clip, and views chosen all at once.
+    "gmpi-ffhq256": {"lights_after": 0, "clip": 1e-3, "view_batch": 2},
     "gmpi-folder": {"lights_after": 0, "clip": 1e-3, "view_batch": 2},
     # The probability is adjusted at the fourth step, upwards whatever the scores; no ramp hides the average's length.
     "stylegan2": {"steps": 6, "augment_target": -0.9, "augment_images": 100, "average_ramp": 0.0},
@@ -205,6 +209,7 @@ SWEPT = (
     "fabrec-landmarks",
     "fabrec-modern",
     "fabrec-supervised",
+    "gmpi-ffhq256",
     "gmpi-folder",
     "landmarks",
     "stylegan2",

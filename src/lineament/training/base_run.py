@@ -42,6 +42,7 @@ class BaseKind:
         free: Those of them that a user may set otherwise; another value of the others is refused.
         fields: The values of a base run.
         required: Whether a base (or :data:`RANDOM_BASE`) must be given.
+        read_file: Reads a file of another program as such a run; None: a base is a run of ours.
     """
 
     wanted: str
@@ -51,6 +52,7 @@ class BaseKind:
     free: Collection[str] = ()
     fields: Callable[[Run], Mapping[str, Any]] = lambda run: run.config
     required: bool = False
+    read_file: Callable[[Path], Run] | None = None
 
 
 def has_base_run(config: Any) -> bool:
@@ -62,13 +64,16 @@ def open_base(base: str, kind: BaseKind) -> Run:
     """Open the run or model to build on.
 
     Args:
-        base: A run directory, a model folder, or the name of a model.
+        base: A run directory, a model folder, the name of a model, or a file that the kind reads.
         kind: What can be built on.
 
     Raises:
         LineamentError: If there is none.
+        CheckpointError: If the file is damaged or holds something else.
         UsageError: If it is of another kind.
     """
+    if kind.read_file is not None and Path(base).is_file():
+        return kind.read_file(Path(base))
     run = open_trained(base)
     if not kind.accepts(run):
         raise UsageError(f"the base run {base} holds {run.recipe}, not {kind.wanted}: give {kind.give}.")

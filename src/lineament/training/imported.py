@@ -8,7 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from lineament.errors import CheckpointError, LineamentError
 from lineament.files import replacing_folder
@@ -88,6 +88,32 @@ def write_imported_run(
             f"cannot make the run directory {folder}: {error.strerror or error}; choose another with --run."
         ) from error
     return open_run(folder)
+
+
+@dataclass(frozen=True)
+class UnwrittenRun(Run):
+    """An imported model that a training begins with, without a run directory: ``folder`` is its file.
+
+    Attributes:
+        weights: Tensors by ``network/parameter``.
+    """
+
+    weights: Mapping[str, Tensor] = field(default_factory=dict)
+
+    def load_networks(self, which: str | int = "best", *, average: bool = True) -> dict[str, nn.Module]:
+        """The networks with these weights; there is only one set of them, whichever is asked for."""
+        networks = self.build_recipe().networks()
+        load_weights(networks, Checkpoint(0, {"networks": dict(self.weights)}, {}), "networks")
+        for network in networks.values():
+            network.eval()
+        return networks
+
+
+def unwritten_run(file: Path, model: ImportedModel) -> UnwrittenRun:
+    """A model that was read from a file, as a run to build on."""
+    entry = get_recipe(model.recipe)
+    config = {**entry.defaults, **model.config, "steps": model.step}
+    return UnwrittenRun(file, model.recipe, entry.method, config, "32-true", weights=model.weights)
 
 
 def imported_origin(folder: Path) -> dict[str, Any] | None:

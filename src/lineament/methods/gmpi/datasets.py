@@ -81,6 +81,16 @@ SCENES = {
 }
 
 
+# Published networks of StyleGAN2-ADA that the paper began with.
+BASE_FILES = {
+    "ffhq256": "ffhq-res256-mirror-paper256-noaug.pkl",
+    "ffhq512": "ffhq-res512-mirror-stylegan2-noaug.pkl",
+    "ffhq1024": "ffhq-res1024-mirror-stylegan2-noaug.pkl",
+    "afhqcat": "afhqcat.pkl",
+    "metfaces": "metfaces.pkl",
+}
+
+
 def scene_of(name: str) -> Scene:
     """The scene of a data set.
 

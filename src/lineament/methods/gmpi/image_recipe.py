@@ -31,6 +31,11 @@ class ImageConfig(RecipeConfig):
 C = TypeVar("C", bound=ImageConfig)
 
 
+def published_channel_base(resolution: int) -> int:
+    """Channels times resolution as published: 16384 up to 256 px, 32768 above."""
+    return 16384 if resolution <= 256 else 32768
+
+
 class ImageRecipe(Recipe[C, FaceSample]):
     """Trains on images as they are, without labels."""
 

@@ -18,10 +18,10 @@ from lineament.data.subset import digest
 from lineament.errors import UsageError
 from lineament.geometry.pose_distribution import PoseDistribution
 from lineament.methods.gmpi.alpha import resolve_variant
-from lineament.methods.gmpi.datasets import Scene
+from lineament.methods.gmpi.datasets import BASE_FILES, Scene
 from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
 from lineament.methods.gmpi.generator import GMPIGenerator
-from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe
+from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe, published_channel_base
 from lineament.methods.gmpi.lighting import LightRenderer, LightSettings
 from lineament.methods.gmpi.planes import normalised_depths
 from lineament.methods.gmpi.pose_labels import (
@@ -34,6 +34,7 @@ from lineament.methods.gmpi.pose_labels import (
 )
 from lineament.methods.gmpi.predictor import GMPIPredictor
 from lineament.methods.gmpi.renderer import Renderer
+from lineament.methods.gmpi.stylegan2_legacy import read_base
 from lineament.methods.gmpi.train_step import (
     LIGHTS_AFTER,
     StepSettings,
@@ -45,13 +46,15 @@ from lineament.methods.gmpi.train_step import (
     train_generator,
 )
 from lineament.progress import say
-from lineament.training.base_run import INHERIT, BaseKind, Inherited, open_base
+from lineament.training.base_run import INHERIT, BaseKind, Inherited, has_base_run, open_base
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.recipe import Batch, Need, Origin
 from lineament.training.run import Run
 
 NO_POSES = "none"
 SCENE_FIELDS = ("near", "far", "fov_degrees", "radius", "mean_pitch", "yaw_std", "pitch_std", "truncation")
+# Side of the images where neither a base nor the user says it.
+RESOLUTION = 256
 _MIRRORED = "#mirrored"
 
 
@@ -59,14 +62,14 @@ _MIRRORED = "#mirrored"
 class GMPIConfig(ImageConfig):
     """What can be set when training GMPI; None takes the base's, in fields of the scene what the poses tell."""
 
-    # Run of stylegan2 to begin with; without one all weights are random.
+    # Run of stylegan2 or published file (.pkl) to begin with; without one, or with random, all weights are random.
     base: str = ""
     # Camera poses: dataset.json, a folder of .mat files, or a table of name, yaw, pitch, roll; none: poses are drawn as
     # those of the scene and the discriminator sees none.
     pose: str = NO_POSES
     # Side of the images in pixels: a power of two from 16 to 1024.
     resolution: Inherited[int] = INHERIT
-    # Channels of a block times its resolution.
+    # Channels of a block times its resolution; without a base 16384 up to 256 px, 32768 above.
     channel_base: Inherited[int] = INHERIT
     # Most channels of a block.
     channel_max: Inherited[int] = INHERIT
@@ -74,8 +77,8 @@ class GMPIConfig(ImageConfig):
     latent: Inherited[int] = INHERIT
     # Layers from z to w.
     mapping_layers: Inherited[int] = INHERIT
-    # Largest magnitude of a layer's output; 0 does not bound it.
-    conv_clamp: float = 256.0
+    # Largest magnitude of a layer's output, 0 does not bound it; without a base 256.
+    conv_clamp: Inherited[float] = INHERIT
     # How alpha comes about: plane-depth, plane-token, none, predicted-depth, or a published pair of names.
     variant: str = "plane-depth"
     # Planes of a multiplane image.
@@ -134,21 +137,30 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
     config_class = GMPIConfig
     base_kind = BaseKind(
         wanted="a StyleGAN2",
-        give="a run of stylegan2",
+        give="a run of stylegan2, trained or made by `lineament import stylegan2 FILE`, or FILE itself: "
+        + ", ".join(BASE_FILES.values()),
         accepts=_holds_stylegan2,
         defaults={
-            "resolution": 256,
+            "resolution": RESOLUTION,
             "channel_base": 16384,
             "channel_max": 512,
             "latent": 512,
             "mapping_layers": 8,
+            "conv_clamp": 256.0,
         },
+        # It bounds what layers give, whatever their weights.
+        free=("conv_clamp",),
+        read_file=read_base,
     )
     training_only = ("discriminator",)
     needs = (Need(("lights_after",), lambda c: c.lights != "none", "lights (--lights black-in)"),)
 
     def __init__(self, config: GMPIConfig, origin: Origin | None = None) -> None:
-        super().__init__(config, origin)
+        alone: dict[str, Any] = {}
+        if not has_base_run(config) and config.channel_base is None:
+            alone["channel_base"] = published_channel_base(config.resolution or RESOLUTION)
+        super().__init__(replace(config, **alone), origin)
+        self.inherited += tuple(alone)
         c = self.config
         least = {"channel_base": c.resolution, "channel_max": 1, "latent": 1, "mapping_layers": 1}
         least |= {"planes": 2, "split": 1, "view_batch": 1, "views": 1, "lights_after": 0}

@@ -19,7 +19,7 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.gmpi.augment import PARTS, adjust_probability, augment, draw_augmentation
 from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import StyleGAN2Generator
-from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe
+from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe, published_channel_base
 from lineament.methods.gmpi.loss import (
     discriminator_loss,
     draw_crossovers,
@@ -115,7 +115,7 @@ def published(config: StyleGAN2Config) -> tuple[StyleGAN2Config, tuple[str, ...]
         "batch_size": batch,
         "steps": PUBLISHED_IMAGES // max(batch, 1),
         "learning_rate": 0.002 if large else 0.0025,
-        "channel_base": 16384 if config.resolution <= 256 else 32768,
+        "channel_base": published_channel_base(config.resolution),
         "gamma": {512: 0.5, 1024: 2.0}.get(config.resolution, pixels),
         "average_images": 10_000 if large else 20_000,
     }

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from lineament.training.registry import register_variant
+from dataclasses import dataclass
+from typing import Any
+
+from lineament.training.registry import RANDOM_BASE, register_variant
 
 HERE = "lineament.methods.gmpi"
 
@@ -46,23 +49,72 @@ register_variant(
     },
 )
 
+# Thin networks and few planes, for tests.
+TINY: dict[str, Any] = {
+    "resolution": 16,
+    "resize": True,
+    "channel_base": 128,
+    "channel_max": 8,
+    "latent": 8,
+    "mapping_layers": 2,
+    "planes": 4,
+    "steps": 2,
+    "batch_size": 2,
+    "views": 2,
+}
+
 register_variant(
     "gmpi-folder",
     method="gmpi",
     recipe=f"{HERE}.recipe:GMPIRecipe",
     summary="GMPI (multiplane images of many planes) from a folder of images, on a StyleGAN2 (--base RUN)",
-    presets={
-        "tiny": {
-            "resolution": 16,
-            "resize": True,
-            "channel_base": 128,
-            "channel_max": 8,
-            "latent": 8,
-            "mapping_layers": 2,
-            "planes": 4,
-            "steps": 2,
-            "batch_size": 2,
-            "views": 2,
-        },
-    },
+    presets={"tiny": TINY},
 )
+
+
+@dataclass(frozen=True)
+class Curriculum:
+    """How many images a step takes on one GPU, as published for a data set.
+
+    Attributes:
+        batch: Images, and the parts that they are made and learnt in.
+        token: The same for the variant `plane-token`; None where it was never trained.
+        view_batch: Multiplane images whose views are chosen at once.
+    """
+
+    batch: tuple[int, int]
+    token: tuple[int, int] | None
+    view_batch: int
+
+
+# By data set; planes and cameras are in datasets.py.
+CURRICULA = {
+    "ffhq256": Curriculum((8, 1), (4, 1), 4),
+    "ffhq512": Curriculum((4, 1), (4, 2), 2),
+    "ffhq1024": Curriculum((4, 2), (4, 2), 1),
+    "afhqcat": Curriculum((4, 1), None, 2),
+    "metfaces": Curriculum((4, 2), None, 1),
+}
+# Of the paper's trainings; a recipe without a preset has the images of one.
+GPUS = 8
+
+
+def _presets(curriculum: Curriculum) -> dict[str, dict[str, Any]]:
+    presets: dict[str, dict[str, Any]] = {
+        "tiny": {**TINY, "base": RANDOM_BASE, "pose": "none"},
+        "paper": {"batch_size": GPUS * curriculum.batch[0]},
+    }
+    if curriculum.token:
+        presets["paper-token"] = {"variant": "plane-token", "batch_size": GPUS * curriculum.token[0]}
+    return presets
+
+
+for data_set, curriculum in CURRICULA.items():
+    register_variant(
+        f"gmpi-{data_set}",
+        method="gmpi",
+        recipe=f"{HERE}.recipe_published:PublishedGMPIRecipe",
+        summary=f"GMPI as published for {data_set}, on a StyleGAN2 (--base RUN or FILE.pkl)",
+        defaults={"data_set": data_set},
+        presets=_presets(curriculum),
+    )

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,11 +17,12 @@ from torch import Tensor
 
 from lineament.errors import CheckpointError, UsageError
 from lineament.interop.restricted_pickle import Inert
-from lineament.interop.torch_file import TorchFile
+from lineament.interop.torch_file import TorchFile, read_torch_file
 from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import StyleGAN2Generator
 from lineament.methods.gmpi.reference_names import from_reference, generator_sizes
-from lineament.training.imported import ImportedModel, checked
+from lineament.training.imported import ImportedModel, checked, unwritten_run
+from lineament.training.run import Run
 
 # These files are ordinary pickles.
 PLAIN_PICKLES = True
@@ -97,6 +99,19 @@ def read_legacy(file: TorchFile) -> ImportedModel:
         if name not in found
     }
     return checked(ImportedModel("stylegan2", fields, weights, 0, facts, ignored), expected)
+
+
+def read_base(path: Path) -> Run:
+    """A published file as a run to build on, read where it lies.
+
+    Raises:
+        CheckpointError: If it cannot be read or holds something else.
+    """
+    file = read_torch_file(path, plain=PLAIN_PICKLES)
+    try:
+        return unwritten_run(path, read_legacy(file))
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {str(error).rstrip('.')}.") from error
 
 
 def network(stored: Any, name: str) -> _Network:

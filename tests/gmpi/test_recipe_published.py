@@ -1,0 +1,184 @@
+"""The paper's trainings by name: what was published for them, and bases that are files of other programs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.gmpi.old_pickles import networks, persistent, published, write
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from lineament.cli.main import main
+from lineament.data.sample import FaceSample
+from lineament.errors import CheckpointError, UsageError
+from lineament.methods.gmpi.alpha import VARIANTS
+from lineament.methods.gmpi.datasets import BASE_FILES, SCENES
+from lineament.training.config import config_to_dict
+from lineament.training.distributed import make_fabric
+from lineament.training.loop import LoopOptions, resume, train
+from lineament.training.registry import get_recipe
+from lineament.training.state import TrainingState
+from lineament.training.stopping import TrainingInterrupted
+from lineament.training.update import GradientUpdate
+
+QUIET = LoopOptions(device="cpu", progress=False, report=False, figures=False)
+# Images, parts and multiplane images seen at once on one GPU; the same of images and parts with learnt tokens.
+PUBLISHED = {
+    "ffhq256": ((8, 1, 4), (4, 1)),
+    "ffhq512": ((4, 1, 2), (4, 2)),
+    "ffhq1024": ((4, 2, 1), (4, 2)),
+    "afhqcat": ((4, 1, 2), (4, 1)),
+    "metfaces": ((4, 2, 1), (4, 2)),
+}
+
+
+def built(name: str, preset: str | None = None, **fields: Any) -> Any:
+    entry = get_recipe(name)
+    fields = {"base": "random", "pose": "none"} | fields
+    return entry.build(entry.config(preset, **fields), preset=preset)
+
+
+@pytest.mark.parametrize("data_set", PUBLISHED)
+def test_what_is_not_given_is_what_was_published(data_set: str):
+    recipe, scene = built(f"gmpi-{data_set}"), SCENES[data_set]
+    config = recipe.config
+    images, tokens = PUBLISHED[data_set]
+    assert (config.batch_size, config.split, config.view_batch) == images
+    assert recipe.renderer.scene == scene
+    assert config.channel_base == (16384 if scene.resolution == 256 else 32768)
+    assert (config.planes, config.views, config.conv_clamp, config.variant) == (32, 4, 256, "plane-depth")
+    assert (config.learning_rate, config.r1_weight, config.clip, config.steps) == (0.002, 10, 10, 5000)
+    assert config.lights == "black-in" and config.lights_after == 1000
+    by_token = built(f"gmpi-{data_set}", variant="normalize_add_z/learnable_param").config
+    assert (by_token.batch_size, by_token.split) == tokens
+    # The paper had eight GPUs.
+    assert built(f"gmpi-{data_set}", "paper").config.batch_size == 8 * images[0]
+    presets = get_recipe(f"gmpi-{data_set}").presets
+    assert ("paper-token" in presets) == data_set.startswith("ffhq")
+    if "paper-token" in presets:
+        paper = built(f"gmpi-{data_set}", "paper-token").config
+        assert (paper.batch_size, paper.split) == (8 * tokens[0], tokens[1])
+
+
+@pytest.mark.parametrize(("resolution", "channels"), [(256, 16384), (512, 32768), (None, 16384)])
+def test_channels_of_a_folder_follow_the_resolution(resolution: int | None, channels: int):
+    entry = get_recipe("gmpi-folder")
+    recipe = entry.build(entry.config(resolution=resolution))
+    assert recipe.config.channel_base == channels
+    assert "channel_base" in recipe.inherited
+
+
+def test_without_a_base_or_poses_one_sentence_says_what_to_give(capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "gmpi-metfaces", "--data", "nowhere"]) == 2
+    (said,) = capsys.readouterr().err.strip().splitlines()
+    assert "lineament import stylegan2" in said
+    assert all(name in said for name in BASE_FILES.values())
+    with pytest.raises(UsageError, match="give --pose FILE, or --pose none"):
+        built("gmpi-metfaces", pose="")
+
+
+def differing(network: nn.Module) -> nn.Module:
+    """The network with other weights."""
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.add_(1.0)
+    return network
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    generator, discriminator = networks()
+    older = persistent(differing(networks()[0]), {})
+    return write(tmp_path / "faces.pkl", published(generator, discriminator, 32) | {"G": older})
+
+
+@pytest.mark.parametrize("name", ["gmpi-folder", "gmpi-ffhq256"])
+def test_a_published_file_is_a_base(name: str, file: Path, tmp_path: Path):
+    pose = tmp_path / "dataset.json"
+    numbers = [*torch.diag(torch.tensor([1.0, -1.0, -1.0, 1.0])).flatten().tolist(), *[0.0] * 9]
+    numbers[11] = 2.7
+    pose.write_text(f'{{"labels": [["0.png", {numbers}]]}}')
+    recipe = built(name, base=str(file), pose=str(pose), resolution=32, planes=4)
+    config = recipe.config
+    assert (config.channel_base, config.channel_max, config.latent, config.conv_clamp) == (256, 16, 12, 256)
+    state = TrainingState(recipe, make_fabric("cpu", "32-true"), "32-true", "")
+    generator, discriminator = networks()
+    for made in [state.networks, *(average.networks for average in state.averages.values())]:
+        for key, value in generator.state_dict().items():
+            assert torch.equal(made["generator"].state_dict()[key], value), key
+    assert {"ema", "ema2"} == set(state.averages)
+    judge = state.networks["discriminator"].state_dict()
+    for key, value in discriminator.state_dict().items():
+        assert torch.equal(judge[key], value.expand_as(judge[key])), key
+    assert recipe.not_taken and all("plane_embedding" in key or "toalpha" in key for key in recipe.not_taken)
+
+
+def test_a_base_of_another_size_or_a_damaged_one_is_refused(file: Path, tmp_path: Path):
+    with pytest.raises(UsageError, match="makes images of 32 px, gmpi-ffhq512 learns 512 px: give another"):
+        built("gmpi-ffhq512", base=str(file))
+    with pytest.raises(UsageError, match=r"has resolution 32, not 64"):
+        built("gmpi-ffhq512", base=str(file), resolution=64)
+    assert built("gmpi-ffhq256", base=str(file), resolution=32, conv_clamp=0.0).config.conv_clamp == 0
+    damaged = tmp_path / "damaged.pkl"
+    damaged.write_bytes(file.read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=r"damaged\.pkl"):
+        built("gmpi-ffhq256", base=str(damaged))
+    other = write(tmp_path / "other.pkl", {"G_ema": {}})
+    with pytest.raises(CheckpointError, match=r"other\.pkl: it has no discriminator"):
+        built("gmpi-folder", base=str(other))
+
+
+class Greys:
+    """Images of one grey each."""
+
+    name = "greys"
+    fingerprint = "greys-1"
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> FaceSample:
+        return FaceSample(f"{index}.png", torch.full((3, 32, 32), 0.3 + 0.4 * index))
+
+
+def test_a_training_on_a_file_goes_on_without_it(file: Path, tmp_path: Path):
+    sizes = dict.fromkeys(("channel_base", "channel_max", "latent", "mapping_layers"))
+    recipe = built("gmpi-afhqcat", "tiny", base=str(file), resolution=32, steps=2, **sizes)
+    with pytest.raises(TrainingInterrupted):
+        train(recipe, Greys(), tmp_path / "run", options=replace(QUIET, stop_after=1))
+    file.unlink()
+    run = resume(tmp_path / "run", Greys(), options=QUIET)
+    assert run.read_checkpoint().step == 2
+    assert config_to_dict(run.build_recipe().config) == run.config
+    assert (run.config["far"], run.config["batch_size"], run.config["channel_max"]) == (2.8, 2, 16)
+
+
+class Convolutions(TorchDispatchMode):
+    """Notes the number types of what is convolved."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: dict[torch.dtype, int] = {}
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        if "convolution" in str(function) and "backward" not in str(function):
+            dtype = arguments[0].dtype
+            self.types[dtype] = self.types.get(dtype, 0) + 1
+        return function(*arguments, **(options or {}))
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_mixed_precision_convolves_in_bfloat16(variant: str):
+    recipe = built("gmpi-ffhq256", "tiny", variant=variant)
+    state = TrainingState(recipe, make_fabric("cpu", "bf16-mixed"), "bf16-mixed", "")
+    update = GradientUpdate(state.fabric, state.optimisers, 1)
+    batch = {"image": torch.randint(0, 256, (2, 3, 16, 16), dtype=torch.uint8)}
+    with Convolutions() as seen:
+        values = recipe.step(state.networks, batch, state.context(update))
+    assert all(bool(torch.isfinite(value)) for value in values.values())
+    assert values["loss"].dtype == torch.float32
+    assert seen.types.keys() == {torch.bfloat16}, seen.types
