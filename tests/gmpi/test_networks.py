@@ -18,7 +18,8 @@ from lineament.methods.gmpi.alpha import (
     stretch_sides,
 )
 from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
-from lineament.methods.gmpi.generator import GMPIGenerator, MultiplaneBlock, StyleGAN2Generator
+from lineament.methods.gmpi.generator import GMPIGenerator, StyleGAN2Generator
+from lineament.methods.gmpi.multiplane_synthesis import MultiplaneBlock
 from lineament.methods.gmpi.reference_names import from_reference, reference_parameters
 
 SMALL: dict[str, Any] = {

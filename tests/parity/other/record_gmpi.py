@@ -16,7 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
-from lineament.methods.gmpi.generator import GMPIGenerator, MultiplaneBlock
+from lineament.methods.gmpi.generator import GMPIGenerator
+from lineament.methods.gmpi.multiplane_synthesis import MultiplaneBlock
 from lineament.methods.gmpi.reference_names import reference_name, reference_parameters
 from lineament.nn.stylegan2.convolution import conv2d_resample_reference
 from lineament.nn.stylegan2.mapping import MappingNetwork

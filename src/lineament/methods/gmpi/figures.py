@@ -24,11 +24,11 @@ def fixed_latents(count: int, size: int) -> Tensor:
     return torch.stack([torch.randn(size, generator=generator) for _ in range(count)])
 
 
-def image_grid(images: Tensor, columns: int) -> Tensor:
-    """``[N, 3, H, W]`` as one image, row by row; what is missing of the last row is white."""
+def image_grid(images: Tensor, columns: int, fill: float = 1.0) -> Tensor:
+    """``[N, C, H, W]`` as one image ``[C, rows H, columns W]``, row by row; what the last row lacks is ``fill``."""
     rows = -(-len(images) // columns)
-    white = images.new_ones(rows * columns - len(images), *images.shape[1:])
-    cells = torch.cat([images, white]).view(rows, columns, *images.shape[1:])
+    missing = images.new_full((rows * columns - len(images), *images.shape[1:]), fill)
+    cells = torch.cat([images, missing]).view(rows, columns, *images.shape[1:])
     return cells.permute(2, 0, 3, 1, 4).reshape(images.shape[1], rows * images.shape[2], -1)
 
 

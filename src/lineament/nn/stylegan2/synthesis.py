@@ -1,6 +1,9 @@
-"""Blocks of StyleGAN2's synthesis network: from styles to features of growing size, and from features to an image."""
+"""StyleGAN2's synthesis network: from styles to features of growing size, and from features to an image."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -34,6 +37,34 @@ def resolutions_up_to(resolution: int) -> list[int]:
 def low_precision_from(resolution: int, blocks: int) -> int:
     """Least resolution of the ``blocks`` last blocks, but never below 8: what mixed precision is for."""
     return max(resolution >> (blocks - 1), 8) if blocks > 0 else resolution + 1
+
+
+@dataclass(frozen=True)
+class BlockSize:
+    """Of one block: channels in and out, side of its maps, and what it is computed in (None: as its weights are)."""
+
+    in_channels: int
+    out_channels: int
+    resolution: int
+    low_precision: torch.dtype | None
+
+
+def block_sizes(
+    resolution: int, channel_base: int, channel_max: int, low_precision: torch.dtype | None, blocks: int
+) -> list[BlockSize]:
+    """The blocks of a generator, the coarsest first, of which the last ``blocks`` have the low precision.
+
+    Raises:
+        UsageError: If the resolution is no power of two.
+    """
+    sizes: list[BlockSize] = []
+    coarse = low_precision_from(resolution, blocks)
+    before = 0
+    for side in resolutions_up_to(resolution):
+        channels = channels_at(side, channel_base, channel_max)
+        sizes.append(BlockSize(before, channels, side, low_precision if side >= coarse else None))
+        before = channels
+    return sizes
 
 
 class SynthesisLayer(nn.Module):
@@ -243,3 +274,37 @@ def latents_of_blocks(ws: Tensor, blocks: list[SynthesisBlock]) -> list[Tensor]:
         cuts.append(ws[:, start : start + block.layers + 1])
         start += block.layers
     return cuts
+
+
+class Synthesis(nn.Module):
+    """StyleGAN2's synthesis network: latents of its layers to images.
+
+    Args:
+        blocks: The coarsest first; kept as ``b4``, ``b8``, ...
+
+    Attributes:
+        num_ws: Latents that a sample needs.
+    """
+
+    def __init__(self, blocks: Sequence[SynthesisBlock]) -> None:
+        super().__init__()
+        self.resolutions = [block.resolution for block in blocks]
+        for block in blocks:
+            self.add_module(f"b{block.resolution}", block)
+        self.num_ws = 2 * len(blocks)
+
+    @property
+    def blocks(self) -> list[SynthesisBlock]:
+        """The blocks, the coarsest first."""
+        found: list[SynthesisBlock] = [getattr(self, f"b{side}") for side in self.resolutions]
+        return found
+
+    def forward(
+        self, ws: Tensor, *, noise_mode: str = "random", generator: torch.Generator | None = None
+    ) -> Tensor:
+        """``ws [B, num_ws, w_dim]`` to images ``[B, 3, R, R]``; noise as in :class:`SynthesisLayer`."""
+        x = image = None
+        for block, own in zip(self.blocks, latents_of_blocks(ws, self.blocks), strict=True):
+            x, image = block(x, image, own, noise_mode, generator)
+        assert image is not None
+        return image.contiguous()

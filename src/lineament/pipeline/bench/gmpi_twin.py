@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from lineament.methods.gmpi.alpha import side_columns, stretch_sides
-from lineament.methods.gmpi.generator import GMPIGenerator, MultiplaneBlock
+from lineament.methods.gmpi.generator import GMPIGenerator
+from lineament.methods.gmpi.multiplane_synthesis import MultiplaneBlock
 from lineament.nn.stylegan2.bias_act import bias_act
 from lineament.nn.stylegan2.modulation import modulated_conv2d
 from lineament.nn.stylegan2.synthesis import SynthesisLayer, ToRGB, latents_of_blocks

@@ -13,17 +13,10 @@ from torch import Tensor
 from lineament.eight_bit import to_array
 from lineament.files import replacing
 from lineament.geometry.multiplane import MultiplaneImage
+from lineament.methods.gmpi.figures import image_grid
 
 # Columns of a grid of planes, as published, and the longest side of one of its cells.
 COLUMNS, LARGEST_CELL = 8, 256
-
-
-def image_grid(images: Tensor, columns: int, fill: float = 1.0) -> Tensor:
-    """``[N, C, H, W]`` as one image ``[C, rows H, columns W]``, row by row; what the last row lacks is ``fill``."""
-    rows = -(-len(images) // columns)
-    missing = images.new_full((rows * columns - len(images), *images.shape[1:]), fill)
-    cells = torch.cat([images, missing]).view(rows, columns, *images.shape[1:])
-    return cells.permute(2, 0, 3, 1, 4).reshape(images.shape[1], rows * images.shape[2], -1)
 
 
 def depth_image(image: MultiplaneImage, depth: Tensor, colours: str) -> Tensor:

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from lineament.data.images import write_image
 from lineament.geometry.multiplane import MultiplaneImage
-from lineament.pipeline.gmpi.drawing import alpha_grid, depth_image, image_grid, rgba_grid, write_rgba
+from lineament.methods.gmpi.figures import image_grid
+from lineament.pipeline.gmpi.drawing import alpha_grid, depth_image, rgba_grid, write_rgba
 from lineament.pipeline.gmpi.options import ViewOptions
 from lineament.pipeline.gmpi.source import (
     MultiplaneSource,
