@@ -8,16 +8,13 @@ older one made.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import shlex
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from stages import Record, Stage, make_all, pack_words
 
 from lineament.packs import COLOUR, GREY, JUDGE, find_packs
 
@@ -85,25 +82,6 @@ SIZES = {
 }
 
 
-@dataclass(frozen=True)
-class Stage:
-    """One command.
-
-    Attributes:
-        name: Of this stage of its model.
-        words: Behind `lineament`.
-        run: The run directory that it trains; None where it does not train.
-        machine: Options that change no number (processes, device), behind the words.
-        again: Whether repeating it is cheap and goes on by itself.
-    """
-
-    name: str
-    words: tuple[str, ...]
-    run: Path | None = None
-    machine: tuple[str, ...] = field(default=(), compare=False)
-    again: bool = False
-
-
 def face_68(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
     """Landmarks: synthetic labels of both heads, unlabelled portraits."""
     yield from _drawn(size, out, packs, workers)
@@ -166,7 +144,7 @@ def _drawn(size: Size, out: Path, packs: Path | None, workers: int) -> Iterator[
     for head, (count, seed) in size.faces.items():
         world = ("--world", "photo", "--head", head, "--size", str(size.side), "--sensor", "0", "--grey", "0")
         words = ("data", "synth", *world, "--count", str(count), "--seed", str(seed))
-        where = ("--out", str(out / f"faces-{head}"), *_packs(packs))
+        where = ("--out", str(out / f"faces-{head}"), *pack_words(packs))
         yield Stage(f"draw {head}", words + where, machine=("--workers", str(max(1, workers))), again=True)
 
 
@@ -195,67 +173,9 @@ def _judged(size: Size, run: Path, packs: Path | None, *options: str) -> Iterato
         yield Stage(f"judge {judge}", words)
 
 
-def _packs(packs: Path | None) -> tuple[str, ...]:
-    return () if packs is None else ("--packs", str(packs))
-
-
 def _pack(name: str, run: Path, out: Path) -> Stage:
     folder, card = out / "packed" / name, CARDS / f"{name}.yaml"
     return Stage("pack", ("models", "pack", str(run), str(folder), "--card", str(card), "--overwrite"))
-
-
-class Record:
-    """Which stages were begun with which words, and which ended; a file of JSON that is replaced as a whole."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.stages: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else {}
-
-    def note(self, key: str, **facts: Any) -> None:
-        """Add facts of a stage."""
-        self.stages.setdefault(key, {}).update(facts)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.path.with_suffix(".new")
-        temporary.write_text(json.dumps(self.stages, indent=1) + "\n")
-        temporary.replace(self.path)
-
-
-def refuse_other_words(stages: dict[str, Stage], record: Record) -> None:
-    """Refuse a list before any of it is run, which may take hours.
-
-    Raises:
-        SystemExit: If an older list of other words has made, or begun, what a stage would make.
-    """
-    for key, stage in stages.items():
-        words, begun = list(stage.words), record.stages.get(key, {}).get("words")
-        if begun is not None and begun != words:
-            raise SystemExit(
-                f"{key} was begun as `{shlex.join(begun)}` and is now `{shlex.join(words)}`: "
-                "choose another --out, or remove what is there."
-            )
-
-
-def make(stage: Stage, key: str, record: Record) -> bool:
-    """Run a stage unless it is done; whether it did anything.
-
-    Raises:
-        SystemExit: If it fails, with its exit code.
-    """
-    words, known = list(stage.words), record.stages.get(key)
-    if known is not None and known.get("done") and not stage.again:
-        return False
-    resumed = known is not None and stage.run is not None and (stage.run / "config.yaml").is_file()
-    if resumed:
-        words = ["resume", str(stage.run)]
-    record.note(key, words=list(stage.words))
-    print(f"== {key}: lineament {shlex.join([*words, *stage.machine])}", flush=True)
-    begun = time.monotonic()
-    done = subprocess.run([sys.executable, "-m", "lineament", *words, *stage.machine], check=False)
-    if done.returncode:
-        raise SystemExit(done.returncode)
-    seconds = (known or {}).get("seconds", 0.0) + time.monotonic() - begun
-    record.note(key, done=True, seconds=round(seconds, 1))
-    return True
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -281,13 +201,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not made:
             print(f"== {name}: left out, --size {given.size} has no head to learn it from", flush=True)
         stages |= {f"{name}: {stage.name}": stage for stage in made}
-    if not given.dry_run:
-        refuse_other_words(stages, record)
-    for key, stage in stages.items():
-        if given.dry_run:
-            print(shlex.join(["lineament", *stage.words, *stage.machine]))
-        elif not make(stage, key, record):
-            print(f"== {key}: done before", flush=True)
+    make_all(stages, record, dry_run=given.dry_run)
     if not given.dry_run:
         packed = given.out / "packed"
         print(f"made in {packed}: LINEAMENT_MODELS={packed} takes them before those of the package.")

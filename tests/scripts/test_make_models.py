@@ -9,6 +9,7 @@ from pathlib import Path
 from types import ModuleType
 
 import pytest
+import stages
 
 from lineament.capabilities import DepthPredictor, LandmarkPredictor
 from lineament.inference import DEFAULT_MODELS, load
@@ -71,7 +72,7 @@ def test_other_words_are_refused_before_anything_is_run(
 ) -> None:
     """What an older list has made may stand behind hours of new work: here in the last stage of all."""
     run: list[list[str]] = []
-    monkeypatch.setattr(script.subprocess, "run", lambda words, **_: run.append(words))
+    monkeypatch.setattr(stages.subprocess, "run", lambda words, **_: run.append(words))
     record = {"face-68: pack": {"words": ["models", "pack", "elsewhere"]}}
     (tmp_path / "record.json").write_text(json.dumps(record))
     with pytest.raises(SystemExit, match="face-68: pack was begun as `models pack elsewhere` and is now"):

@@ -51,6 +51,7 @@ def test_other_seeds_and_indices_give_other_people(faces: SyntheticFaces) -> Non
 def test_fingerprint_changes_with_everything_that_changes_the_pictures(faces: SyntheticFaces) -> None:
     asked: list[dict] = [
         {"seed": 3}, {"seed": 4}, {"count": 41}, {"size": 64}, {"identities": 5}, {"max_yaw": 0.1}, {"samples": 1},
+        {"fov": 0.2},
     ]  # fmt: skip
     prints = [
         SyntheticFaces(**{"seed": 3, "count": 40, "size": 96, **options}).fingerprint for options in asked

@@ -27,6 +27,8 @@ class Command:
     packs: Path | None = None
     # What is drawn; the maps of --truth may also be separated by commas.
     world: World = field(default_factory=World)
+    # Also write images/dataset.json, the camera of each image as the training of GMPI reads it (--world portrait).
+    poses: bool = False
     # Also write a contact sheet of the first 64 images (contact_sheet.jpg).
     sheet: bool = False
     # Processes that draw at once.
@@ -43,6 +45,10 @@ def main(arguments: list[str]) -> int:
     names = tuple(name.strip() for word in command.world.truth for name in word.split(",") if name.strip())
     world = replace(command.world, truth=names)
     world.check()
+    if command.poses:
+        from lineament.pipeline.prepare.synthetic_poses import check_poses, write_synthetic_poses
+
+        check_poses(world)
     with progress("drawing", max(command.count, 1), "faces") as advance:
 
         def finished(number: int) -> None:
@@ -53,6 +59,8 @@ def main(arguments: list[str]) -> int:
             command.out, world, command.count, command.packs, command.workers, command.overwrite, finished
         )
     print(f"{command.out / 'index.parquet'}: {command.count} faces ({drawn} drawn now).")
+    if command.poses:
+        print(f"{write_synthetic_poses(command.out)}: their cameras.")
     if command.sheet:
         from lineament.report.contact_sheet import contact_sheet, write_sheet
         from lineament.synthetic.folder import SyntheticFolder

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from lineament.faces.crops import named_crop
+from lineament.faces.schemes import convert_points
 from lineament.geometry.camera import Camera
 from lineament.geometry.rotation import matrix_from_pose
 from lineament.heads.expressions import draw_expression
@@ -49,6 +51,9 @@ class SceneOptions:
         expressions: Scale of the expressions, 0 (all faces at rest) .. 1.
         extras: Whether spectacles, long hair and clothes are drawn.
         photo: What photos have beyond the plain world, or ``None`` for that.
+        fov: Full angle of view, radians, of images that are cut as the crop ``ffhq`` cuts photos (the portrait world);
+            distance, framing and jitter then count for nothing, yaw and pitch are normal with half of their limits as
+            standard deviation. ``None``: other worlds.
     """
 
     max_yaw: float = math.radians(40.0)
@@ -62,6 +67,7 @@ class SceneOptions:
     expressions: float = 1.0
     extras: bool = True
     photo: PhotoOptions | None = None
+    fov: float | None = None
 
 
 PHOTO = SceneOptions(
@@ -71,7 +77,9 @@ PHOTO = SceneOptions(
     photo=PhotoOptions(),
 )
 """The photo world: wide poses, accessories, all kinds of light, and images with flaws."""
-WORLDS = {"plain": SceneOptions(), "photo": PHOTO}
+PORTRAIT = SceneOptions(max_yaw=2 * 0.289, max_pitch=2 * 0.127, max_roll=0.0, fov=math.radians(12.6))
+"""The portrait world: images like those of FFHQ, seen as GMPI (Zhao et al., ECCV 2022, supplement) assumes of it."""
+WORLDS = {"plain": SceneOptions(), "photo": PHOTO, "portrait": PORTRAIT}
 
 
 @dataclass(frozen=True)
@@ -83,12 +91,15 @@ class View:
         distance: Millimetres from the camera to the middle of the face.
         framing: Share of the image that the side of the face box takes.
         shift: Where the box centre lies, as a share of the image from its middle (x, y).
+        fov: Full angle of view of an image that is cut as the crop ``ffhq`` does, radians, in place of distance,
+            framing and shift; the crop turns the image, so that roll is relative to it.
     """
 
     pose: tuple[float, float, float]
     distance: float
     framing: float
     shift: tuple[float, float]
+    fov: float | None = None
 
 
 @dataclass(frozen=True)
@@ -225,6 +236,8 @@ def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
     if options.photo:
         limits = np.array([options.max_yaw, options.max_pitch, options.max_roll])
         pose = np.array(draw_pose(rng, limits, min(NATURAL_NOD, options.max_pitch / 2)))
+    elif options.fov is not None:
+        pose = _normal_pose(rng, options)
     else:
         pose = _plain_pose(rng, options)
     low, high = np.log(options.distance[0]), np.log(options.distance[1])
@@ -234,7 +247,16 @@ def draw_view(rng: np.random.Generator, options: SceneOptions) -> View:
         distance=float(np.exp(rng.uniform(low, high))),
         framing=float(rng.uniform(*options.framing)),
         shift=(float(shift[0]), float(shift[1])),
+        fov=options.fov,
     )
+
+
+def _normal_pose(rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
+    """Yaw and pitch as GMPI draws cameras, about a face that looks into the camera."""
+    # What lies beyond the limits, one in 22, is drawn again as often as that is likely to end.
+    draws = rng.standard_normal((8, 3))
+    unit = draws[(np.abs(draws) < 2.0).argmax(axis=0), [0, 1, 2]].clip(-2.0, 2.0) / 2
+    return unit * np.array([options.max_yaw, options.max_pitch, options.max_roll]) + [0.0, NATURAL_NOD, 0.0]
 
 
 def _plain_pose(rng: np.random.Generator, options: SceneOptions) -> np.ndarray:
@@ -268,7 +290,7 @@ def face_box(landmarks: np.ndarray) -> np.ndarray:
 
 
 def camera_for(view: View, landmarks: np.ndarray, size: int) -> Camera:
-    """The camera that sees a face as ``view`` says.
+    """The camera that sees a face as ``view`` says; where it has an angle of view, through the crop ``ffhq``.
 
     Args:
         view: Pose, distance and framing.
@@ -278,6 +300,8 @@ def camera_for(view: View, landmarks: np.ndarray, size: int) -> Camera:
     Returns:
         A camera whose world is the head frame.
     """
+    if view.fov is not None:
+        return _portrait_camera(view, view.fov, landmarks, size)
     rotation = head_rotation(view)
     translation = np.array([0.0, 0.0, view.distance]) - rotation @ HEAD_ANCHOR
     points = landmarks.astype(np.float64) @ rotation.T + translation
@@ -290,3 +314,35 @@ def camera_for(view: View, landmarks: np.ndarray, size: int) -> Camera:
     extrinsics = np.eye(4)
     extrinsics[:3, :3], extrinsics[:3, 3] = rotation, translation
     return Camera(torch.from_numpy(intrinsics).float(), torch.from_numpy(extrinsics).float(), size, size)
+
+
+def _portrait_camera(view: View, fov: float, landmarks: np.ndarray, size: int) -> Camera:
+    """The camera whose image is the crop ``ffhq`` of a photo of the face.
+
+    It stands where the crop of the frontal face has the angle of view, and its axis meets the middle of the crop, so
+    that the image is no cut from the side of a larger one. As in photos, the crop of a turned face is a little larger
+    or smaller, and turned.
+    """
+    head = torch.from_numpy(landmarks.astype(np.float64))
+    aim, half = _ffhq_square(head)
+    distance = half / math.tan(fov / 2)
+    rotation = torch.from_numpy(head_rotation(view))
+    seen = (head - aim) @ rotation.T
+    seen[:, 2] += distance
+    crop = named_crop("ffhq", landmarks=seen[:, :2] / seen[:, 2:], scheme="68", size=size)
+    turn = matrix_from_pose(torch.tensor([0.0, 0.0, crop.rotation], dtype=torch.float64))
+    intrinsics = torch.eye(3, dtype=torch.float64)
+    intrinsics[[0, 1], [0, 1]] = crop.scale
+    intrinsics[:2, 2] = crop.apply(torch.zeros(1, 2, dtype=torch.float64))[0]
+    extrinsics = torch.eye(4, dtype=torch.float64)
+    extrinsics[:3, :3] = turn @ rotation
+    extrinsics[:3, 3] = torch.tensor([0.0, 0.0, distance]) - extrinsics[:3, :3] @ aim
+    return Camera(intrinsics.float(), extrinsics.float(), size, size)
+
+
+def _ffhq_square(landmarks: torch.Tensor) -> tuple[torch.Tensor, float]:
+    """Middle ``[3]`` and half side of the crop ``ffhq`` on the frontal head, millimetres."""
+    five = convert_points(landmarks, "68", "5")
+    eyes, mouth = 0.5 * (five[0] + five[1]), 0.5 * (five[3] + five[4])
+    square = named_crop("ffhq", landmarks=landmarks[:, :2], scheme="68", size=2)
+    return eyes + 0.1 * (mouth - eyes), 1.0 / square.scale

@@ -14,6 +14,7 @@ from torch import Tensor
 from lineament.data.sample import FaceSample
 from lineament.errors import UsageError, unknown_name
 from lineament.faces.schemes import convert_points
+from lineament.geometry.rotation import pose_from_matrix
 from lineament.heads.load import load_head
 from lineament.heads.model import HeadModel
 from lineament.synthetic.render import Renderer, Rendering
@@ -99,9 +100,10 @@ class SyntheticFaces:
             ).encode()
         )
         told = asdict(self.options)
-        if self.options.photo is None:
-            # The plain world keeps the fingerprint that it had before there was another.
-            del told["photo"]
+        for added in ("photo", "fov"):
+            # Worlds keep the fingerprint that they had before there was another.
+            if told[added] is None:
+                del told[added]
         digest.update(repr((self.scheme, sorted(told.items()))).encode())
         digest.update(_head_digest(self.head))
         return digest.hexdigest()
@@ -174,6 +176,10 @@ def to_sample(name: str, scene: Scene, rendering: Rendering, scheme: str = "68")
         landmarks, visible = rendering.landmarks, rendering.visible
     else:
         landmarks, visible = rendering.fixed, rendering.fixed_visible
+    pose = torch.tensor(scene.view.pose, dtype=torch.float32)
+    if scene.view.fov is not None:
+        # The crop has turned the image.
+        pose = pose_from_matrix(rendering.camera.world_to_camera[:3, :3])
     return FaceSample(
         id=name,
         image=torch.from_numpy(np.ascontiguousarray(rendering.image.transpose(2, 0, 1))),
@@ -182,7 +188,7 @@ def to_sample(name: str, scene: Scene, rendering: Rendering, scheme: str = "68")
         scheme=scheme,
         visibility=torch.from_numpy(visible),
         identity=f"person{scene.person:07d}",
-        pose=torch.tensor(scene.view.pose, dtype=torch.float32),
+        pose=pose,
         camera=rendering.camera,
         depth=torch.from_numpy(rendering.depth),
         normals=torch.from_numpy(np.ascontiguousarray(rendering.normals.transpose(2, 0, 1))),
@@ -198,7 +204,7 @@ def to_sample(name: str, scene: Scene, rendering: Rendering, scheme: str = "68")
             "mood": scene.mood,
             "style": scene.style,
             "worn": ",".join(scene.worn.names),
-            "subsets": subsets_of(scene.view.pose[0], ",".join(scene.worn.names), rendering.box.tolist()),
+            "subsets": subsets_of(float(pose[0]), ",".join(scene.worn.names), rendering.box.tolist()),
             "light": {
                 "harmonics": light.harmonics.tolist(),
                 "sun": light.sun.tolist(),

@@ -27,11 +27,11 @@ class World:
         size: Side of the square images in pixels.
         head: Head model: builtin (made by this package) or ict (the ICT-FaceKit head of the data packs or of a clone).
         identities: Number of distinct people; another person in every image when not given.
-        world: plain (faces and nothing else), or photo (what photos have: accessories, profiles, hard light,
-            blur, other faces; docs/synthetic.md).
-        max_yaw: Largest turn of the head to either side, degrees; 40 (photo: 90) when not given.
-        max_pitch: Largest nod up or down, degrees; 20 (photo: 40) when not given.
-        max_roll: Largest tilt, degrees; 15 (photo: 30) when not given.
+        world: plain (faces and nothing else), photo (what photos have: accessories, profiles, hard light,
+            blur, other faces), or portrait (cut by the crop ffhq, with cameras as GMPI has them; docs/synthetic.md).
+        max_yaw: Largest turn of the head to either side, degrees; 40 (photo: 90, portrait: 33.1) when not given.
+        max_pitch: Largest nod up or down, degrees; 20 (photo: 40, portrait: 14.6) when not given.
+        max_roll: Largest tilt, degrees; 15 (photo: 30, portrait: 0) when not given.
         grey: Probability of a black-and-white image.
         sensor: Strength of blur, noise, compression and other flaws, 0 (clean, for training that adds its own) .. 1.
         truth: Maps to write beside each image: depth, normals, mask, uv.
