@@ -32,21 +32,25 @@ class Size:
         faces: Drawn faces to learn from, and others like them to compare with.
         side: Of all images in pixels.
         compared: Options of the evaluation.
-        seeds: Latents of the samples.
+        drawn: Options of samples and videos.
+        frames: Of a video.
     """
 
     preset: str
     faces: tuple[int, int]
     side: int
     compared: tuple[str, ...]
-    seeds: str
+    drawn: tuple[str, ...]
+    frames: int
 
 
 SIZES = {
     # Two cores, less than two hours and a half for each source of images.
-    "full": Size("cpu64", (4000, 5000), 64, (), "0..7"),
+    "full": Size("cpu64", (4000, 5000), 64, (), ("--seeds", "0..7", "--truncation", "0.7"), 100),
     # Shows that everything works, teaches nothing.
-    "tiny": Size("tiny", (8, 8), 16, ("--generated", "8", "--real", "0", "--people", "2"), "0..1"),
+    "tiny": Size(
+        "tiny", (8, 8), 16, ("--generated", "8", "--real", "0", "--people", "2"), ("--planes", "8"), 3
+    ),
 }
 
 
@@ -129,12 +133,12 @@ def plan(
     for each, run in runs.items():
         words = ("train", *options[each], *data, "--seed", str(seed), "--run", str(run))
         yield Stage(f"train {run.name}", words, run, machine)
-    for run in runs.values():
-        words = ("evaluate", str(run), "--protocol", "gmpi", *size.compared, "--data", source.real)
-        yield Stage(f"evaluate {run.name}", words)
-    where = ("--seeds", size.seeds, "--truncation", "0.7")
-    for verb, drawn in (("sample", ("--yaw", "-25,-12,0,12,25")), ("video", ("--path", "circle", "--loop"))):
-        yield Stage(f"{verb} {runs['gmpi'].name}", ("gmpi", verb, str(runs["gmpi"]), *where, *drawn))
+    views = {
+        "sample": ("--yaw", "-25,-12,0,12,25"),
+        "video": ("--path", "circle", "--frames", str(size.frames)),
+    }
+    for verb, cameras in views.items():
+        yield Stage(f"{verb} {runs['gmpi'].name}", ("gmpi", verb, str(runs["gmpi"]), *size.drawn, *cameras))
 
 
 def main(arguments: list[str] | None = None) -> int:
