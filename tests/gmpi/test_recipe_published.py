@@ -8,6 +8,9 @@ from typing import Any
 
 import pytest
 import torch
+import yaml
+from PIL import Image
+from tests.gmpi.old_gmpi import settings
 from tests.gmpi.old_pickles import networks, persistent, published, write
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -15,12 +18,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from lineament.cli.main import main
 from lineament.data.sample import FaceSample
 from lineament.errors import CheckpointError, UsageError
+from lineament.geometry.sphere_camera import camera_on_sphere, invert_rigid
 from lineament.methods.gmpi.alpha import VARIANTS
 from lineament.methods.gmpi.datasets import BASE_FILES, SCENES
+from lineament.methods.gmpi.pose_formats import write_coefficients
 from lineament.training.config import config_to_dict
 from lineament.training.distributed import make_fabric
 from lineament.training.loop import LoopOptions, resume, train
 from lineament.training.registry import get_recipe
+from lineament.training.run import open_run
 from lineament.training.state import TrainingState
 from lineament.training.stopping import TrainingInterrupted
 from lineament.training.update import GradientUpdate
@@ -57,11 +63,11 @@ def test_what_is_not_given_is_what_was_published(data_set: str):
     assert (by_token.batch_size, by_token.split) == tokens
     # The paper had eight GPUs.
     assert built(f"gmpi-{data_set}", "paper").config.batch_size == 8 * images[0]
-    presets = get_recipe(f"gmpi-{data_set}").presets
-    assert ("paper-token" in presets) == data_set.startswith("ffhq")
-    if "paper-token" in presets:
-        paper = built(f"gmpi-{data_set}", "paper-token").config
-        assert (paper.batch_size, paper.split) == (8 * tokens[0], tokens[1])
+    if tokens[0] < images[0]:
+        with pytest.raises(UsageError, match=f"give --batch-size {8 * tokens[0]}"):
+            built(f"gmpi-{data_set}", "paper", variant="plane-token")
+    paper = built(f"gmpi-{data_set}", "paper", variant="plane-token", batch_size=8 * tokens[0]).config
+    assert (paper.split, paper.low_precision) == (tokens[1], "float16")
 
 
 @pytest.mark.parametrize(("resolution", "channels"), [(256, 16384), (512, 32768), (None, 16384)])
@@ -77,7 +83,7 @@ def test_without_a_base_or_poses_one_sentence_says_what_to_give(capsys: pytest.C
     (said,) = capsys.readouterr().err.strip().splitlines()
     assert "lineament import stylegan2" in said
     assert all(name in said for name in BASE_FILES.values())
-    with pytest.raises(UsageError, match="give --pose FILE, or --pose none"):
+    with pytest.raises(UsageError, match="metfaces_xflip_deep3dface_coeffs, or --pose none"):
         built("gmpi-metfaces", pose="")
 
 
@@ -130,6 +136,130 @@ def test_a_base_of_another_size_or_a_damaged_one_is_refused(file: Path, tmp_path
     other = write(tmp_path / "other.pkl", {"G_ema": {}})
     with pytest.raises(CheckpointError, match=r"other\.pkl: it has no discriminator"):
         built("gmpi-folder", base=str(other))
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four images of 16 px and their cameras, in the published layout of MetFaces."""
+    folder, coefficients = tmp_path / "photos", tmp_path / "poses" / "coeffs"
+    folder.mkdir()
+    for number in range(4):
+        Image.new("RGB", (16, 16), (60 * number, 90, 120)).save(folder / f"{number}.png")
+        camera = camera_on_sphere(torch.tensor(0.1 * number), torch.tensor(0.0), radius=1.0, centre_z=0.0)
+        path = coefficients / f"{number}.mat"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_coefficients(path, invert_rigid(camera.double()))
+    return folder
+
+
+def train_words(folder: Path, *more: str) -> list[str]:
+    words = ["train", "gmpi-metfaces", "--preset", "tiny", "--data", str(folder), "--device", "cpu"]
+    return [*words, "--run", str(folder.parent / "run"), *more]
+
+
+def test_the_published_layout_is_trained_on(photos: Path, capsys: pytest.CaptureFixture[str]):
+    poses = photos.parent / "poses"
+    (poses / "fail_list.txt").write_text("3.png\n")
+    assert main(train_words(photos, "--pose", str(poses), "--steps", "1", "--low-precision", "float16")) == 0
+    run = open_run(photos.parent / "run")
+    assert (run.config["yaw_std"], run.config["data_set"]) == (0.339, "metfaces")
+    assert run.config["variant"] == "plane-depth"
+    assert "no pose for 1 images, which are left out" in capsys.readouterr().err
+
+
+def test_settings_of_an_old_file_choose_the_variant(photos: Path, tmp_path: Path):
+    old = tmp_path / "gmpi.yml"
+    old.write_text(yaml.safe_dump(settings("plane-token")))
+    assert main(train_words(photos, "--config", str(old), "--pose", "none", "--steps", "1")) == 0
+    assert open_run(tmp_path / "run").config["variant"] == "plane-token"
+    again = ["--config", str(old), "--pose", "none", "--steps", "1", "--overwrite", "--variant", "none/none"]
+    assert main(train_words(photos, *again)) == 0
+    assert open_run(tmp_path / "run").config["variant"] == "none/none"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (yaml.safe_dump(settings(G_final_img_act="sigmoid")), "have G_final_img_act sigmoid"),
+        (yaml.safe_dump(settings(torgba_cond_on_pos_enc="add_xyz")), "none of GMPI's four variants"),
+        (yaml.safe_dump(settings(G_select_worse_view="none")), "trains on the worst view alone"),
+        (yaml.safe_dump(settings(use_mbstd_in_D=False)), "have use_mbstd_in_D False"),
+        ("lr: 1", "do not name torgba_cond_on_pos_enc"),
+        ("a: [", "cannot be read as YAML"),
+        (None, "cannot be read as YAML"),
+    ],
+)
+def test_settings_that_cannot_be_followed_are_refused(
+    text: str | None, said: str, photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    old = tmp_path / "gmpi.yml"
+    if text is not None:
+        old.write_text(text)
+    assert main(train_words(photos, "--config", str(old), "--pose", "none")) == 1
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert said in line and str(old) in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_settings_of_another_method_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    assert main(["train", "fabrec-ae", "--config", "gmpi.yml"]) == 2
+    assert "--config means nothing to recipes of fabrec" in capsys.readouterr().err
+
+
+def spoil(folder: Path, what: str) -> list[str]:
+    """Make one thing wrong; what to add to the command."""
+    poses, other = folder.parent / "poses", folder.parent / "other"
+    given = ["--pose", str(poses)]
+    if what == "size":
+        Image.new("RGB", (20, 16)).save(folder / "0.png")
+        return [*given, "--no-resize"]
+    if what == "image":
+        (folder / "0.png").write_bytes(b"no image")
+    if what == "one pose":
+        (poses / "coeffs" / "2.mat").unlink()
+    if what == "pose file":
+        (poses / "coeffs" / "2.mat").write_bytes(b"MATLAB 5.0 and nothing else")
+    if what == "no poses":
+        return ["--pose", str(other)]
+    if what == "pickle":
+        return [*given, "--base", str(write(other, {"weights": {"x": torch.ones(2)}}))]
+    if what == "text":
+        other.write_text("no pickle")
+        return [*given, "--base", str(other)]
+    if what == "run":
+        return [*given, "--base", str(other)]
+    if what == "planes":
+        return [*given, "--planes", "1"]
+    if what == "variant":
+        return [*given, "--variant", "normalize_add_z/none"]
+    return given
+
+
+@pytest.mark.parametrize(
+    ("what", "code", "said"),
+    [
+        ("size", 1, "1 of 4 images of photos/all are not 16x16 (0.png is 20x16): give --resize"),
+        ("image", 1, "0.png"),
+        ("one pose", 1, "has no pose of 1 of the 4 images of photos/all (2.png)"),
+        ("pose file", 1, "2.mat cannot be read as coefficients"),
+        ("no poses", 1, "is no file of poses: it cannot be read"),
+        ("pickle", 1, "other: "),
+        ("text", 1, "other"),
+        ("run", 1, "other"),
+        ("planes", 2, "--planes is a number of 2 or more, not 1"),
+        ("variant", 2, "normalize_add_z/none"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(
+    what: str, code: int, said: str, photos: Path, capsys: pytest.CaptureFixture[str]
+):
+    before = sorted(photos.parent.iterdir())
+    more = spoil(photos, what)
+    assert main(train_words(photos, *more)) == code
+    line = capsys.readouterr().err.strip().splitlines()[-1]
+    assert said in line and line[-1] in ".?", line
+    assert not (photos.parent / "run").exists()
+    assert {*photos.parent.iterdir()} <= {*before, photos.parent / "other"}
 
 
 class Greys:

@@ -33,6 +33,8 @@ class TrainOptions:
     run: Path | None = None
     # Named set of field values to start from.
     preset: str | None = None
+    # Settings of an older program to take fields from (GMPI's gmpi.yml or config.pth: the variant); --field goes first.
+    config: Path | None = None
     # Where to compute; auto takes a CUDA device when there is one.
     device: Literal["auto", "cpu", "cuda"] = "auto"
     # 32-true, or bf16-mixed: the networks compute in bfloat16 where that is safe.
@@ -62,8 +64,9 @@ def main(arguments: list[str]) -> int:
             "(`lineament recipes` lists them)."
         )
     entry = get_recipe(name)
-    preset = _given_preset(rest)
-    options, config = _parse(entry, entry.config(preset), rest)
+    preset, settings = _given("preset", rest), _given("config", rest)
+    told = entry.recipe_class.fields_of_settings(Path(settings)) if settings else {}
+    options, config = _parse(entry, entry.config(preset, **told), rest)
     # Built twice where labels bring their scheme: what is wrong with the fields is said before data are read.
     recipe = entry.build(config, preset=preset)
     data = _data(options, entry)
@@ -95,12 +98,12 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _given_preset(arguments: list[str]) -> str | None:
-    """Find the preset before the options are parsed: it sets the defaults that --help shows."""
+def _given(option: str, arguments: list[str]) -> str | None:
+    """Find an option before the others are parsed: the preset and old settings set the defaults that --help shows."""
     for i, word in enumerate(arguments):
-        if word.startswith("--preset="):
+        if word.startswith(f"--{option}="):
             return word.partition("=")[2]
-        if word == "--preset" and i + 1 < len(arguments):
+        if word == f"--{option}" and i + 1 < len(arguments):
             return arguments[i + 1]
     return None
 

@@ -11,9 +11,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import yaml
-
 from lineament.errors import CheckpointError, UsageError, unknown_name
+from lineament.interop.settings_file import read_settings_file
 from lineament.interop.torch_file import read_torch_file
 from lineament.methods import legacy_readers
 from lineament.training.imported import ImportedModel, imported_origin, write_imported_run
@@ -134,24 +133,13 @@ def _single(reader: ModuleType, path: Path) -> _Opened:
 
 def _several(reader: ModuleType, path: Path, options: Mapping[str, str]) -> _Opened:
     files: dict[str, Path] = reader.checkpoint_files(path, options)
-    contents = {part: _content(file) for part, file in files.items()}
+    contents = {part: read_settings_file(file) for part, file in files.items()}
     digests = "".join(f"{part} {_sha256(file)}\n" for part, file in files.items())
     return _Opened(
         path,
         hashlib.sha256(digests.encode()).hexdigest(),
         lambda: reader.read_checkpoint(contents, files, options),
     )
-
-
-def _content(file: Path) -> Any:
-    """What a file of torch or of YAML holds."""
-    if file.suffix.lower() not in (".yml", ".yaml"):
-        return read_torch_file(file).data
-    try:
-        return yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
-        reason = " ".join(str(error).split())
-        raise CheckpointError(f"{file} cannot be read as YAML: {reason}.") from error
 
 
 def _name(path: Path) -> str:

@@ -168,6 +168,16 @@ class Recipe(ABC, Generic[C, S]):
             base = open_base(self.config.base, self.base_kind)  # type: ignore[attr-defined]
             self.not_taken = load_matching_weights(networks, base, names, optional=optional)
 
+    @classmethod
+    def fields_of_settings(cls, path: Path) -> dict[str, Any]:
+        """Fields of the config that a file of settings of another program tells, for ``train --config``.
+
+        Raises:
+            UsageError: If this recipe reads none.
+            CheckpointError: If the file cannot be read, or has settings that the recipe cannot follow.
+        """
+        raise UsageError(f"--config means nothing to recipes of {cls.method}: leave {path} out.")
+
     @abstractmethod
     def networks(self) -> dict[str, nn.Module]:
         """Build the networks by name; called once, after the seed is set.

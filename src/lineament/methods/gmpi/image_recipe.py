@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+import torch
+
 from lineament.data.cache import CachedSource
 from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.square_images import Mirrored, count_images, square_image
@@ -14,6 +16,9 @@ from lineament.eight_bit import to_uint8
 from lineament.errors import UsageError
 from lineament.progress import say
 from lineament.training.recipe import Batch, Recipe, RecipeConfig
+
+# What the largest resolutions can be computed in; None: as the weights are.
+LOW_PRECISIONS = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)

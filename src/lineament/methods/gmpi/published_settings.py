@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from lineament.errors import CheckpointError, UsageError
@@ -24,6 +25,10 @@ _PUBLISHED: Mapping[str, Any] = {
     "build_background_from_rgb": True,
     "background_alpha_full": True,
 }
+# The same of settings that only a training has.
+_PUBLISHED_TRAINING: Mapping[str, Any] = {"use_mbstd_in_D": True}
+# Whose value "none" draws a quarter of the latents from four sides each.
+_WORSE_VIEW = "G_select_worse_view"
 # The variants without a vector for each plane never used it.
 _PER_PLANE_ONLY = "background_alpha_full"
 
@@ -105,13 +110,44 @@ def check_published(settings: Mapping[str, list[Any]], variant: Variant) -> None
     Raises:
         CheckpointError: Naming the first; the message is the rest of a sentence about the settings.
     """
-    for name, expected in _PUBLISHED.items():
-        if name == _PER_PLANE_ONLY and not variant.per_plane:
-            continue
+    expected = {
+        name: value for name, value in _PUBLISHED.items() if variant.per_plane or name != _PER_PLANE_ONLY
+    }
+    _check_values(settings, expected, "draw")
+
+
+def training_fields(stored: Any, path: Path) -> dict[str, Any]:
+    """Fields of a recipe's config that a file of settings tells.
+
+    Args:
+        stored: What the file holds.
+        path: The file, for messages.
+
+    Raises:
+        CheckpointError: If they are none of GMPI's, or of a training that the recipes do not have.
+    """
+    settings = flat_settings(stored)
+    try:
+        variant = stated_variant(settings)
+        if variant is None:
+            raise CheckpointError(
+                f"do not name {' and '.join(PAIR)}: give GMPI's gmpi.yml, or --variant alone"
+            )
+        check_published(settings, variant)
+        _check_values(settings, _PUBLISHED_TRAINING, "train")
+        if _only(settings, _WORSE_VIEW) == "none":
+            raise CheckpointError(f"have {_WORSE_VIEW} none, but this method trains on the worst view alone")
+    except CheckpointError as error:
+        raise CheckpointError(f"the settings of {path} {error}.") from error
+    return {"variant": variant.name}
+
+
+def _check_values(settings: Mapping[str, list[Any]], expected: Mapping[str, Any], verb: str) -> None:
+    for name, wanted in expected.items():
         for value in settings.get(name, []):
-            if value is not None and value != expected:
+            if value is not None and value != wanted:
                 raise CheckpointError(
-                    f"have {name} {_shown(value)}, but runs of this method draw with {expected} alone"
+                    f"have {name} {_shown(value)}, but runs of this method {verb} with {wanted} alone"
                 )
 
 

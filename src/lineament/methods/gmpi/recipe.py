@@ -17,11 +17,17 @@ from lineament.data.sample import FaceSample, FaceSource
 from lineament.data.subset import digest
 from lineament.errors import UsageError
 from lineament.geometry.pose_distribution import PoseDistribution
+from lineament.interop.settings_file import read_settings_file
 from lineament.methods.gmpi.alpha import resolve_variant
 from lineament.methods.gmpi.datasets import BASE_FILES, Scene
 from lineament.methods.gmpi.discriminator import Discriminator, load_unconditional
 from lineament.methods.gmpi.generator import GMPIGenerator
-from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe, published_channel_base
+from lineament.methods.gmpi.image_recipe import (
+    LOW_PRECISIONS,
+    ImageConfig,
+    ImageRecipe,
+    published_channel_base,
+)
 from lineament.methods.gmpi.lighting import LightRenderer, LightSettings
 from lineament.methods.gmpi.planes import normalised_depths
 from lineament.methods.gmpi.pose_labels import (
@@ -33,6 +39,7 @@ from lineament.methods.gmpi.pose_labels import (
     read_poses,
 )
 from lineament.methods.gmpi.predictor import GMPIPredictor
+from lineament.methods.gmpi.published_settings import training_fields
 from lineament.methods.gmpi.renderer import Renderer
 from lineament.methods.gmpi.stylegan2_legacy import read_base
 from lineament.methods.gmpi.train_step import (
@@ -41,6 +48,7 @@ from lineament.methods.gmpi.train_step import (
     average_specs,
     choose_views,
     clipped_adam,
+    draw_latents,
     draw_views,
     train_discriminator,
     train_generator,
@@ -79,6 +87,8 @@ class GMPIConfig(ImageConfig):
     mapping_layers: Inherited[int] = INHERIT
     # Largest magnitude of a layer's output, 0 does not bound it; without a base 256.
     conv_clamp: Inherited[float] = INHERIT
+    # What the four largest resolutions are computed in; the rest stays in float32.
+    low_precision: Literal["none", "bfloat16", "float16"] = "none"
     # How alpha comes about: plane-depth, plane-token, none, predicted-depth, or a published pair of names.
     variant: str = "plane-depth"
     # Planes of a multiplane image.
@@ -185,6 +195,11 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
             self.depths: list[float] = normalised_depths(self.renderer.planes).tolist()
         self.poses: dict[str, Tensor] = {}
 
+    @classmethod
+    def fields_of_settings(cls, path: Path) -> dict[str, Any]:
+        """The variant that ``gmpi.yml`` or ``config.pth`` names; other ways to train than this recipe's are refused."""
+        return training_fields(read_settings_file(path), path)
+
     def networks(self) -> dict[str, nn.Module]:
         """Generator and discriminator, as the base has them where there is one."""
         c = self.config
@@ -192,6 +207,7 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
             "channel_base": c.channel_base,
             "channel_max": c.channel_max,
             "conv_clamp": c.conv_clamp or None,
+            "low_precision": LOW_PRECISIONS[c.low_precision],
         }
         sizes: dict[str, Any] = {"z_dim": c.latent, "w_dim": c.latent, "mapping_layers": c.mapping_layers}
         generator = GMPIGenerator(c.resolution, self.depths, variant=c.variant, **sizes, **shared)
@@ -276,7 +292,7 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
         cameras = batch["camera"] if "camera" in batch else torch.eye(4).expand(count, 4, 4)
         settings = StepSettings(c.r1_weight, c.views, c.split, -(-count // c.view_batch))
         lights = self._lights(context)
-        latents = torch.randn(2, count, c.latent, generator=draws).to(real.device)
+        latents = draw_latents(count, c.latent, draws).to(real.device)
         judged = train_discriminator(
             networks,
             update,

@@ -13,7 +13,7 @@ from lineament.errors import UsageError
 from lineament.methods.gmpi.alpha import resolve_variant
 from lineament.methods.gmpi.datasets import BASE_FILES, scene_of
 from lineament.methods.gmpi.recipe import NO_POSES, GMPIConfig, GMPIRecipe
-from lineament.methods.gmpi.recipes import CURRICULA
+from lineament.methods.gmpi.recipes import CURRICULA, GPUS, PLACE
 from lineament.training.base_run import INHERIT, Inherited, has_base_run
 from lineament.training.recipe import Origin
 
@@ -44,8 +44,7 @@ def published(config: PublishedConfig) -> dict[str, Any]:
         UsageError: If there is no such data set or variant.
     """
     scene, curriculum = scene_of(config.data_set), CURRICULA[config.data_set]
-    by_token = resolve_variant(config.variant).name == "plane-token"
-    batch, split = (by_token and curriculum.token) or curriculum.batch
+    batch, split = (_by_token(config) and curriculum.token) or curriculum.batch
     values: dict[str, Any] = {
         "near": scene.near,
         "far": scene.far,
@@ -55,6 +54,7 @@ def published(config: PublishedConfig) -> dict[str, Any]:
         "yaw_std": scene.poses.yaw_std,
         "pitch_std": scene.poses.pitch_std,
         "truncation": float(scene.poses.truncation),
+        "conv_clamp": 256.0,
         "batch_size": batch,
         "split": split,
         "view_batch": curriculum.view_batch,
@@ -62,6 +62,10 @@ def published(config: PublishedConfig) -> dict[str, Any]:
     if not has_base_run(config):
         values["resolution"] = scene.resolution
     return {name: value for name, value in values.items() if getattr(config, name) is None}
+
+
+def _by_token(config: PublishedConfig) -> bool:
+    return resolve_variant(config.variant).name == "plane-token"
 
 
 class PublishedGMPIRecipe(GMPIRecipe):
@@ -85,6 +89,18 @@ class PublishedGMPIRecipe(GMPIRecipe):
             )
         if not c.pose:
             raise UsageError(
-                f"{self.name} learns with the camera poses of its images: give --pose FILE, or --pose {NO_POSES} to do "
-                "without."
+                f"{self.name} learns with the camera poses of its images: give --pose, which the published program has "
+                f"in {PLACE}/{CURRICULA[c.data_set].poses}, or --pose {NO_POSES} to do without."
+            )
+        curriculum = CURRICULA[c.data_set]
+        tokens, others = curriculum.token or curriculum.batch, curriculum.batch
+        if (
+            self.preset == "paper"
+            and _by_token(c)
+            and tokens[0] < others[0]
+            and c.batch_size == GPUS * others[0]
+        ):
+            raise UsageError(
+                f"the paper learnt tokens from {GPUS * tokens[0]} images a step, other variants from {c.batch_size}: "
+                f"give --batch-size {GPUS * tokens[0]}."
             )

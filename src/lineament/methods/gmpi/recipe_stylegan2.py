@@ -19,7 +19,12 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.gmpi.augment import PARTS, adjust_probability, augment, draw_augmentation
 from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import StyleGAN2Generator
-from lineament.methods.gmpi.image_recipe import ImageConfig, ImageRecipe, published_channel_base
+from lineament.methods.gmpi.image_recipe import (
+    LOW_PRECISIONS,
+    ImageConfig,
+    ImageRecipe,
+    published_channel_base,
+)
 from lineament.methods.gmpi.loss import (
     discriminator_loss,
     draw_crossovers,
@@ -44,7 +49,6 @@ BETAS = (0.0, 0.99)
 PATH_SHARE = 2
 # Steps between two adjustments of the augmentation's probability (published).
 ADJUST_EVERY = 4
-LOW_PRECISIONS = {"none": None, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 @dataclass(frozen=True)

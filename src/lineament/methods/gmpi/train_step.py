@@ -150,6 +150,11 @@ def scores_of(discriminator: Discriminator, images: Tensor, cameras: Tensor) -> 
     return found
 
 
+def draw_latents(count: int, length: int, generator: torch.Generator | None = None) -> Tensor:
+    """Draw ``[2, count, length]``: latents of a step's discriminator and of its generator."""
+    return torch.randn(2, count, length, generator=generator)
+
+
 def draw_views(renderer: Renderer, count: int, generator: torch.Generator | None = None) -> Tensor:
     """Draw ``[count, 2]`` (pitch, yaw) from the scene's distribution, radians."""
     yaw, pitch = renderer.scene.poses.sample(count, generator)
