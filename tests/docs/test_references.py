@@ -111,6 +111,17 @@ def flags_in(words: Sequence[str]) -> list[str]:
     return [word.partition("=")[0] for word in words if re.match(r"--[a-z]", word)]
 
 
+def started_by_torchrun(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The program and its words as torchrun reads them: it takes beginnings of its options for these, even in ours."""
+    from torch.distributed.run import parse_args
+
+    try:
+        read = parse_args(list(words))
+    except SystemExit:
+        return f"torchrun {shlex.join(words)}", []
+    return read.training_script, read.training_script_args
+
+
 def is_incomplete(words: Sequence[str]) -> bool:
     return "..." in words
 
@@ -120,7 +131,7 @@ def test_every_command_of_a_session_is_understood(document: Document):
     refused = []
     for program, *words in document.commands:
         if program == "torchrun":
-            program, *words = words[words.index("lineament") :]
+            program, words = started_by_torchrun(words)
         if program != "lineament":
             assert program in OTHER_PROGRAMS, f"{program}: neither ours nor known"
             continue
