@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,7 +102,8 @@ def _refuse_unused(command: Command) -> None:
         unused, why = _changed(command.posed, PosedOptions()), "for --for gmpi alone"
     else:
         sought = ("detector", "min_face", "min_score", "upright")
-        unused = [name for name in _changed(command.cutting, PrepareOptions()) if name not in sought]
+        given = replace(command.cutting, crop="box") if command.cutting.crop == "ffhq" else command.cutting
+        unused = [name for name in _changed(given, PrepareOptions()) if name not in sought]
         why = "not for --for gmpi, whose faces are detected and cut by the crop ffhq"
         command.posed.check()
     if unused:

@@ -105,8 +105,8 @@ class PosedOptions:
     Attributes:
         resolution: Side of the images in pixels: a power of two from 16 to 1024.
         radius: Distance of the cameras from the face, in whatever unit the scene is to have.
-        fov_degrees: Full angle of view that the cameras are given, degrees; when not given the median of those that the
-            fitted heads tell.
+        fov_degrees: Full angle of view that the cameras are given, degrees; that of the paper's FFHQ when not
+            given, whose crop this is.
         mirrored: Write the mirror image of each image too, with the mirrored pose.
         coefficients: Also write each pose as a .mat file of Deep3DFaceRecon, in coeffs/.
         landmark_model: Run directory, model folder or name of a landmark model; face-68 when not given.
@@ -116,7 +116,7 @@ class PosedOptions:
 
     resolution: int | None = None
     radius: float = 1.0
-    fov_degrees: float | None = None
+    fov_degrees: float = 12.6
     mirrored: bool = True
     coefficients: bool = False
     landmark_model: Path | None = None
@@ -131,5 +131,5 @@ class PosedOptions:
             raise UsageError(
                 f"--radius {self.radius:g} and --max-head-error {self.max_head_error:g} must be above 0."
             )
-        if self.fov_degrees is not None and not 0 < self.fov_degrees < 180:
+        if not 0 < self.fov_degrees < 180:
             raise UsageError(f"--fov-degrees must be between 0 and 180, not {self.fov_degrees:g}.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -36,10 +35,9 @@ class PosedFace:
 
     Attributes:
         reason: Why it was left out; "" where it was not.
-        facts: ``rotation`` (9 numbers, head to camera of the crop), ``head_error``, ``fov`` (angle in radians that the
-            crop spans from where the fitted camera stands), ``scale`` (pixels of the crop per pixel of the photo),
-            ``faces`` (found in the photo), ``grey``, ``transparent``, ``landmarks`` (136 numbers, scheme 68, pixels of
-            the crop).
+        facts: ``rotation`` (9 numbers, head to camera of the crop), ``head_error``, ``scale`` (pixels of the crop per
+            pixel of the photo), ``faces`` (found in the photo), ``grey``, ``transparent``, ``landmarks`` (136 numbers,
+            scheme 68, pixels of the crop).
         images: PNG files: the crop, and its mirror image where that is wanted.
     """
 
@@ -148,11 +146,9 @@ class PosedCutter:
         image = to_uint8(crop_image(sample.image, crop, side, crop_entry(CROP).border))
         # The crop turns the image, and with it the camera about its axis.
         turn = matrix_from_pose(torch.tensor([0.0, 0.0, crop.rotation], dtype=torch.float64))
-        millimetres = side / (crop.scale * fitted.fit.scale)
         facts = {
             "rotation": (turn @ fitted.fit.rotation).flatten().tolist(),
             "head_error": fitted.fit.error,
-            "fov": 2 * math.atan(millimetres / 2 * fitted.fit.camera.nearness),
             "scale": crop.scale,
             "landmarks": [round(value, 3) for value in crop.apply(fitted.points).flatten().tolist()],
         }

@@ -64,8 +64,6 @@ from lineament.report.contact_sheet import contact_sheet, write_sheet
 CHUNK = 8
 # Images of the sheet, and the side of each in pixels.
 SHOWN, TILE = 64, 128
-# Degrees: landmarks tell little of a camera that is farther or nearer.
-FOV_LIMITS = (2.0, 60.0)
 # Raised when what a line of the journal holds changes.
 LAYOUT = 2
 
@@ -222,7 +220,7 @@ def _finish(
     cameras[:, :3, :3] = torch.tensor([row["rotation"] for row in kept], dtype=torch.float64).view(-1, 3, 3)
     # The crop has the middle of the face in its middle: there the camera looks.
     cameras[:, 2, 3] = posed.radius
-    labels = eg3d_labels(cameras, centre_z=0.0, fov=_field_of_view(kept, posed))
+    labels = eg3d_labels(cameras, centre_z=0.0, fov=math.radians(posed.fov_degrees))
     angles = pose_from_matrix(cameras[:, :3, :3]).rad2deg()
     _write_faces(out / FACES, kept, angles)
     if posed.coefficients:
@@ -255,19 +253,11 @@ def _finish(
     )
 
 
-def _field_of_view(kept: Sequence[Mapping[str, Any]], posed: PosedOptions) -> float:
-    """Radians: as asked for, else the median of what the fitted heads tell."""
-    if posed.fov_degrees is not None:
-        return math.radians(posed.fov_degrees)
-    found = torch.tensor([row["fov"] for row in kept], dtype=torch.float64).median()
-    return float(found.clamp(*(math.radians(limit) for limit in FOV_LIMITS)))
-
-
 def _write_faces(path: Path, kept: Sequence[Mapping[str, Any]], angles: Tensor) -> None:
     """A row for each face, which is also a table of angles that `--pose` reads."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["name", "photo", "yaw", "pitch", "roll", "fov", "head_error", "scale"])
+    writer.writerow(["name", "photo", "yaw", "pitch", "roll", "head_error", "scale"])
     for row, three in zip(kept, angles.tolist(), strict=True):
         told = [f"{angle:.4f}" for angle in three]
         writer.writerow(
@@ -275,7 +265,6 @@ def _write_faces(path: Path, kept: Sequence[Mapping[str, Any]], angles: Tensor) 
                 guard(row["image"]),
                 guard(row["photo"]),
                 *told,
-                f"{math.degrees(row['fov']):.4f}",
                 f"{row['head_error']:.5f}",
                 f"{row['scale']:.4f}",
             ]
