@@ -26,6 +26,7 @@ from lineament.errors import UsageError
 if TYPE_CHECKING:
     from lineament.faces.landmark_scheme import LandmarkScheme
     from lineament.geometry.multiplane import MultiplaneImage, SphereCameras
+    from lineament.geometry.pose_distribution import PoseDistribution
 
 
 @dataclass(frozen=True)
@@ -194,6 +195,40 @@ class FaceTiles(Protocol):
 
 
 @runtime_checkable
+class ImageGenerator(Protocol):
+    """Draws images like those that it learnt from (a GAN): a latent vector gives one."""
+
+    @property
+    def latent_size(self) -> int:
+        """Length of a latent vector."""
+        ...
+
+    @property
+    def resolution(self) -> int:
+        """Pixels of a side."""
+        ...
+
+    def images(self, latents: Tensor, psi: float = 1.0, batch: int = 8) -> Tensor:
+        """Draw images ``[B, 3, R, R]`` RGB in 0..1, on the CPU, the same for the same latents.
+
+        Args:
+            latents: ``[B, latent_size]``, unit normal.
+            psi: Share of the way from the mean style.
+            batch: Images drawn at once.
+        """
+        ...
+
+
+@runtime_checkable
+class PooledFeatures(Protocol):
+    """Describes a whole image by one vector, by which sets of images are compared (Frechet and kernel distances)."""
+
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """Features ``[B, C]`` of images ``[B, 3, H, W]`` in 0..1, of any size, on the CPU."""
+        ...
+
+
+@runtime_checkable
 class ViewGenerator(Protocol):
     """Draws faces from any side (GMPI): a latent vector gives a face, a camera the view of it."""
 
@@ -243,6 +278,11 @@ class MultiplaneGenerator(Protocol):
     @property
     def cameras(self) -> SphereCameras:
         """From where its images are seen."""
+        ...
+
+    @property
+    def poses(self) -> PoseDistribution:
+        """How the cameras of its training were spread."""
         ...
 
     def multiplane(self, latent: Tensor, planes: int | None = None, psi: float = 1.0) -> MultiplaneImage:
@@ -303,13 +343,15 @@ class CodeEncoder(Protocol):
         ...
 
 
-# What the capabilities are called in error sentences, and where one is found.
+# What the capabilities are called in error sentences, and where one is found. Features of whole images are left out:
+# they serve to compare sets of images, and nobody asks a model for them.
 _WORDS = {
     "LandmarkPredictor": "landmarks",
     "DenseDescriptor": "dense descriptors",
     "DepthPredictor": "depths of keypoints",
     "Reconstructor": "reconstructions of faces",
     "FaceTiles": "tiles of what the model makes of a face",
+    "ImageGenerator": "images without views",
     "ViewGenerator": "views of faces",
     "MultiplaneGenerator": "multiplane images",
     "CodeEncoder": "expression codes",

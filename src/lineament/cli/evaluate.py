@@ -4,11 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from tyro.conf import Positional
 
 from lineament.cli.parse import parse
-from lineament.pipeline.evaluate.options import EvaluateOptions
+from lineament.pipeline.evaluate.generator_options import GeneratorOptions
+from lineament.pipeline.evaluate.options import GMPI, EvaluateOptions
+from lineament.progress import progress, say
+
+if TYPE_CHECKING:
+    from lineament.data.sample import FaceSource
+    from lineament.metrics.card import MetricCard
 
 
 @dataclass
@@ -31,6 +38,8 @@ class Command:
     annotations: Path | None = None
     # How it is scored.
     scoring: EvaluateOptions = field(default_factory=EvaluateOptions)
+    # Runs that draw images (--protocol gmpi): stylegan2, gmpi-folder.
+    generator: GeneratorOptions = field(default_factory=GeneratorOptions)
     # File (.npz) with an independent tool's points on the portraits of --data, faces found by the default detector:
     # how far the landmarks of a run lie from them, the boxes moved; with --protocol matching, how far its points lie
     # from them when a run carries them from one person to another.
@@ -59,6 +68,10 @@ def main(arguments: list[str]) -> int:
     if command.judge is not None:
         return _judge(command, command.judge)
     named = command.data if command.annotations is None else with_labels(command.data, command.annotations)
+    if options.protocol == GMPI:
+        return _generator(command, open_data(named))
+    if command.generator.given():
+        raise UsageError(f"{command.generator.given()[0]} belongs to --protocol {GMPI}: leave it out.")
     source = open_data(named)
     if not command.subject:
         print(f"wrote the images into {write_matching_images(source, options)}")
@@ -76,6 +89,38 @@ def main(arguments: list[str]) -> int:
         print(card.text())
     for extra in filter(None, (options.pictures_out, options.features_out)):
         print(f"wrote {extra}")
+    print(f"wrote {path}")
+    return 0
+
+
+def _generator(command: Command, source: FaceSource) -> int:
+    """Score runs that draw images."""
+    from lineament.errors import UsageError
+    from lineament.metrics.card import write_cards
+    from lineament.pipeline.evaluate.generator import evaluate_generator
+    from lineament.pipeline.evaluate.score import default_card_path, evaluate_seeds
+
+    options, left_out = command.scoring, {}
+
+    def score(run: str | Path) -> list[MetricCard]:
+        cards, missing = evaluate_generator(
+            run, source, command.generator, seed=options.seed, device=options.device, progress=progress
+        )
+        left_out.update(dict.fromkeys(missing))
+        return cards
+
+    if not command.subject:
+        raise UsageError(f"--protocol {GMPI} scores a run: name one.")
+    if len(command.subject) > 1:
+        cards = evaluate_seeds([Path(each) for each in command.subject], source, options, score)
+    else:
+        cards = score(command.subject[0])
+    path = command.out or default_card_path(command.subject, source, options)
+    write_cards(cards, path)
+    for card in cards:
+        print(card.text())
+    for line in left_out:
+        say(f"left out: {line}")
     print(f"wrote {path}")
     return 0
 

@@ -28,7 +28,7 @@ class MetricCard:
         data: Name of the data set and split.
         fingerprint: Hex digest of the data.
         std: Standard deviation over samples or seeds (of the population), as ``std_over`` says.
-        std_over: ``"samples"`` or ``"seeds"``.
+        std_over: ``"samples"``, ``"seeds"`` or ``"subsets"``.
         baseline: The same number of something that every method must beat, or None.
         baseline_name: What that is.
         note: What a reader must know before believing the number, said in the first line; "" for nothing.

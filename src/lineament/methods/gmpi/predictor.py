@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lineament.capabilities import check_float32
 from lineament.geometry.multiplane import MultiplaneImage, SphereCameras
+from lineament.geometry.pose_distribution import PoseDistribution
 from lineament.methods.gmpi.alpha import resolve_variant
 from lineament.methods.gmpi.generator import GMPIGenerator, StyleGAN2Generator
 from lineament.methods.gmpi.planes import make_planes, normalised_depths
@@ -40,6 +41,11 @@ class StyleGAN2Predictor:
     def latent_size(self) -> int:
         """Length of a latent vector."""
         return self.generator.z_dim
+
+    @property
+    def resolution(self) -> int:
+        """Pixels of a side."""
+        return self.generator.resolution
 
     @torch.no_grad()
     def images(self, latents: Tensor, psi: float = 1.0, batch: int = 8) -> Tensor:
@@ -113,6 +119,11 @@ class GMPIPredictor:
         scene = self.renderer.scene
         poses = scene.poses
         return SphereCameras(scene.fov, scene.centre_z, scene.radius, poses.yaw_range, poses.pitch_range)
+
+    @property
+    def poses(self) -> PoseDistribution:
+        """How the cameras of its training were spread."""
+        return self.renderer.scene.poses
 
     @torch.no_grad()
     def multiplane(self, latent: Tensor, planes: int | None = None, psi: float = 1.0) -> MultiplaneImage:

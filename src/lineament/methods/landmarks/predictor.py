@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import ClassVar, NamedTuple, cast
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lineament.capabilities import Landmarks, check_float32
@@ -119,6 +120,19 @@ class LandmarkPredictor:
             found.std.float(),
             found.seen > 0.0 if self._tells_visibility else None,
         )
+
+    @torch.no_grad()
+    def pooled_features(self, images: Tensor) -> Tensor:
+        """Mean ``[B, C]`` of the backbone's coarsest level, over whole images ``[B, 3, H, W]`` in 0..1, on the CPU.
+
+        The images are brought to the network's size bilinearly, smoothed where they shrink; no face is looked for.
+        """
+        side = (self.size, self.size)
+        seen = [
+            F.interpolate(part.to(self.device), side, mode="bilinear", antialias=True)
+            for part in images.split(BATCH)
+        ]
+        return torch.cat([self.networks["backbone"](part).coarse.cpu() for part in seen])
 
     def _look(self, image: Tensor, squares: list[Affine2D], mirrored: bool = False) -> _Look:
         """What the network says of squares of a photo, in the photo's pixels."""

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # How faces are cut: as published where data and model have a published way, else by the face box; always by the box.
 AUTO, BOX = "auto", "box"
+# The protocol of runs that draw images, whose other options are GeneratorOptions.
+GMPI = "gmpi"
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,8 @@ class EvaluateOptions:
 
     Attributes:
         protocol: landmarks: error of the landmarks; matching: error of matched landmarks between warps and identities;
-            reconstruction: what an autoencoder makes of the faces, as a whole and at their landmarks.
+            reconstruction: what an autoencoder makes of the faces, as a whole and at their landmarks; gmpi: images and
+            multiplane images that a generator draws, compared with real images.
         count: Use only the first so many samples; 0 uses all.
         scheme: Landmark scheme to compare in, a name or a yaml file; the labels' own when not given.
         normaliser: What errors are divided by (landmarks, faces cut by the box): inter-ocular, inter-pupil, box,
@@ -46,7 +49,7 @@ class EvaluateOptions:
             the mean of the curve at 50 thresholds from 0 to 10 %).
     """
 
-    protocol: Literal["landmarks", "matching", "reconstruction"] = "landmarks"
+    protocol: Literal["landmarks", "matching", "reconstruction", "gmpi"] = "landmarks"
     count: int = 0
     scheme: str | None = None
     normaliser: str | None = None
@@ -84,6 +87,8 @@ class EvaluateOptions:
             raise UsageError("--tables belongs to --protocol landmarks.")
         if self.protocol != "landmarks":
             self.refuse(f"--protocol {self.protocol}", "scheme", "normaliser", "box_jitter", "area")
+        if self.protocol == GMPI:
+            self.refuse(f"--protocol {GMPI}", "count", "crops", "image_size", "crop", "view")
 
     @property
     def frame(self) -> Frame:

@@ -41,7 +41,7 @@ from lineament.pipeline.evaluate.features import (
     write_features,
     write_images,
 )
-from lineament.pipeline.evaluate.options import AUTO, BOX, EvaluateOptions
+from lineament.pipeline.evaluate.options import AUTO, BOX, GMPI, EvaluateOptions
 from lineament.training.models import open_trained
 from lineament.training.run import Run
 
@@ -69,6 +69,10 @@ def evaluate(subject: Subject, source: FaceSource, options: EvaluateOptions) -> 
         DataError: If the data has no landmarks, or a prediction or feature is missing or unusable.
     """
     options.check()
+    if options.protocol == GMPI:
+        raise UsageError(
+            f"the protocol {GMPI} is that of pipeline.evaluate.generator.evaluate_generator: call it."
+        )
     indices = range(min(len(source), options.count) if options.count else len(source))
     if callable(subject):
         return _features(checked_function(subject, "the function"), source, indices, options)
@@ -127,8 +131,19 @@ def trained_on(run: Run, source: FaceSource) -> bool:
     return any(session.get("data_fingerprint") == source.fingerprint for session in run.environment())
 
 
-def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOptions) -> list[MetricCard]:
+def evaluate_seeds(
+    runs: Sequence[Path],
+    source: FaceSource,
+    options: EvaluateOptions,
+    score: Callable[[Path], list[MetricCard]] | None = None,
+) -> list[MetricCard]:
     """Score the runs of several seeds of one configuration: cards of mean and standard deviation.
+
+    Args:
+        runs: Run directories.
+        source: Labelled faces.
+        options: How.
+        score: Scores one of them; None: :func:`evaluate`.
 
     Raises:
         UsageError: If the runs differ in more than seed and base, or two have the same seed.
@@ -153,7 +168,7 @@ def evaluate_seeds(runs: Sequence[Path], source: FaceSource, options: EvaluateOp
         raise UsageError(
             f"the runs have the seeds {seeds}: a standard deviation over seeds needs different ones."
         )
-    scored = [evaluate(run, source, options) for run in runs]
+    scored = [evaluate(run, source, options) if score is None else score(run) for run in runs]
     merged = []
     for cards in zip(*scored, strict=True):
         card = over_seeds(replace(each, seed=seed) for each, seed in zip(cards, seeds, strict=True))
