@@ -39,12 +39,15 @@ class Landmarks:
         std_px: ``[N, K]`` predicted standard deviation of each point's error, per coordinate, in pixels of the image;
             None where a method predicts none.
         visible: ``[N, K]`` bool, True where the point is seen; None where a method does not tell.
+        uncertainty: ``[N]`` how unsure the method is that there is a face at all
+            (:func:`~lineament.faces.uncertainty.face_uncertainty`); None where it does not tell.
     """
 
     points: Tensor
     confidence: Tensor
     std_px: Tensor | None = None
     visible: Tensor | None = None
+    uncertainty: Tensor | None = None
 
 
 @runtime_checkable

@@ -29,7 +29,6 @@ from lineament.faces.detection import (
     turned_upright,
 )
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme_word
-from lineament.faces.uncertainty import face_uncertainty
 from lineament.training.model_folder import ModelFolder
 from lineament.training.models import named_models, open_trained
 from lineament.training.run import CONFIG, Run
@@ -323,7 +322,7 @@ class Model:
             turned, _, to_turned = views[0]
             boxes = torch.stack([upright.box for _, upright, _ in views])
             found = predictor.landmarks(turned, boxes)
-            unsure = None if found.std_px is None else face_uncertainty(found.std_px, boxes).tolist()
+            unsure = None if found.uncertainty is None else found.uncertainty.tolist()
             placed = self._converted(
                 torch.cat([to_turned.inverse().apply(found.points), found.confidence[..., None]], -1)
             )

@@ -101,9 +101,18 @@ def test_the_surer_look_counts_more_and_two_are_no_surer_than_one() -> None:
     np.testing.assert_allclose(two.confidence, confidence(two.std_px / side / AROUND), rtol=1e-5)
 
 
+@pytest.mark.parametrize("second", [0.002, 0.2])
+def test_the_first_look_alone_tells_whether_there_is_a_face(second: float) -> None:
+    """The second one follows the first, to what looks like a face."""
+    found = _FindsDots((0.01, second)).landmarks(_dots(FIVE), BOX[None])
+    assert found.uncertainty is not None
+    np.testing.assert_allclose(found.uncertainty, [0.01 * AROUND], rtol=1e-5)
+
+
 def test_no_boxes_give_no_points() -> None:
     found = _FindsDots(()).landmarks(_dots(FIVE), torch.zeros(0, 4))
     assert found.points.shape == (0, 5, 2)
+    assert found.uncertainty is not None and found.uncertainty.shape == (0,)
 
 
 def test_a_second_look_lowers_the_error_of_the_model_that_comes_with_the_package() -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from lineament.capabilities import Landmarks, check_float32
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme
+from lineament.faces.uncertainty import face_uncertainty
 from lineament.geometry.affine2d import Affine2D
 from lineament.methods.landmarks.crop import AROUND, closer_square, square_of_box
 from lineament.methods.landmarks.folded import PackedHead, folded
@@ -42,7 +43,8 @@ class LandmarkPredictor:
 
     A second look sees the face mirrored, upright, and in a square around the points of the first one instead of the
     detector's box; the two answers are averaged with the inverse squares of their standard deviations as weights. What
-    is told of a point's error is then the mean of both in the same sense: no smaller for there being two.
+    is told of a point's error is then the mean of both in the same sense: no smaller for there being two. Whether
+    there is a face at all is told by the first look alone.
 
     Args:
         networks: ``backbone`` and ``head``, whose weights of now are copied.
@@ -103,9 +105,11 @@ class LandmarkPredictor:
         if not len(boxes):
             none = torch.zeros(0, count)
             visible = none.bool() if self._tells_visibility else None
-            return Landmarks(none[..., None].expand(-1, -1, 2), none, none, visible)
+            return Landmarks(none[..., None].expand(-1, -1, 2), none, none, visible, torch.zeros(0))
         squares = [square_of_box(box, self.size) for box in boxes]
         found = self._look(image, squares)
+        # The second look sees the place that the first one chose: it is surer of what is no face at all.
+        unsure = face_uncertainty(found.std, boxes.cpu())
         if self.second_look:
             closer = [
                 closer_square(points, self.scheme, box, self.size)
@@ -119,6 +123,7 @@ class LandmarkPredictor:
             confidence(found.std * scales[:, None]).float(),
             found.std.float(),
             found.seen > 0.0 if self._tells_visibility else None,
+            unsure.float(),
         )
 
     @torch.no_grad()
