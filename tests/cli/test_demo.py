@@ -300,6 +300,27 @@ def test_nothing_is_overwritten_unasked(demo: Path, capsys: pytest.CaptureFixtur
     assert (demo / "report.html").read_bytes() == before
 
 
+def test_an_older_demo_leaves_no_figures_behind(
+    made: Made, models: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv(FOLDERS, str(models))
+    monkeypatch.setattr(demo_run, "train_demo", lambda *_, **__: made.result)
+    figures = tmp_path / "figures"
+    figures.mkdir()
+    stale = [figures / name for name in ("portraits.png", "portraits.json", "photo-trained.png")]
+    for path in (*stale, figures / "loss.png", figures / "mine.png"):
+        path.write_bytes(b"old")
+    assert main(["demo", "--tiny", "--out", str(tmp_path), "--overwrite"]) == 0
+    convincing = (made.out / "figures" / "photo-trained.png").exists()
+    assert [path.exists() for path in stale] == [False, False, convincing]
+    assert (figures / "loss.png").read_bytes() != b"old" == (figures / "mine.png").read_bytes()
+
+
+def test_all_that_a_demo_writes_can_be_cleared(demo: Path):
+    assert {path.stem for path in (demo / "figures").iterdir()} <= set(demo_run.FIGURES)
+    assert {path.name for path in demo.iterdir() if path.is_file()} <= set(demo_run.FILES)
+
+
 def test_missing_packs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     arguments = [
         "demo",

@@ -6,11 +6,27 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lineament.errors import LineamentError
-from lineament.pipeline.demo.photo import ABSENT, mark_photo
+from lineament.pipeline.demo.photo import ABSENT, PHOTO, mark_photo
 from lineament.pipeline.demo.report import DemoReport, write_demo_report
 from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
 from lineament.pipeline.evaluate.portraits import portrait_pack
 from lineament.progress import Progress
+
+# What a demo writes into its folder beside the runs, and the pictures in `figures`, each with its numbers.
+FILES = ("report.html", "cards.json", "few-shot.cards.json", "photo.json")
+FIGURES = (
+    PHOTO,
+    "photo",
+    "photo-trained",
+    "loss",
+    "matching",
+    "descriptors",
+    "other",
+    "match",
+    "few-shot",
+    "unseen",
+    "portraits",
+)
 
 
 def plan_named(*, real: bool, tiny: bool) -> DemoPlan:
@@ -55,9 +71,24 @@ def run_demo(
     if packs is not None:
         # Missing packs are told before anything is written.
         portrait_pack(packs)
+    if overwrite:
+        clear_demo(out)
     shipped = mark_photo(out / "figures")
     tell(ABSENT if shipped is None else shipped.sentence)
     if shipped is not None and shipped.path is not None:
         tell(str(shipped.path))
     result = train_demo(plan, out, seed=seed, packs=packs, progress=progress, overwrite=overwrite)
     return write_demo_report(result, plan, out, command=command, shipped=shipped)
+
+
+def clear_demo(out: Path) -> None:
+    """Remove the page, cards and figures of an older demo, and nothing else that may lie in its folder.
+
+    A new one writes fewer where it has no portraits, no shipped model, or landmarks that fail on the photo; its runs
+    replace the older ones as they are trained.
+    """
+    for name in FILES:
+        (out / name).unlink(missing_ok=True)
+    for name in FIGURES:
+        for ending in (".png", ".json"):
+            (out / "figures" / f"{name}{ending}").unlink(missing_ok=True)
