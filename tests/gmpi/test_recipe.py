@@ -114,6 +114,15 @@ def test_a_resumed_training_has_the_bits_of_one_that_never_stopped(tmp_path: Pat
     assert float(straight.read_checkpoint().state["tensors"]["light_calls"]) == 5 * 4
 
 
+def test_weights_that_a_base_lacks_are_said_in_a_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    base = train(recipe("stylegan2"), Plain(), tmp_path / "base", options=QUIET)
+    trained = recipe(base=str(base.folder), resolution=None)
+    train(trained, Plain(), tmp_path / "run", options=replace(QUIET, progress=True))
+    said = [line for line in capsys.readouterr().err.splitlines() if "has no weights" in line]
+    assert len(said) == 1 and len(said[0]) < 400
+    assert f" and {len(trained.not_taken) - 4} more: learnt anew." in said[0]
+
+
 def test_a_base_gives_its_sizes_and_weights(tmp_path: Path, poses: Path):
     base = train(recipe("stylegan2", latent=12), Plain(), tmp_path / "base", options=QUIET)
     trained = recipe(base=str(base.folder), pose=str(poses), resolution=None, latent=None)

@@ -6,7 +6,7 @@ A field that the base decides has the type :data:`Inherited` and the default :da
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -176,3 +176,9 @@ def check_base_stays(folder: Path, config: Any) -> None:
             f"the base run {config.base} lies in the run directory {folder}, whose contents would be replaced: choose "
             "another with --run."
         )
+
+
+def shortened(names: Sequence[str], most: int = 4) -> str:
+    """Names of weights with commas between; of many the first ones and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -21,7 +21,7 @@ from lineament.data.sample import Source
 from lineament.denormals import flush_denormals
 from lineament.errors import LineamentError
 from lineament.progress import say
-from lineament.training.base_run import check_base_stays
+from lineament.training.base_run import check_base_stays, shortened
 from lineament.training.checkpoint import (
     checkpoint_steps,
     newest_checkpoint,
@@ -128,7 +128,7 @@ def train(
                 overwrite=overwrite,
             )
             if recipe.not_taken and options.progress:
-                say(f"the base run has no weights for {', '.join(recipe.not_taken)}: these are learnt anew.")
+                say(f"the base run has no weights for {shortened(recipe.not_taken)}: learnt anew.")
         # Only the first process makes the folder; the others learn from it what was made.
         run = cast(Run, fabric.broadcast(made))
         try:
