@@ -98,7 +98,8 @@ def test_every_tool_of_development_is_used(name: str):
 
 def test_everything_imported_is_declared():
     ours = {"lineament", "tests", *sys.stdlib_module_names}
-    own_modules = {part for path in (ROOT / "tests").rglob("*.py") for part in (path.stem, path.parent.name)}
+    own = [*(ROOT / "tests").rglob("*.py"), *(ROOT / "scripts").glob("*.py")]
+    own_modules = {part for path in own for part in (path.stem, path.parent.name)}
     every_extra = {name for group in extras() if group != "dev" for name in declared(group)}
     runtime = {IMPORTED_AS.get(name, name) for name in {*declared(), *every_extra}}
     assert not imported("src") - ours - runtime
