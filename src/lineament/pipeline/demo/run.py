@@ -12,7 +12,7 @@ from lineament.pipeline.demo.training import PLANS, DemoPlan, train_demo
 from lineament.pipeline.evaluate.portraits import portrait_pack
 from lineament.progress import Progress
 
-# What a demo writes into its folder beside the runs, and the pictures in `figures`, each with its numbers.
+# What a demo writes into its folder beside the runs, and the images in `figures`, each with its numbers.
 FILES = ("report.html", "cards.json", "few-shot.cards.json", "photo.json")
 FIGURES = (
     PHOTO,
