@@ -54,8 +54,14 @@ class Document:
 
     @cached_property
     def prose(self) -> str:
-        """All but the fenced blocks."""
-        return re.sub(r"^```.*?^```$", "", self.text, flags=re.M | re.S)
+        """All but the fenced blocks, and but the first column of tables of what other programs call things."""
+        unfenced = re.sub(r"^```.*?^```$", "", self.text, flags=re.M | re.S)
+        return re.sub(
+            r"^\| published \|.*\n(?:\|.*\n)+",
+            lambda table: re.sub(r"^\|[^|]*", "", table[0], flags=re.M),
+            unfenced,
+            flags=re.M,
+        )
 
     @cached_property
     def spans(self) -> list[str]:

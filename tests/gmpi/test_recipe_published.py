@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import shutil
+import zipfile
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -20,8 +23,8 @@ from lineament.data.sample import FaceSample
 from lineament.errors import CheckpointError, UsageError
 from lineament.geometry.sphere_camera import camera_on_sphere, invert_rigid
 from lineament.methods.gmpi.alpha import VARIANTS
-from lineament.methods.gmpi.datasets import BASE_FILES, SCENES
-from lineament.methods.gmpi.pose_formats import write_coefficients
+from lineament.methods.gmpi.datasets import BASE_FILES, SCENES, eg3d_labels
+from lineament.methods.gmpi.pose_formats import write_coefficients, write_dataset_json
 from lineament.training.config import config_to_dict
 from lineament.training.distributed import make_fabric
 from lineament.training.loop import LoopOptions, resume, train
@@ -157,14 +160,69 @@ def train_words(folder: Path, *more: str) -> list[str]:
     return [*words, "--run", str(folder.parent / "run"), *more]
 
 
-def test_the_published_layout_is_trained_on(photos: Path, capsys: pytest.CaptureFixture[str]):
-    poses = photos.parent / "poses"
-    (poses / "fail_list.txt").write_text("3.png\n")
-    assert main(train_words(photos, "--pose", str(poses), "--steps", "1", "--low-precision", "float16")) == 0
-    run = open_run(photos.parent / "run")
-    assert (run.config["yaw_std"], run.config["data_set"]) == (0.339, "metfaces")
-    assert run.config["variant"] == "plane-depth"
-    assert "no pose for 1 images, which are left out" in capsys.readouterr().err
+def plain(number: int, side: int) -> bytes:
+    """A PNG of one colour."""
+    file = io.BytesIO()
+    Image.new("RGB", (side, side), (60 * number, 90, 120)).save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.fixture
+def place(photos: Path) -> Path:
+    """Three data sets where the published program has them: one image of MetFaces has no pose."""
+    folder, poses = photos.parent / "runtime_dataset", photos.parent / "poses" / "coeffs"
+    metfaces, coefficients = folder / "metfaces1024x1024_xflip", folder / "metfaces_xflip_deep3dface_coeffs"
+    cats = folder / "afhq_v2_train_cat_512"
+    for each in (metfaces, coefficients / "coeffs", cats):
+        each.mkdir(parents=True)
+    labels = {}
+    for number in range(4):
+        for name in (f"{number}", f"{number}_xflip"):
+            (metfaces / f"{name}.png").write_bytes(plain(number, 1024))
+            shutil.copy(poses / f"{number}.mat", coefficients / "coeffs" / f"{name}.mat")
+        (cats / f"{number}.png").write_bytes(plain(number, 512))
+        camera = camera_on_sphere(torch.tensor(0.1 * number), torch.tensor(0.0), radius=2.7, centre_z=0.0)
+        labels[f"{number}.png"] = eg3d_labels(invert_rigid(camera.double()), centre_z=0.0, fov=0.23).tolist()
+    write_dataset_json(cats / "dataset.json", labels)
+    (coefficients / "fail_list.txt").write_text("3.png\n")
+    with zipfile.ZipFile(folder / "ffhq256x256.zip", "w") as archive:
+        for number in range(4):
+            archive.writestr(f"00000/{number}.png", plain(number, 256))
+    shutil.copytree(poses, folder / "ffhq256_deep3dface_coeffs" / "00000")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("data_set", "pose", "said"),
+    [
+        ("metfaces", "metfaces_xflip_deep3dface_coeffs", "no pose for 1 images, which are left out"),
+        ("ffhq256", "ffhq256_deep3dface_coeffs", "4 images; 4 cut to their middle square and scaled."),
+        ("afhqcat", "afhq_v2_train_cat_512/dataset.json", "4 images; 4 cut"),
+    ],
+)
+def test_the_published_layouts_are_trained_on(
+    data_set: str,
+    pose: str,
+    said: str,
+    place: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.chdir(place.parent)
+    words = ["train", f"gmpi-{data_set}", "--preset", "tiny", "--pose", f"runtime_dataset/{pose}"]
+    assert main([*words, "--steps", "1", "--low-precision", "float16", "--device", "cpu"]) == 0
+    run = open_run(Path("runs") / f"gmpi-{data_set}")
+    scene = SCENES[data_set]
+    assert (run.config["yaw_std"], run.config["data_set"]) == (scene.poses.yaw_std, data_set)
+    assert said in capsys.readouterr().err
+
+
+def test_without_data_the_published_place_is_named(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", "gmpi-ffhq512", "--preset", "tiny"]) == 1
+    assert "runtime_dataset/ffhq512x512.zip" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_settings_of_an_old_file_choose_the_variant(photos: Path, tmp_path: Path):

@@ -96,14 +96,14 @@ class Curriculum:
     """Images, poses and parts of a step on one GPU, as published for a data set.
 
     Attributes:
-        images: Where the published program looks for them.
-        poses: The same.
+        images: Reader, and the file or folder where the published program looks for them.
+        poses: Its file or folder of poses.
         batch: Images, and the parts that they are made and learnt in.
         token: The same for the variant `plane-token`; None where it was never trained.
         view_batch: Multiplane images whose views are chosen at once.
     """
 
-    images: str
+    images: tuple[str, str]
     poses: str
     batch: tuple[int, int]
     token: tuple[int, int] | None
@@ -112,11 +112,15 @@ class Curriculum:
 
 # By data set; planes and cameras are in datasets.py.
 CURRICULA = {
-    "ffhq256": Curriculum("ffhq256x256.zip", "ffhq256_deep3dface_coeffs", (8, 1), (4, 1), 4),
-    "ffhq512": Curriculum("ffhq512x512.zip", "ffhq512_deep3dface_coeffs", (4, 1), (4, 2), 2),
-    "ffhq1024": Curriculum("ffhq1024x1024.zip", "ffhq1024_deep3dface_coeffs", (4, 2), (4, 2), 1),
-    "afhqcat": Curriculum("afhq_v2_train_cat_512", "afhq_v2_train_cat_512/dataset.json", (4, 1), None, 2),
-    "metfaces": Curriculum("metfaces1024x1024_xflip", "metfaces_xflip_deep3dface_coeffs", (4, 2), None, 1),
+    "ffhq256": Curriculum(("ffhq", "ffhq256x256.zip"), "ffhq256_deep3dface_coeffs", (8, 1), (4, 1), 4),
+    "ffhq512": Curriculum(("ffhq", "ffhq512x512.zip"), "ffhq512_deep3dface_coeffs", (4, 1), (4, 2), 2),
+    "ffhq1024": Curriculum(("ffhq", "ffhq1024x1024.zip"), "ffhq1024_deep3dface_coeffs", (4, 2), (4, 2), 1),
+    "afhqcat": Curriculum(
+        ("afhqcat", "afhq_v2_train_cat_512"), "afhq_v2_train_cat_512/dataset.json", (4, 1), None, 2
+    ),
+    "metfaces": Curriculum(
+        ("metfaces", "metfaces1024x1024_xflip"), "metfaces_xflip_deep3dface_coeffs", (4, 2), None, 1
+    ),
 }
 # Folder of the published program that images and poses are in.
 PLACE = "runtime_dataset"
@@ -138,6 +142,6 @@ for data_set, curriculum in CURRICULA.items():
         recipe=f"{HERE}.recipe_published:PublishedGMPIRecipe",
         summary=f"GMPI as published for {data_set}, on a StyleGAN2 (--base RUN or FILE.pkl)",
         defaults={"data_set": data_set},
-        data=f"{PLACE}/{curriculum.images}",
+        data=f"{curriculum.images[0]}:{PLACE}/{curriculum.images[1]}",
         presets=_presets(curriculum),
     )
