@@ -124,3 +124,18 @@ def test_filters():
     for wrong in ([], [1, -1], [[[1.0]]]):
         with pytest.raises(ValueError, match="taps"):
             fir_filter(torch.tensor(wrong))
+
+
+@QUICK
+@given(case=cases(), last=st.booleans())
+def test_gradients_equal_those_of_inserted_zeros(case: Any, last: bool):
+    x, f, options = case
+    assume(fits(x, f, options))
+    x = (x.contiguous(memory_format=torch.channels_last) if last else x).requires_grad_()
+    found = []
+    for function in (upfirdn2d, upfirdn2d_reference):
+        (first,) = torch.autograd.grad(function(x, f, **options).pow(3).sum(), x, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), x)
+        found.append((first, second))
+    for ours, plain in zip(*found, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-10, atol=1e-10)

@@ -8,6 +8,7 @@ where noise is random, torch's own generator.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -322,13 +323,27 @@ def train_generator(
     losses, scores = [], []
     for part in parts_of(len(z), settings.split):
         seen = render(z[part], pitch_yaw[part])
-        found = scores_of(discriminator, seen.image, seen.world_to_camera)
+        with frozen(discriminator):
+            found = scores_of(discriminator, seen.image, seen.world_to_camera)
         loss = (part.stop - part.start) / len(z) * generator_loss(found)
         update.backward(loss, "generator")
         losses.append(loss.detach())
         scores.append(found.detach())
     update.step("generator")
     return torch.stack(losses).sum(), torch.cat(scores)
+
+
+@contextmanager
+def frozen(network: nn.Module) -> Iterator[None]:
+    """Compute with a network that others learn through and that does not learn itself: no gradients for its weights."""
+    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
 
 
 def parts_of(count: int, split: int) -> Iterator[slice]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch.nn.functional as F
 from torch import Tensor
 
+from lineament.nn.convolution import convolve
 from lineament.nn.upfirdn import upfirdn2d, upfirdn2d_reference
 
 
@@ -50,7 +51,7 @@ def conv2d_resample(
         ValueError: If both factors are given, or a factor without a filter.
     """
     if up == 1 and down == 1:
-        return F.conv2d(x, weight if flip_weight else weight.flip([2, 3]), padding=padding, groups=groups)
+        return convolve(x, weight if flip_weight else weight.flip([2, 3]), padding=padding, groups=groups)
     if f is None or f.ndim != 2 or (up > 1 and down > 1):
         raise ValueError("resampling needs a filter [height, width], and up or down, not both.")
     rows, columns = f.shape
@@ -61,16 +62,17 @@ def conv2d_resample(
         kept = weight if flip_weight else weight.flip([2, 3])
         if tuple(kernel) == (1, 1):
             x = upfirdn2d(x, f, down=down, padding=(left, right, top, bottom))
-            return F.conv2d(x, kept, groups=groups)
+            return convolve(x, kept, groups=groups)
         x = upfirdn2d(x, f, padding=(left, right, top, bottom))
-        return F.conv2d(x, kept, stride=down, groups=groups)
+        return convolve(x, kept, stride=down, groups=groups)
     if tuple(kernel) == (1, 1):
-        x = F.conv2d(x, weight, groups=groups)
+        x = convolve(x, weight, groups=groups)
         return upfirdn2d(x, f, up=up, padding=(left, right, top, bottom), gain=up**2)
     turned = weight.flip([2, 3]) if flip_weight else weight
     outputs, inputs = weight.shape[:2]
     turned = turned.reshape(groups, outputs // groups, inputs, *kernel).transpose(1, 2)
-    x = F.conv_transpose2d(x, turned.reshape(groups * inputs, -1, *kernel), stride=up, groups=groups)
+    turned = turned.reshape(groups * inputs, -1, *kernel)
+    x = convolve(x, turned, stride=up, transposed=True, groups=groups)
     # The transposed convolution has its own k - 1 zeros in front, and up - 1 fewer behind.
     height, width = kernel
     around = (left - width + 1, right - width + up, top - height + 1, bottom - height + up)
