@@ -7,6 +7,7 @@ import torch
 
 from lineament.methods.gmpi.generator import GMPIGenerator
 from lineament.pipeline.bench import gmpi_generator as bench
+from lineament.pipeline.bench import gmpi_step as step_bench
 from lineament.pipeline.bench import gmpi_twin, run_bench
 from lineament.pipeline.bench.gmpi_memory import build, measure_memory, plane_depths
 
@@ -53,3 +54,37 @@ def test_memory_does_not_hold_features_of_each_plane():
     loaded, peak = found
     planes_with_colours = 256 * 4 * 128 * 128 * 4 / 2**20
     assert planes_with_colours < peak - loaded < 4 * planes_with_colours
+
+
+_Step = step_bench.Step
+
+
+def small_step() -> step_bench.Step:
+    made = _Step(size=16, channel_base=128, channel_max=8)
+    # Noise that is drawn anew would differ between the two.
+    made.settings = step_bench.StepSettings(noise_mode="const")
+    return made
+
+
+def test_the_twin_steps_as_the_networks_do():
+    """Each starts from the same weights; losses, chosen views and the discriminator's gradients are the same."""
+    found = []
+    for whose in (_Step.__call__, lambda ours: step_bench.take(step_bench.twin_of(ours), ours)):
+        torch.manual_seed(0)
+        ours = small_step()
+        results = whose(ours)
+        gradients = [p.grad for n in ours.networks.values() for p in n.parameters() if p.grad is not None]
+        found.append([*results, *gradients])
+    assert len(found[0]) == len(found[1]) > 50
+    for ours, plain in zip(*found, strict=True):
+        # Adam's first step is as long for a gradient that is rounding alone as for any other.
+        torch.testing.assert_close(ours, plain, rtol=1e-2, atol=1e-3 * float(plain.abs().max()) + 1e-7)
+
+
+def test_it_reports_the_parts_of_a_step(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(step_bench, "Step", lambda device: small_step())
+    figures = run_bench("gmpi-step", threads=1, repeats=2)
+    parts = sum(figures[f"{part}_ms"] for part in ("judge", "choose", "learn"))
+    assert 0 < parts <= 1e3 * figures["cpu_s"] * 1.01
+    assert figures["times_floor"] == pytest.approx(1 / figures["share"], rel=0.05)
+    assert figures["times_faster"] == pytest.approx(figures["twin_cpu_s"] / figures["cpu_s"], rel=0.05)

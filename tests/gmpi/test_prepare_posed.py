@@ -377,7 +377,18 @@ def test_a_prepared_folder_is_what_gmpi_is_trained_on(
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "4 faces, each also mirrored, of 5 photos" in told
-    small = ["--resolution", "16", "--channel-base", "64", "--channel-max", "4", "--latent", "4", "--planes", "4"]
+    small = [
+        "--resolution",
+        "16",
+        "--channel-base",
+        "64",
+        "--channel-max",
+        "4",
+        "--latent",
+        "4",
+        "--planes",
+        "4",
+    ]
     small += ["--steps", "1", "--batch-size", "2", "--lights", "none", "--figures-every", "0"]
     train = ["train", "gmpi-folder", "--pose", str(out), "--data", str(out), "--run", str(tmp_path / "run")]
     assert main([*train, *small]) == 0

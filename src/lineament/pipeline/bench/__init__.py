@@ -33,6 +33,7 @@ BENCHES: dict[str, tuple[str, str]] = {
         "gmpi_generator",
         "a multiplane image of 256 px and 32 planes beside its bare convolutions",
     ),
+    "gmpi-step": ("gmpi_step", "a training step of GMPI at 64 px beside its bare convolutions"),
 }
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import flop_registry
 
 from lineament.pipeline.bench.timing import measure
 
@@ -33,14 +33,15 @@ _POINTWISE = [
 _PRODUCTS.update(_POINTWISE)
 
 
-def _pointwise_flop(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
-    """Operations of such a convolution without groups: its weight is the last of the first shapes with four sides."""
-    sides = [
-        shape for shape in shapes[:3] if isinstance(shape, torch.Size | tuple | list) and len(shape) == 4
-    ]
-    # Two for a convolution: the image, its weight; three with what the result is added to in front.
-    weight = sides[-1]
-    return 2 * math.prod(out_shape) * math.prod(weight[1:])
+def _operations(function: Any, given: Any, named: dict[str, Any], output: Any) -> int:
+    """Floating point operations of a call, by torch's own counts where it has them."""
+    packet = function.overloadpacket
+    if packet in _POINTWISE:
+        # Without groups: the weight is the last of the first arguments with four sides (the image and its weight; or
+        # three with what the result is added to in front).
+        weight = [x for x in given[:3] if isinstance(x, Tensor) and x.ndim == 4][-1]
+        return 2 * output.numel() * math.prod(weight.shape[1:])
+    return int(flop_registry[packet](*given, **named, out_val=output)) if packet in flop_registry else 0
 
 
 @dataclass(frozen=True)
@@ -84,10 +85,12 @@ class _Recorder(TorchDispatchMode):
         self.in_turn, self.filters = in_turn, filters
         self.calls: dict[Any, tuple[Callable[[], Any], int]] = {}
         self.order: list[Callable[[], Any]] = []
+        self.operations = 0
 
     def __torch_dispatch__(self, function: Any, types: Any, given: Any = (), options: Any = None) -> Any:
         named = options or {}
         output = function(*given, **named)
+        self.operations += _operations(function, given, named, output)
         if function.overloadpacket in _PRODUCTS and (self.filters or not _is_filter(function, given)):
             kind = (function, *map(_signature, given), *map(_signature, named.values()))
             again = lambda: function(*given, **named)  # noqa: E731
@@ -109,15 +112,13 @@ def measure_floor(
     """Record what ``work`` multiplies and time it alone.
 
     Args:
-        work: Called twice.
+        work: Called once.
         repeats: Timed calls of each kind, of which the fastest counts.
         device: Where it computes.
         in_turn: Time the calls in their order, too; what they read stays in memory until then.
         filters: Count depthwise convolutions with one kernel a channel, too; resampling filters are such. The number of
             operations always counts them.
     """
-    with FlopCounterMode(display=False, custom_mapping=dict.fromkeys(_POINTWISE, _pointwise_flop)) as counter:
-        work()
     with _Recorder(in_turn, filters) as recorder:
         work()
     ms = sum(count * _least_ms(call, repeats, device) for call, count in recorder.calls.values())
@@ -127,7 +128,7 @@ def measure_floor(
     fastest = min(_least_ms(partial(torch.conv2d, x, weight, padding=1), 20, device) for x in ordered)
     operations = 2 * 9 * 64 * maps.numel()
     ordered_ms = _least_ms(lambda: [call() for call in recorder.order], repeats, device) if in_turn else None
-    return Floor(ms, counter.get_total_flops() / 1e9, 1e-6 * operations / fastest, ordered_ms)
+    return Floor(ms, recorder.operations / 1e9, 1e-6 * operations / fastest, ordered_ms)
 
 
 @torch.no_grad()
@@ -137,8 +138,14 @@ def _least_ms(call: Callable[[], Any], repeats: int, device: str) -> float:
 
 
 def _is_filter(function: Any, given: Any) -> bool:
-    """Whether it is a forward convolution with as many groups as channels, more than one."""
-    return function.overloadpacket is _ATEN.convolution and given[8] > 1 and given[8] == given[0].shape[1]
+    """Whether it is a convolution, or its gradient, with as many groups as channels, more than one."""
+    if function.overloadpacket is _ATEN.convolution:
+        return given[8] > 1 and given[8] == given[0].shape[1]
+    return (
+        function.overloadpacket is _ATEN.convolution_backward
+        and given[9] > 1
+        and given[9] == given[1].shape[1]
+    )
 
 
 def _signature(value: Any) -> Any:
