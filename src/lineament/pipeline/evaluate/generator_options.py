@@ -36,6 +36,7 @@ class GeneratorOptions:
             did so.
         inception: State dict of the Inception network of FID (pt_inception-2015-12-05), for FID and KID; nothing is
             downloaded.
+        head: Head model that is fitted to the faces of generated people: builtin or ict.
         workers: Processes that draw and look at once.
     """
 
@@ -48,6 +49,7 @@ class GeneratorOptions:
     rounding: Literal["nearest", "published"] | None = None
     resize: bool = False
     inception: Path | None = None
+    head: Literal["builtin", "ict"] = "builtin"
     workers: int = 2
 
     def settled(self) -> GeneratorOptions:

@@ -170,7 +170,10 @@ def evaluate_seeds(
         )
     scored = [evaluate(run, source, options) if score is None else score(run) for run in runs]
     merged = []
-    for cards in zip(*scored, strict=True):
+    # What one run lacks (no face was found in what it draws) has no mean over all.
+    shared = set.intersection(*({card.name for card in cards} for cards in scored))
+    kept = [[card for card in cards if card.name in shared] for cards in scored]
+    for cards in zip(*kept, strict=True):
         card = over_seeds(replace(each, seed=seed) for each, seed in zip(cards, seeds, strict=True))
         merged.append(replace(card, details={**card.details, "runs": [str(run) for run in runs]}))
     return merged
