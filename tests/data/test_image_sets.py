@@ -144,7 +144,7 @@ def test_labels_that_cannot_be_used_say_why(tmp_path: Path, text: str | None, me
 def test_metfaces_with_and_without_flips(tmp_path: Path) -> None:
     names = trees.make_metfaces(tmp_path / "plain", count=40, flips=False)
     assert [sample.id for sample in open_source("metfaces", tmp_path / "plain")] == names
-    with pytest.raises(DataError, match="40 images have no flip"):
+    with pytest.raises(DataError, match="40 images and no flip"):
         open_source("metfaces", tmp_path / "plain", flips="needed")
     trees.make_metfaces(tmp_path / "both", count=40)
     both = open_source("metfaces", tmp_path / "both", flips="needed")
@@ -157,12 +157,18 @@ def test_metfaces_with_and_without_flips(tmp_path: Path) -> None:
     assert 0 < len(val) < 80 and len({sample.identity for sample in val}) * 2 == len(val)
 
 
-def test_flips_of_flips_and_flips_of_a_part_are_refused(tmp_path: Path) -> None:
+def test_flips_of_flips_are_refused_and_what_has_no_flip_is_a_bad_sample(tmp_path: Path) -> None:
     names = trees.make_metfaces(tmp_path / "m")
     flip = tmp_path / "m" / names[0].replace(".png", "_xflip.png")
     flip.rename(tmp_path / "kept.png")
-    with pytest.raises(DataError, match="1 images have no flip and 0 flips no original"):
-        open_source("metfaces", tmp_path / "m")
+    source = open_source("metfaces", tmp_path / "m")
+    assert len(source) == 5 and source[1].id == names[1]
+    with pytest.raises(DataError, match="it has no flip"):
+        _ = source[0]
+    (tmp_path / "m" / "alone_xflip.png").write_bytes((tmp_path / "kept.png").read_bytes())
+    with pytest.raises(DataError, match="it is the flip of no image"):
+        _ = open_source("metfaces", tmp_path / "m")[5]
+    (tmp_path / "m" / "alone_xflip.png").unlink()
     assert len(open_source("metfaces", tmp_path / "m", flips="none")) == 3
     shutil.copy(tmp_path / "kept.png", flip)
     shutil.copy(tmp_path / "kept.png", flip.with_name(flip.stem + "_xflip.png"))

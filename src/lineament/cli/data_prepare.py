@@ -12,6 +12,7 @@ from tyro.conf import Positional, arg
 from lineament.cli.parse import parse
 from lineament.errors import UsageError
 from lineament.pipeline.prepare.options import PosedOptions, PrepareOptions
+from lineament.pipeline.prepare.published_options import DATA_SETS, PublishedOptions
 from lineament.progress import progress
 
 
@@ -20,6 +21,11 @@ class Command:
     """Find the face in every photo, cut it out by a named rule, list what was left out and why.
 
     `3dfaw` is not cut out: its keypoints and depths become train.npz, valid.npz and test.npz, as DepthNets read them.
+
+    `ffhq` and `metfaces` are cut out already. Found are the five landmarks and the camera of each image, written in
+    the layout of GMPI's published preparation: .txt and .mat files, fail_list.txt, and poses.parquet. `metfaces` gets
+    its flips first. --out is the published runtime_dataset; what is in it already is read. Example: `lineament data
+    prepare ffhq runtime_dataset/ffhq256x256.zip --out runtime_dataset/`.
 
     With `--for gmpi` the result is what `lineament train gmpi-folder` reads: images cut by the crop ffhq, dataset.json
     with the camera of each, faces.csv with the angles, left_out.csv and poses.sheet.png. Example: `lineament data
@@ -45,6 +51,8 @@ class Command:
     purpose: Annotated[Literal["gmpi"] | None, arg(name="for")] = None
     # What is made for it.
     posed: PosedOptions = field(default_factory=PosedOptions)
+    # For ffhq and metfaces.
+    published: PublishedOptions = field(default_factory=PublishedOptions)
     # Processes that read, search and cut.
     workers: int = 2
     # Start again: remove the crops of an older run.
@@ -57,6 +65,7 @@ def main(arguments: list[str]) -> int:
     from lineament.data.registry import open_source
     from lineament.pipeline.prepare.keypoints import prepare_keypoints
     from lineament.pipeline.prepare.posed_run import PosedReport, prepare_posed
+    from lineament.pipeline.prepare.published_run import PublishedReport, prepare_published
     from lineament.pipeline.prepare.run import PrepareReport, prepare
 
     if command.workers < 1:
@@ -77,14 +86,22 @@ def main(arguments: list[str]) -> int:
             raise UsageError(f"3dfaw is read and not cut out: leave out {flags}, which would change nothing.")
         print(prepare_keypoints(command.root, command.out, command.overwrite, progress))
         return 0
-    source = open_source(command.name, command.root, split=command.split)
     out, cutting, workers = command.out, command.cutting, command.workers
-    report: PrepareReport | PosedReport
+    report: PrepareReport | PosedReport | PublishedReport
     try:
-        if command.purpose:
-            report = prepare_posed(source, out, cutting, command.posed, command.overwrite, workers, progress)
+        if command.name in DATA_SETS:
+            how = cutting, command.published, command.posed
+            report = prepare_published(
+                command.name, command.root, out, *how, command.overwrite, workers, progress
+            )
         else:
-            report = prepare(source, out, cutting, command.overwrite, workers, progress)
+            source = open_source(command.name, command.root, split=command.split)
+            if command.purpose:
+                report = prepare_posed(
+                    source, out, cutting, command.posed, command.overwrite, workers, progress
+                )
+            else:
+                report = prepare(source, out, cutting, command.overwrite, workers, progress)
     except KeyboardInterrupt:
         print("the same command goes on from here.", file=sys.stderr)
         raise
@@ -98,10 +115,18 @@ def _changed(options: object, default: object) -> list[str]:
 
 def _refuse_unused(command: Command) -> None:
     """Refuse options of the one purpose that would change nothing for the other."""
-    if command.purpose is None:
+    sought = ("detector", "min_face", "min_score", "upright")
+    if command.name in DATA_SETS:
+        unused = [name for name in _changed(command.cutting, PrepareOptions()) if name not in sought]
+        fitted = ("landmark_model", "max_head_error") if command.published.poses == "head" else ()
+        unused += [name for name in _changed(command.posed, PosedOptions()) if name not in fitted]
+        unused += ["for"] * bool(command.purpose) + ["split"] * (command.split is not None)
+        why = f"changes nothing for {command.name}, whose images are cut out already"
+    elif published := _changed(command.published, PublishedOptions()):
+        unused, why = published, f"for {' and '.join(DATA_SETS)} alone"
+    elif command.purpose is None:
         unused, why = _changed(command.posed, PosedOptions()), "for --for gmpi alone"
     else:
-        sought = ("detector", "min_face", "min_score", "upright")
         given = replace(command.cutting, crop="box") if command.cutting.crop == "ffhq" else command.cutting
         unused = [name for name in _changed(given, PrepareOptions()) if name not in sought]
         why = "not for --for gmpi, whose faces are detected and cut by the crop ffhq"

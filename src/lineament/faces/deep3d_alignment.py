@@ -113,10 +113,10 @@ def align_map(values: Tensor, window: Window) -> Tensor:
 
 
 def align_points(points: Tensor, window: Window) -> Tensor:
-    """Move points ``[..., 2]`` of the image into the window, y up from its last row, without rounding.
+    """Move points ``[..., 2]`` of the image into the window, y up from its last row, as the published program does.
 
-    The published coefficients keep their 68 landmarks so; image content lies up to a pixel beside them, since sizes
-    and corner are cut to whole pixels.
+    Image content lies up to a pixel beside them, since sizes and corner of the window are cut to whole pixels; the
+    crop ``gmpi`` moves points with the image.
     """
     height, width = window.image_size
     x, y = window.position

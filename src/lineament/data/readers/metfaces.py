@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from lineament.data.image_archives import image_records, side_of
-from lineament.data.records import Record, RecordSource
+from lineament.data.records import RecordSource
 from lineament.data.registry import register_reader
 from lineament.data.rejects import find_rejects
 from lineament.data.subset import held_out
@@ -34,13 +35,12 @@ def open_metfaces(
     Args:
         root: The folder: ``metfaces1024x1024`` as published, or ``metfaces1024x1024_xflip`` with flips.
         split: ``all``; or ``train`` and ``val``, nine tenths and one tenth chosen by a hash of the name.
-        flips: ``auto`` takes those that are there, where each painting has one; ``needed`` refuses a folder
-            without; ``none`` leaves them out.
+        flips: ``auto`` takes those that are there; where there are any, an image without its flip and a flip without
+            its image are bad samples. ``needed`` refuses a folder without flips, ``none`` leaves them out.
         rejects: Reject list to honour instead of the one in the folder.
 
     Raises:
-        DataError: If there is no image, the first is not square, flips are missing for some of the paintings, or
-            flips were flipped too.
+        DataError: If there is no image, the first is not square, flips are needed and missing, or were flipped too.
     """
     if flips not in ("auto", "needed", "none"):
         raise unknown_name("flips", flips, ("auto", "needed", "none"))
@@ -48,33 +48,41 @@ def open_metfaces(
         raise DataError(f"{root} is no folder: MetFaces is a folder of PNG files ({WHERE}).")
     records = image_records(root)
     side_of(root, records)
-    wanted = check_flips(root, records, flips)
-    records = [replace(record, identity=painting_of(record.id)) for record in records if record.id in wanted]
+    faults = check_flips(root, [record.id for record in records], flips)
+    records = [
+        replace(record, identity=painting_of(record.id), fault=faults.get(record.id, ""))
+        for record in records
+        if flips != "none" or not is_flip(record.id)
+    ]
     if split != "all":
         records = [r for r in records if held_out(painting_of(r.id), HELD_OUT) == (split == "val")]
     return RecordSource(f"{root.resolve().name}/{split}", records, rejects=find_rejects(root, rejects))
 
 
-def check_flips(root: Path, records: list[Record], flips: str) -> set[str]:
-    """Names of the images that are taken, ``flips`` as in :func:`open_metfaces`, which says what is refused."""
-    names = {record.id for record in records}
-    flips_there = {name for name in names if is_flip(name)}
-    twice = sorted(name for name in flips_there if painting_of(name).endswith(FLIP))
+def check_flips(root: Path, names: Sequence[str], flips: str) -> dict[str, str]:
+    """What is wrong with the images of a folder, by name; ``flips`` as in :func:`open_metfaces`.
+
+    Raises:
+        DataError: If flips were flipped, or are needed and missing.
+    """
+    flipped = {painting_of(name) for name in names if is_flip(name)}
+    paintings = {painting_of(name) for name in names if not is_flip(name)}
+    twice = sorted(name for name in flipped if name.endswith(FLIP))
     if twice:
         raise DataError(
-            f"{root} holds flips of flips ({len(twice)}, {twice[0]}): a published script was run twice, remove these."
+            f"{root} holds flips of flips ({len(twice)}, {twice[0]}{FLIP}.png): a published script was run twice, "
+            "remove these."
         )
-    if flips == "none":
-        return names - flips_there
-    flipped = {painting_of(name) for name in flips_there}
-    paintings = {painting_of(name) for name in names - flips_there}
-    without, alone = sorted(paintings - flipped), sorted(flipped - paintings)
-    if (flipped or flips == "needed") and (without or alone):
+    if flips == "needed" and not flipped:
         raise DataError(
-            f"in {root} {len(without)} images have no flip and {len(alone)} flips no original "
-            f"({(without or alone)[0]}): make them with `lineament data prepare metfaces`, or give flips=none."
+            f"{root} holds {len(paintings)} images and no flip: make them with `lineament data prepare metfaces`."
         )
-    return names
+    if flips == "none" or not flipped:
+        return {}
+    lacking = {name: "it has no flip" for name in names if painting_of(name) not in flipped}
+    return lacking | {
+        name: "it is the flip of no image" for name in names if painting_of(name) not in paintings
+    }
 
 
 def is_flip(name: str) -> bool:

@@ -144,27 +144,12 @@ def read_coefficients(folder: Path) -> PoseFile:
     Raises:
         DataError: If there is none, or one cannot be read; it names the file.
     """
-    import scipy.io
-
     paths = sorted(folder.rglob("*.mat"))
     if not paths:
         raise DataError(f"there is no {DATASET_JSON} and no .mat file in {folder}: give a file of poses.")
     names, angles, translations = [], [], []
     for path in paths:
-        try:
-            content = scipy.io.loadmat(path, variable_names=("angle", "trans"))
-            pair = [
-                torch.from_numpy(np.asarray(content[key], np.float64).reshape(3))
-                for key in ("angle", "trans")
-            ]
-            if not all(bool(each.isfinite().all()) for each in pair):
-                raise ValueError("not finite")
-        # A damaged .mat file raises almost anything out of the reader.
-        except Exception as error:
-            raise DataError(
-                f"{path} cannot be read as coefficients of Deep3DFaceRecon, which need 'angle' and 'trans' of 3 "
-                f"numbers ({error}): make it anew, or name its image in {FAIL_LIST} and remove it."
-            ) from error
+        pair = read_coefficient_file(path)
         names.append(path.relative_to(folder).with_suffix("").as_posix().removeprefix("coeffs/"))
         angles.append(pair[0])
         translations.append(pair[1])
@@ -172,6 +157,30 @@ def read_coefficients(folder: Path) -> PoseFile:
     failed = [folder / FAIL_LIST, *([folder.parent / FAIL_LIST] if folder.name == "coeffs" else [])]
     lines = [line for path in failed if path.is_file() for line in _lines(path)]
     return PoseFile(_by_name(names, cameras, folder), frozenset(_plain(line) for line in lines))
+
+
+def read_coefficient_file(path: Path) -> tuple[Tensor, Tensor]:
+    """Angles and translation ``[3]`` of one of Deep3DFaceRecon's ``.mat`` files, float64.
+
+    Raises:
+        DataError: If it cannot be read; it names the file.
+    """
+    import scipy.io
+
+    try:
+        content = scipy.io.loadmat(path, variable_names=("angle", "trans"))
+        angle, translation = (
+            torch.from_numpy(np.asarray(content[key], np.float64).reshape(3)) for key in ("angle", "trans")
+        )
+        if not bool(torch.cat([angle, translation]).isfinite().all()):
+            raise ValueError("not finite")
+    # A damaged .mat file raises almost anything out of the reader.
+    except Exception as error:
+        raise DataError(
+            f"{path} cannot be read as coefficients of Deep3DFaceRecon, which need 'angle' and 'trans' of 3 "
+            f"numbers ({error}): make it anew, or name its image in {FAIL_LIST} and remove it."
+        ) from error
+    return angle, translation
 
 
 def write_dataset_json(path: Path, labels: Mapping[str, Sequence[float]]) -> None:
@@ -190,12 +199,26 @@ def write_coefficients(path: Path, world_to_camera: Tensor, landmarks: Tensor | 
         world_to_camera: ``[4, 4]``, the face in the origin.
         landmarks: ``[68, 2]`` of scheme 68 in pixels of the crop ``gmpi`` of 224 px; NaN where None.
     """
+    angle, translation = deep3d_coefficients(world_to_camera, centre_z=0.0)
+    write_coefficient_file(path, {"angle": angle, "trans": translation}, landmarks)
+
+
+def write_coefficient_file(
+    path: Path, coefficients: Mapping[str, Tensor], landmarks: Tensor | None = None
+) -> None:
+    """Write coefficients ``[size]`` by name as a ``.mat`` file of Deep3DFaceRecon; those not given are zeros.
+
+    Args:
+        path: The file.
+        coefficients: ``angle``, ``trans`` and any of ``id``, ``exp``, ``tex``, ``gamma``.
+        landmarks: As in :func:`write_coefficients`.
+    """
     import scipy.io
 
-    angle, translation = deep3d_coefficients(world_to_camera, centre_z=0.0)
     points = torch.full((len(scheme("68")), 2), math.nan) if landmarks is None else landmarks
     content = {key: np.zeros((1, size), np.float32) for key, size in _OTHER_COEFFICIENTS.items()}
-    content |= {"angle": _single(angle), "trans": _single(translation), "lm68": _single(points)}
+    content |= {key: _single(value) for key, value in coefficients.items()}
+    content["lm68"] = _single(points)
     with replacing(path, durable=False) as temporary:
         scipy.io.savemat(temporary, content, appendmat=False)
 

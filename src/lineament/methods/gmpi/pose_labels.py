@@ -22,6 +22,7 @@ from lineament.methods.gmpi.pose_formats import (
     read_table,
     stem,
 )
+from lineament.methods.gmpi.published_layout import read_pose_table
 
 # Share of the angles that lie within the range of the cameras that are drawn.
 _WITHIN = 0.95
@@ -35,7 +36,7 @@ def read_poses(path: Path) -> PoseFile:
 
     Args:
         path: EG3D's ``dataset.json``, or a folder or zip archive with one; a folder of Deep3DFaceRecon's ``.mat``
-            files; or a table.
+            files; or a table, CSV or the ``poses.parquet`` of ``lineament data prepare``.
 
     Raises:
         DataError: If there is none, or it cannot be read.
@@ -50,6 +51,8 @@ def read_poses(path: Path) -> PoseFile:
         raise DataError(f"{path} is no file of poses: it cannot be read ({error.strerror}).") from error
     if start.startswith(b"PK\x03\x04"):
         return read_dataset_json(path)
+    if start.startswith(b"PAR1"):
+        return read_pose_table(path)
     if start.startswith(b"MATLAB"):
         raise DataError(f"{path} holds the pose of one image: give its folder, {path.parent}.")
     is_json = start.removeprefix(b"\xef\xbb\xbf").lstrip().startswith((b"{", b"["))

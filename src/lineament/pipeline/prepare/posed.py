@@ -46,6 +46,26 @@ class PosedFace:
     images: list[bytes] = field(default_factory=list)
 
 
+def fit_pose(head: HeadModel, face: Face, image: Tensor, most: float) -> FittedFace | str:
+    """Fit a head to the landmarks of a face of ``[3, H, W]``, or say why it has no pose.
+
+    Args:
+        head: The head.
+        face: With landmarks in pixels of the image.
+        image: Where it is.
+        most: Largest mean distance of landmarks from the head, in shares of that between the outer eye corners.
+    """
+    height, width = image.shape[-2:]
+    fitted = fit_faces(head, [face], (width, height))[0]
+    if fitted.fit is None:
+        return f"no pose: {fitted.lacking}"
+    if fitted.fit.error > most:
+        return (
+            f"pose not sure: the landmarks are {fitted.fit.error:.3f} off any head, at most {most:g} is taken"
+        )
+    return fitted
+
+
 class PosedCutter:
     """Reads images, finds their faces, cuts them out and finds their poses; what worker processes do."""
 
@@ -104,7 +124,6 @@ class PosedCutter:
         assert self._tools is not None
         if not found:
             return PosedFace("no face found")
-        head = self._tools[2]
         largest, believed = self._largest(sample.image, found)
         if largest is None:
             return PosedFace(
@@ -113,15 +132,9 @@ class PosedCutter:
         side = float(boxes.size(largest.box).max())
         if side < self.cutting.min_face:
             return PosedFace(f"face too small: {side:.0f} px, the least is {self.cutting.min_face:g} px")
-        height, width = sample.image.shape[-2:]
-        fitted = fit_faces(head, [largest], (width, height))[0]
-        if fitted.fit is None:
-            return PosedFace(f"no pose: {fitted.lacking}")
-        if fitted.fit.error > self.posed.max_head_error:
-            return PosedFace(
-                f"pose not sure: the landmarks are {fitted.fit.error:.3f} off any head, at most "
-                f"{self.posed.max_head_error:g} is taken"
-            )
+        fitted = fit_pose(self._tools[2], largest, sample.image, self.posed.max_head_error)
+        if isinstance(fitted, str):
+            return PosedFace(fitted)
         try:
             facts, image = self._cut(sample, fitted)
         except DataError as error:
