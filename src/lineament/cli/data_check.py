@@ -17,6 +17,10 @@ class Command:
     The list is written as reject.json into the folder of the data, where every reader honours it. Of prepared crops all
     bytes are compared with their checksums first: `lineament data prepare` repairs what is damaged. Examples:
     `lineament data check photos/`, `lineament data check celeba /data/celeba --split val`.
+
+    `lineament data check gmpi FOLDER` looks at the tree of GMPI's published program (runtime_dataset and ckpts): which
+    of its data sets are ready, what they lack, and whether every image has a pose or is on the list of failures. It
+    writes nothing, and ends with 1 where something is wrong.
     """
 
     # A data set (see `lineament data list`), or a folder, or NAME:FOLDER?option=value.
@@ -43,6 +47,8 @@ def main(arguments: list[str]) -> int:
     from lineament.pipeline.prepare.check import check, check_shards, open_unfiltered, write_report
     from lineament.progress import progress
 
+    if command.name == "gmpi" and command.root is not None:
+        return _check_tree(command)
     if command.workers < 1:
         raise UsageError(f"--workers must be at least 1, not {command.workers}.")
     if command.out is not None and command.out.suffix.lower() not in (".json", ".txt"):
@@ -62,3 +68,21 @@ def main(arguments: list[str]) -> int:
         print(f"  ... and {len(report.faults) - 20} more")
     print(write_report(report, asked, command.out, command.overwrite))
     return 0
+
+
+def _check_tree(command: Command) -> int:
+    """The published tree."""
+    from lineament.errors import UsageError
+    from lineament.pipeline.prepare.check_tree import SETS, check_tree
+    from lineament.progress import progress
+
+    assert command.root is not None
+    default = Command(command.name, command.root)
+    given = [name for name, value in vars(command).items() if value != getattr(default, name)]
+    if given:
+        raise UsageError(f"--{given[0]}: changes nothing for the tree of gmpi; leave it out.")
+    with progress("checking", len(SETS), "data sets") as advance:
+        reports = check_tree(command.root, advance)
+    for report in reports:
+        print("\n".join(report.lines()))
+    return 1 if any(report.faults for report in reports) else 0
