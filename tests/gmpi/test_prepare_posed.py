@@ -377,20 +377,9 @@ def test_a_prepared_folder_is_what_gmpi_is_trained_on(
     assert main(words) == 0
     told = capsys.readouterr().out
     assert "4 faces, each also mirrored, of 5 photos" in told
-    small = [
-        "--resolution",
-        "16",
-        "--channel-base",
-        "64",
-        "--channel-max",
-        "4",
-        "--latent",
-        "4",
-        "--planes",
-        "4",
-    ]
-    small += ["--steps", "1", "--batch-size", "2", "--lights", "none", "--figures-every", "0"]
+    small = "--resolution 16 --channel-base 64 --channel-max 4 --latent 4 --planes 4 --steps 1 --batch-size 2"
+    small += " --lights none --figures-every 0"
     train = ["train", "gmpi-folder", "--pose", str(out), "--data", str(out), "--run", str(tmp_path / "run")]
-    assert main([*train, *small]) == 0
+    assert main([*train, *small.split()]) == 0
     said = capsys.readouterr()
     assert told[told.index("--near") :].splitlines()[0] in said.out + said.err
