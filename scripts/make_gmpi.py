@@ -18,7 +18,17 @@ from stages import Record, Stage, make_all, pack_words
 from lineament.packs import COLOUR, find_packs, packs_folder
 
 # The cameras of the portrait world (docs/synthetic.md), which are known: yaw and pitch are drawn with these.
-SCENE = ("--mean-pitch", "0.1571", "--yaw-std", "0.289", "--pitch-std", "0.127", "--truncation", "2", "--mirror")
+SCENE = (
+    "--mean-pitch",
+    "0.1571",
+    "--yaw-std",
+    "0.289",
+    "--pitch-std",
+    "0.127",
+    "--truncation",
+    "2",
+    "--mirror",
+)
 # Few images: the discriminator would know them by heart.
 FEW = ("--augment", "adaptive")
 
