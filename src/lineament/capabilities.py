@@ -15,11 +15,11 @@ Pixels are those of the image that was given: centres at integers, x right, y do
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from lineament.errors import UsageError
 
@@ -343,6 +343,41 @@ class CodeEncoder(Protocol):
 
     def codes(self, images: Tensor) -> Codes:
         """Encode captures ``[B, V, 1, H, W]`` of V infrared cameras in 0..1."""
+        ...
+
+
+@dataclass(frozen=True)
+class PlainNetwork:
+    """What a predictor computes, from tensors to tensors, for other programs.
+
+    Attributes:
+        network: Takes the inputs in their order; gives the outputs, a tensor or a tuple of them. On the CPU, in
+            evaluation mode, a copy or the predictor's own.
+        inputs: Name -> shape: numbers, or words for sizes that vary, the same word for the same size. float32.
+        outputs: Names.
+        facts: Plain values that tell what goes in and what comes out: pre-processing, units, scheme.
+        multiples: Of sizes that vary, what they are multiples of.
+        jumping: Outputs that rounding may change by much, such as the place of the largest of two equal peaks.
+    """
+
+    network: nn.Module
+    inputs: Mapping[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
+    facts: Mapping[str, Any]
+    multiples: Mapping[str, int] = field(default_factory=dict)
+    jumping: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Exportable(Protocol):
+    """Has a network that other programs can run."""
+
+    def plain_network(self) -> PlainNetwork:
+        """The network with everything around it that is made of tensors.
+
+        Raises:
+            UsageError: If what this predictor does is no function of tensors; one sentence says why.
+        """
         ...
 
 

@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "labels convert": ("labels_convert", "turn the labels of one tool into those of another"),
     "models": ("models", "list the models that can be named"),
     "models pack": ("models_pack", "write a run as a model folder"),
+    "export": ("export", "write a model for other programs: ONNX, torch.export, a folder"),
     "recipes": ("recipes", "list what can be trained"),
     "train": ("train", "train a recipe"),
     "resume": ("resume", "go on with an interrupted run"),

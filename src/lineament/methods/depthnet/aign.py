@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lineament.capabilities import PlainNetwork
 from lineament.methods.depthnet.model import CRITIC_WIDTHS, KEYPOINTS
 from lineament.methods.depthnet.predictor import DepthPredictor
 
@@ -160,6 +161,12 @@ class AignPredictor(DepthPredictor):
     """Depth of one face from its keypoints alone; the target enters the affine map only."""
 
     single = True
+
+    def plain_network(self) -> PlainNetwork:
+        """Depths of keypoints; see :mod:`.plain`."""
+        from lineament.methods.depthnet.plain import plain_depth
+
+        return plain_depth(self.network, self.scheme, lambda source: self.network(source)[0][:, 2])
 
     def _predict(self, source: Tensor, target: Tensor) -> tuple[Tensor, Tensor | None]:
         parts = [self.network(part)[0][:, 2] for part in source.split(CHUNK)]

@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from lineament.capabilities import DepthFit, PairFits, check_float32
+from lineament.capabilities import DepthFit, PairFits, PlainNetwork, check_float32
 from lineament.errors import DataError
 from lineament.faces.schemes import LandmarkScheme, as_scheme, convert_points, scheme
 from lineament.methods.depthnet.folded import FoldedNetwork
@@ -62,6 +62,13 @@ class DepthPredictor:
     def depth(self, source: Tensor, target: Tensor) -> Tensor:
         """Depth ``[B, K]`` of source keypoints ``[B, K, 2]`` over the image's size, given target keypoints."""
         return self._predict(source, target)[0]
+
+    def plain_network(self) -> PlainNetwork:
+        """Depths of keypoints; where the target corrects them by least squares, the face's own. See :mod:`.plain`."""
+        from lineament.methods.depthnet.plain import plain_depth
+
+        own = self.network.own_depth if isinstance(self.network, TwoViewDepthNet) else None
+        return plain_depth(self.network, self.scheme, own)
 
     @torch.no_grad()
     def own_depth(self, source: Tensor, targets: Tensor) -> Tensor:

@@ -59,7 +59,7 @@ class TwoViewDepthNet(nn.Module):
         points, size = upright(source)
         mirrored = points[:, MIRROR] * points.new_tensor([-1.0, 1.0])
         seen = torch.cat([points, mirrored]).transpose(1, 2).flatten(1)
-        one, other = self.fc(seen).chunk(2)
+        one, other = self.fc(seen).unflatten(0, (2, -1)).unbind(0)
         return 0.5 * (one + other[:, MIRROR]) * size[:, 0]
 
     def corrected(self, source: Tensor, depth: Tensor, target: Tensor) -> Tensor:

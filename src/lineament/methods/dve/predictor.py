@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 import torch
 from torch import Tensor, nn
 
-from lineament.capabilities import Descriptors, Landmarks, check_float32
+from lineament.capabilities import Descriptors, Landmarks, PlainNetwork, check_float32
 from lineament.data.sample import FaceSource
 from lineament.faces import boxes as box_tools
 from lineament.faces.frame import Frame, cut
@@ -96,6 +96,12 @@ class DescriptorPredictor:
         parts = [describe(self.descriptor, part.to(self.device)).cpu() for part in views.split(BATCH)]
         return torch.cat(parts)
 
+    def plain_network(self) -> PlainNetwork:
+        """Descriptors of squares that were cut already; see :mod:`.plain`."""
+        from lineament.methods.dve.plain import plain_descriptors
+
+        return plain_descriptors(self.descriptor, self.frame)
+
 
 class PredictorConfig(Protocol):
     """What a predictor needs to know of the recipe that fitted its networks."""
@@ -170,6 +176,12 @@ class LandmarkPredictor(DescriptorPredictor):
             points = torch.where(better[..., None], again, points)
             spread = torch.where(better, again_spread, spread)
         return Landmarks(points, 1 / (1 + (spread / HALF_CONFIDENCE) ** 2))
+
+    def plain_network(self) -> PlainNetwork:
+        """One look at squares that were cut already; see :mod:`.plain`."""
+        from lineament.methods.dve.plain import plain_landmarks
+
+        return plain_landmarks(self.descriptor, self.regressor, self.frame, self.scheme)
 
     def published_crops(self, data: str) -> str:
         """Name of the published preprocessing of a data set in which this method was measured, "" for none."""

@@ -80,7 +80,7 @@ class Decoder(nn.Module):
         """Maps x0 (4 x 4), x1 (8 x 8), ... up to stage ``count``, by default all."""
         x = self.fc(code)
         # On a single pixel a transposed convolution is a matrix product, which is several times faster on a CPU.
-        spread = (x @ self.conv1.weight.flatten(1)).view(len(x), -1, 4, 4)
+        spread = (x @ self.conv1.weight.flatten(1)).unflatten(1, (-1, 4, 4))
         maps = [F.relu(self.bn1(spread))]
         for number in range(1, (self.count if count is None else count) + 1):
             maps.append(self.layer(number)(maps[-1]))

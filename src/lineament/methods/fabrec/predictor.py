@@ -8,7 +8,7 @@ from typing import ClassVar, cast
 import torch
 from torch import Tensor, nn
 
-from lineament.capabilities import Landmarks, Reconstruction, check_float32
+from lineament.capabilities import Landmarks, PlainNetwork, Reconstruction, check_float32
 from lineament.data.sample import FaceSample
 from lineament.faces import boxes as box_tools
 from lineament.faces.schemes import LandmarkScheme, as_scheme, scheme
@@ -138,6 +138,12 @@ class LandmarkPredictor(AutoencoderPredictor):
         points, confidence = self.read(images)
         placed = [self.to_photo(face, crop) for face, crop in zip(points, crops, strict=True)]
         return Landmarks(torch.stack(placed), confidence)
+
+    def plain_network(self) -> PlainNetwork:
+        """Landmarks of squares that were cut already; see :mod:`.plain`."""
+        from lineament.methods.fabrec.plain import plain_landmarks
+
+        return plain_landmarks(self.networks, self.config, self.scheme)
 
     def tiles(self, image: Tensor, box: Tensor) -> Tensor:
         """Input, reconstruction, heatmaps, landmarks in both, side by side: ``[3, h, 5 w]``."""

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lineament.capabilities import Landmarks, check_float32
+from lineament.capabilities import Landmarks, PlainNetwork, check_float32
 from lineament.faces.resample import crop_image
 from lineament.faces.schemes import LandmarkScheme
 from lineament.faces.uncertainty import face_uncertainty
@@ -91,6 +91,7 @@ class LandmarkPredictor:
         self.size = size
         self.flip = flip and scheme.mirror_known
         self.second_look = second_look
+        self._trained = {name: _plain(network) for name, network in networks.items()}
         self._temperature, self._tells_visibility = float(head.temperature), bool(head.visibility > 0)
 
     @property
@@ -138,6 +139,13 @@ class LandmarkPredictor:
             for part in images.split(BATCH)
         ]
         return torch.cat([self.networks["backbone"](part).coarse.cpu() for part in seen])
+
+    def plain_network(self) -> PlainNetwork:
+        """One look at squares that were cut already; see :mod:`.plain`."""
+        from lineament.methods.landmarks.plain import plain_landmarks
+
+        looks = {"flip": self.flip, "second_look": self.second_look}
+        return plain_landmarks(self._trained, self.scheme, self.size, **looks)
 
     def _look(self, image: Tensor, squares: list[Affine2D], mirrored: bool = False) -> _Look:
         """What the network says of squares of a photo, in the photo's pixels."""
