@@ -90,6 +90,15 @@ def test_without_a_base_or_poses_one_sentence_says_what_to_give(capsys: pytest.C
         built("gmpi-metfaces", pose="")
 
 
+def test_a_mean_pitch_needs_poses():
+    for name in ("gmpi-folder", "gmpi-metfaces"):
+        with pytest.raises(UsageError, match=r"--mean-pitch .* has no effect without camera poses"):
+            built(name, mean_pitch=0.1)
+        # As a run that was interrupted before its first checkpoint is built again.
+        entry = get_recipe(name)
+        entry.build(built(name, "tiny").config, preset="tiny")
+
+
 def differing(network: nn.Module) -> nn.Module:
     """The network with other weights."""
     with torch.no_grad():

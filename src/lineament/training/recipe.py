@@ -24,6 +24,7 @@ from lineament.training.base_run import (
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.ema import ramped
 from lineament.training.registry import Origin
+from lineament.training.run import Run
 
 Batch = dict[str, Any]
 
@@ -153,7 +154,7 @@ class Recipe(ABC, Generic[C, S]):
 
     def take_base_weights(
         self, networks: dict[str, nn.Module], names: Iterable[str], optional: Collection[str] = ()
-    ) -> None:
+    ) -> Run | None:
         """Start networks from the base run, if there is one; called in :meth:`networks`.
 
         A restored run has its weights in its own checkpoint, and its base may be gone: then nothing is done.
@@ -162,11 +163,16 @@ class Recipe(ABC, Generic[C, S]):
             networks: Networks by name.
             names: Which of them.
             optional: Those of which the base may have less; what it lacks is noted in ``not_taken``.
+
+        Returns:
+            The base run, where weights were taken.
         """
-        if self._warm:
-            assert self.base_kind is not None
-            base = open_base(self.config.base, self.base_kind)  # type: ignore[attr-defined]
-            self.not_taken = load_matching_weights(networks, base, names, optional=optional)
+        if not self._warm:
+            return None
+        assert self.base_kind is not None
+        base = open_base(self.config.base, self.base_kind)  # type: ignore[attr-defined]
+        self.not_taken = load_matching_weights(networks, base, names, optional=optional)
+        return base
 
     @classmethod
     def fields_of_settings(cls, path: Path) -> dict[str, Any]:

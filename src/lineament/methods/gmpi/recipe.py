@@ -54,7 +54,7 @@ from lineament.methods.gmpi.train_step import (
     train_generator,
 )
 from lineament.progress import say
-from lineament.training.base_run import INHERIT, BaseKind, Inherited, has_base_run, open_base
+from lineament.training.base_run import INHERIT, BaseKind, Inherited, has_base_run
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, StepContext
 from lineament.training.recipe import Batch, Need, Origin
 from lineament.training.run import Run
@@ -163,7 +163,11 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
         read_file=read_base,
     )
     training_only = ("discriminator",)
-    needs = (Need(("lights_after",), lambda c: c.lights != "none", "lights (--lights black-in)"),)
+    needs = (
+        Need(("lights_after",), lambda c: c.lights != "none", "lights (--lights black-in)"),
+        # A run of drawn poses has the value 0.
+        Need(("mean_pitch",), lambda c: c.pose != NO_POSES or not c.mean_pitch, "camera poses (--pose FILE)"),
+    )
 
     def __init__(self, config: GMPIConfig, origin: Origin | None = None) -> None:
         alone: dict[str, Any] = {}
@@ -215,10 +219,9 @@ class GMPIRecipe(ImageRecipe[GMPIConfig]):
         # Groups of one: a score hangs on no other image.
         discriminator = Discriminator(c.resolution, pose_dim=pose_dim, std_group=1, **shared)
         networks: dict[str, nn.Module] = {"generator": generator, "discriminator": discriminator}
-        self.take_base_weights(networks, ("generator",), optional=("generator",))
-        if self._warm:
-            assert self.base_kind is not None
-            trained = open_base(c.base, self.base_kind).load_networks()
+        base = self.take_base_weights(networks, ("generator",), optional=("generator",))
+        if base is not None:
+            trained = base.load_networks()
             if "discriminator" not in trained:
                 raise UsageError(
                     f"the base run {c.base} has no discriminator to go on with: give another --base."
