@@ -17,7 +17,7 @@ from lineament.nn.stylegan2.layers import (
 )
 from lineament.nn.stylegan2.synthesis import channels_at, low_precision_from, resolutions_up_to
 
-_HALVED = 0.5**0.5
+HALVED = 0.5**0.5
 
 
 class DiscriminatorBlock(nn.Module):
@@ -55,8 +55,8 @@ class DiscriminatorBlock(nn.Module):
         x = arranged(x) if x.device.type == "cpu" else x
         if self.fromrgb is not None:
             x = self.fromrgb(x)
-        beside = self.skip(x, _HALVED)
-        out: Tensor = beside + self.conv1(self.conv0(x), _HALVED)
+        beside = self.skip(x, HALVED)
+        out: Tensor = beside + self.conv1(self.conv0(x), HALVED)
         return out
 
 

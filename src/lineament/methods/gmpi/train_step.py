@@ -8,7 +8,6 @@ where noise is random, torch's own generator.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple, cast
@@ -21,7 +20,9 @@ from lineament.methods.gmpi.discriminator import Discriminator
 from lineament.methods.gmpi.generator import GMPIGenerator
 from lineament.methods.gmpi.lighting import LightRenderer
 from lineament.methods.gmpi.loss import discriminator_loss, generator_loss, squared_gradient
+from lineament.methods.gmpi.real_loss import applies, real_loss
 from lineament.methods.gmpi.renderer import Mpi, Rendered, Renderer
+from lineament.nn.frozen import frozen
 from lineament.training.context import EVALUATED_AVERAGE, AverageSpec, Update
 from lineament.training.ema import ramped
 
@@ -65,7 +66,7 @@ class DiscriminatorLosses(NamedTuple):
     """What the discriminator learns from.
 
     Attributes:
-        loss: Logistic loss and R1 together, with a gradient.
+        loss: Logistic loss and R1 together; to be differentiated by the weights. What follows is to be read alone.
         logistic: The logistic loss alone.
         r1: The penalty, its weight in it.
         real: ``[B, 1]`` scores of real images.
@@ -224,10 +225,15 @@ def discriminator_losses(
 
     R1 is the gradient by the real images alone, not by their poses.
     """
+    fakes = scores_of(discriminator, fake.detach(), fake_cameras)
+    if applies(discriminator, real):
+        pose = pose_vectors(real_cameras.to(real), discriminator.pose_dim)
+        scores, penalty, slope = real_loss(discriminator, real, pose, r1_weight)
+        logistic = discriminator_loss(scores, fakes)
+        return DiscriminatorLosses(logistic + penalty + slope, logistic, penalty, scores, fakes)
     real = real.detach().requires_grad_()
     scores = scores_of(discriminator, real, real_cameras)
     penalty = 0.5 * r1_weight * squared_gradient(scores, real)
-    fakes = scores_of(discriminator, fake.detach(), fake_cameras)
     logistic = discriminator_loss(scores, fakes)
     return DiscriminatorLosses(logistic + penalty, logistic, penalty, scores, fakes)
 
@@ -331,19 +337,6 @@ def train_generator(
         scores.append(found.detach())
     update.step("generator")
     return torch.stack(losses).sum(), torch.cat(scores)
-
-
-@contextmanager
-def frozen(network: nn.Module) -> Iterator[None]:
-    """Compute with a network that others learn through and that does not learn itself: no gradients for its weights."""
-    learning = [parameter for parameter in network.parameters() if parameter.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
 
 
 def parts_of(count: int, split: int) -> Iterator[slice]:

@@ -77,6 +77,26 @@ def bias_act_reference(
     return x if clamp is None else x.clamp(-clamp, clamp)
 
 
+def act_slope(
+    gradient: Tensor, y: Tensor, activation: str = "linear", *, gain: float, clamp: float | None = None
+) -> Tensor:
+    """A gradient times the derivative of :func:`bias_act` by x, which its results ``y`` tell; a new tensor.
+
+    Args:
+        gradient: Of the shape of y.
+        y: What :func:`bias_act` gave.
+        activation: As it was told, and the next two.
+        gain: Above zero.
+        clamp: None: not clamped.
+    """
+    slope = gain * SLOPE if activation == "lrelu" else gain
+    limit = math.inf if clamp is None else clamp
+    if y.device.type == "cpu" and y.dtype == torch.float32 and y.ndim == 4:
+        found: Tensor = _Slope.apply(gradient, y, _Curve(slope, gain, limit))
+        return found
+    return torch.where(y > 0, gradient * gain, gradient * slope) * (y.abs() < limit)
+
+
 class _Curve(NamedTuple):
     """Factors below and above zero, and the largest magnitude."""
 

@@ -6,6 +6,8 @@ Weights are drawn from a unit normal distribution and scaled when they are used,
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -44,10 +46,14 @@ class EqualizedLinear(nn.Module):
         self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
         self.bias = nn.Parameter(torch.full((out_features,), float(bias_init)))
 
+    def scaled(self) -> tuple[Tensor, Tensor]:
+        """Weight ``[out, in]`` and bias ``[out]`` as they are used."""
+        weight = self.weight * (self.lr_mul / self.weight.shape[1] ** 0.5)
+        return weight, self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
+
     def forward(self, x: Tensor) -> Tensor:
         """``[B, in]`` to ``[B, out]``."""
-        weight = self.weight * (self.lr_mul / self.weight.shape[1] ** 0.5)
-        bias = self.bias if self.lr_mul == 1 else self.bias * self.lr_mul
+        weight, bias = self.scaled()
         out = torch.addmm(bias.to(x.dtype), x, weight.to(x.dtype).T)
         return out if self.activation == "linear" else bias_act(out, None, self.activation)
 
@@ -86,15 +92,20 @@ class EqualizedConv2d(nn.Module):
 
     def forward(self, x: Tensor, gain: float = 1.0) -> Tensor:
         """Convolve ``[B, in, H, W]``; the result is multiplied by ``gain``, and its clamp with it."""
+        return bias_act(self.convolved(x), self.bias, **self.curve(gain))
+
+    def convolved(self, x: Tensor) -> Tensor:
+        """The convolution alone."""
         weight = (self.weight * self.weight[0].numel() ** -0.5).to(x.dtype)
-        x = conv2d_resample(x, weight, self.f, down=self.down, padding=self.padding)
-        return bias_act(
-            x,
-            self.bias,
-            self.activation,
-            gain=DEFAULT_GAINS[self.activation] * gain,
-            clamp=None if self.clamp is None else self.clamp * gain,
-        )
+        return conv2d_resample(x, weight, self.f, down=self.down, padding=self.padding)
+
+    def curve(self, gain: float = 1.0) -> dict[str, Any]:
+        """What :func:`lineament.nn.stylegan2.bias_act.bias_act` is told of activation, gain and clamp."""
+        return {
+            "activation": self.activation,
+            "gain": DEFAULT_GAINS[self.activation] * gain,
+            "clamp": None if self.clamp is None else self.clamp * gain,
+        }
 
 
 def minibatch_std(x: Tensor, group: int | None = None, channels: int = 1) -> Tensor:
