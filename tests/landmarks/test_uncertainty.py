@@ -67,6 +67,7 @@ def test_uncertainty_is_the_median_over_the_longer_side() -> None:
     std = torch.tensor([[1.0, 2.0, 90.0], [4.0, 4.0, 4.0]])
     boxes = torch.tensor([[10.0, 0.0, 30.0, 50.0], [0.0, 0.0, 40.0, 10.0]])
     torch.testing.assert_close(face_uncertainty(std, boxes), torch.tensor([0.04, 0.1]))
+    torch.testing.assert_close(face_uncertainty(std[:, :2], boxes), torch.tensor([0.03, 0.1]))
     # Neither the photo's size nor a few lost points change it.
     torch.testing.assert_close(face_uncertainty(3 * std, 3 * boxes), face_uncertainty(std, boxes))
 

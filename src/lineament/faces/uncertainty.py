@@ -20,4 +20,7 @@ def face_uncertainty(std: Tensor, boxes: Tensor) -> Tensor:
     Returns:
         ``[N]``.
     """
-    return std.quantile(0.5, dim=-1) / size(boxes.to(std)).amax(-1)
+    # Sorting takes a tenth of the time of torch's quantile.
+    ordered, last = std.sort(dim=-1).values, std.shape[-1] - 1
+    median = 0.5 * (ordered[..., last // 2] + ordered[..., (last + 1) // 2])
+    return median / size(boxes.to(std)).amax(-1)
