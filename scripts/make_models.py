@@ -31,6 +31,8 @@ class Size:
         faces: Drawn faces by head, with the seed of their world.
         side: Of their images in pixels.
         landmarks: Options of the training of `face-68`.
+        scale: Options of what `face-68` learns then: how sure it is of its points.
+        limit: Whether there are faces enough to measure how unsure it may be of one.
         dense: Options of the training of `face-dense`, which needs the head of the packs; none without.
         depth: Options of the training of `face-depth`.
         keypoints: Faces by head that `face-depth` learns from.
@@ -42,11 +44,15 @@ class Size:
     landmarks: tuple[str, ...]
     depth: tuple[str, ...]
     keypoints: dict[str, int]
+    scale: tuple[str, ...]
+    limit: bool = True
     dense: tuple[str, ...] = ()
     real: bool = True
 
 
 _HALF = ("--precision", "bf16-mixed")
+# Few weights learn the scale, and nothing else can be spoilt by a high rate.
+_RATE = ("--learning-rate", "5e-3")
 SIZES = {
     # Two cores, less than three hours.
     "full": Size(
@@ -55,6 +61,7 @@ SIZES = {
         ("--preset", "full", "--steps", "15000", *_HALF),
         ("--steps", "3000"),
         {"ict": 8000, "builtin": 8000},
+        ("--preset", "full", "--steps", "1500", *_RATE, *_HALF),
         dense=("--preset", "dense", *_HALF),
     ),
     # One large GPU with 16 cores beside it, eight minutes.
@@ -64,6 +71,7 @@ SIZES = {
         ("--preset", "gpu", *_HALF),
         ("--steps", "3000"),
         {"ict": 8000, "builtin": 8000},
+        ("--preset", "gpu", "--steps", "300", *_RATE, *_HALF),
         dense=("--preset", "dense", "--steps", "1500", *_HALF),
     ),
     # The same network and batches in a minute or two and without the packs: shows that a machine can do it.
@@ -73,29 +81,42 @@ SIZES = {
         ("--preset", "gpu", "--steps", "200", *_HALF),
         ("--steps", "100"),
         {"builtin": 500},
+        ("--preset", "gpu", "--steps", "20", *_RATE, *_HALF),
+        limit=False,
         real=False,
     ),
     # Shows that everything works, teaches nothing.
     "tiny": Size(
-        {"builtin": (24, 2)}, 64, ("--preset", "tiny"), ("--preset", "tiny"), {"builtin": 12}, real=False
+        {"builtin": (24, 2)},
+        64,
+        ("--preset", "tiny"),
+        ("--preset", "tiny"),
+        {"builtin": 12},
+        ("--preset", "tiny"),
+        limit=False,
+        real=False,
     ),
 }
 
 
 def face_68(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
-    """Landmarks: synthetic labels of both heads, unlabelled portraits."""
+    """Landmarks: synthetic labels of both heads, unlabelled portraits; then, from labels alone, how sure it is."""
     yield from _drawn(size, out, packs, workers)
-    run = out / "training" / "face-68"
+    placed, run = (out / "training" / name for name in ("face-68", "face-68-sure"))
     first, *_ = size.faces
+    held_out = f"synthetic:{out / f'faces-{first}'}?split=val"
     data = ("--data", *(f"synthetic:{out / f'faces-{head}'}?split=train" for head in size.faces))
-    data += ("--validation", f"synthetic:{out / f'faces-{first}'}?split=val", *_unlabelled(size, packs))
+    data += ("--validation", held_out)
     machine = ("--workers", str(max(0, workers - 1)), "--device", device)
-    yield Stage("train", ("train", "landmarks", *size.landmarks, *data, "--run", str(run)), run, machine)
+    words = ("train", "landmarks", *size.landmarks, *data, *_unlabelled(size, packs), "--run", str(placed))
+    yield Stage("train", words, placed, machine)
+    words = ("train", "landmarks", "--base", str(placed), "--scale-only", *size.scale, *data)
+    yield Stage("train scale", (*words, "--run", str(run)), run, machine)
     for head in size.faces:
         tested = f"synthetic:{out / f'faces-{head}'}?split=test"
         yield Stage(f"measure {head}", ("evaluate", str(run), "--data", tested))
     yield from _judged(size, run, packs)
-    yield _pack("face-68", run, out)
+    yield _pack("face-68", run, out, *(("--faces", held_out) if size.limit else ()))
 
 
 def face_dense(size: Size, out: Path, packs: Path | None, workers: int, device: str) -> Iterator[Stage]:
@@ -173,9 +194,10 @@ def _judged(size: Size, run: Path, packs: Path | None, *options: str) -> Iterato
         yield Stage(f"judge {judge}", words)
 
 
-def _pack(name: str, run: Path, out: Path) -> Stage:
+def _pack(name: str, run: Path, out: Path, *options: str) -> Stage:
     folder, card = out / "packed" / name, CARDS / f"{name}.yaml"
-    return Stage("pack", ("models", "pack", str(run), str(folder), "--card", str(card), "--overwrite"))
+    words = ("models", "pack", str(run), str(folder), "--card", str(card), *options, "--overwrite")
+    return Stage("pack", words)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -38,7 +38,8 @@ def test_every_size_can_be_planned(
         assert script.main([*words, "--size", size]) == 0
         planned = capsys.readouterr().out
         chosen = script.SIZES[size]
-        trained = [options for options in (chosen.landmarks, chosen.dense) if options]
+        trained = [options for options in (chosen.landmarks, chosen.scale, chosen.dense) if options]
+        assert planned.count("--scale-only") == 1 and ("--faces" in planned) is chosen.limit
         assert planned.count("lineament train depthnet") == 1
         assert planned.count("lineament train landmarks") == len(trained)
         assert ("--judge" in planned) is chosen.real
@@ -57,6 +58,8 @@ def test_the_card_of_face_68_says_what_is_done(script: ModuleType) -> None:
     assert f"preset `{words[words.index('--preset') + 1]}`" in card.training
     assert f"{int(words[words.index('--steps') + 1]):,} steps" in card.training
     assert words[words.index("--precision") + 1] in card.training and f"{size.side} px" in card.data
+    scale = size.scale
+    assert f"{int(scale[scale.index('--steps') + 1]):,} steps" in card.training
 
 
 def test_every_model_has_a_card_that_says_what_it_is_not_for(script: ModuleType) -> None:
