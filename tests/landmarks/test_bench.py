@@ -12,3 +12,9 @@ def test_the_bench_counts_every_convolution() -> None:
     assert abs(figures["batch_1_gflop"] - figures["batch_32_gflop"]) < 1e-6
     assert figures["batch_32_ms_a_face"] > 0 and figures["batch_32_floor_share"] > 0
     assert figures["share"] == figures["batch_32_floor_share"]
+    for count in (1, 32):
+        # Two passes, and the crops of both.
+        assert figures[f"two_looks_{count}_ms_a_face"] > figures[f"batch_{count}_ms_a_face"]
+        ratio = figures[f"two_looks_{count}_times_floor"] / figures[f"batch_{count}_times_floor"]
+        expected = figures[f"two_looks_{count}_ms_a_face"] / figures[f"batch_{count}_ms_a_face"] / 2.0
+        assert abs(ratio / expected - 1.0) < 1e-6

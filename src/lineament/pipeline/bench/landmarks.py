@@ -13,19 +13,19 @@ from lineament.faces.schemes import scheme
 from lineament.methods.landmarks.model import Backbone, Features, Head, build_networks
 from lineament.methods.landmarks.predictor import LandmarkPredictor
 from lineament.pipeline.bench.floor import measure_floor
-from lineament.pipeline.bench.timing import measure_in_turn, report
+from lineament.pipeline.bench.timing import Timing, measure_in_turn, report
 
 SIZE, MANY, TRAINED = 112, 32, 36
 
 
-def _predictor(device: torch.device | None = None) -> LandmarkPredictor:
+def _predictor(device: torch.device | None = None, *, second_look: bool = False) -> LandmarkPredictor:
     """The network as it is used, with random weights and norms that are not the identity."""
     layout = scheme("68")
     networks = build_networks(len(layout))
     for module in networks["backbone"].modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2.0)  # type: ignore[union-attr]
-    return LandmarkPredictor(networks, layout, SIZE, device)
+    return LandmarkPredictor(networks, layout, SIZE, device, second_look=second_look)
 
 
 def _unfolded() -> tuple[Backbone, Head]:
@@ -44,8 +44,10 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
         Headline: landmarks of one face from its crop, beside the same network as it is trained (batch norms apart).
         ``batch_1_*`` and ``batch_32_*``: milliseconds a face (processor time, least of the repeats; wall-clock time on
         a GPU), the floor (its bare convolutions and products, each repeated by itself), the ratio to it and to the
-        same calls in their order (``times_in_turn``); ``photo_ms``: one face of a
-        photo of 640 x 480, its crop included; ``step_ms`` and ``step_bf16_ms``: forward and backward pass of a
+        same calls in their order (``times_in_turn``); ``photo_ms``: one look at one face of a
+        photo of 640 x 480, its crop included; ``two_looks_1_*`` and ``two_looks_32_*``: faces of that photo as they are
+        found by default, by two looks with their crops, milliseconds a face and beside the same two floors, both for
+        two passes; ``step_ms`` and ``step_bf16_ms``: forward and backward pass of a
         training step of 36 faces.
     """
     started = time.perf_counter()
@@ -54,6 +56,7 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
     backbone, head = (network.to(device) for network in _unfolded())
     one, many = (torch.rand(count, 3, SIZE, SIZE, generator=generator) for count in (1, MANY))
     photo, box = torch.rand(3, 480, 640, generator=generator), torch.tensor([[200.0, 100.0, 360.0, 310.0]])
+    twice = _predictor(torch.device(device), second_look=True)
 
     @torch.no_grad()
     def plain() -> Tensor:
@@ -66,12 +69,19 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
         plain,
         lambda: predictor.read_many(many),
         lambda: predictor.landmarks(photo, box),
+        lambda: twice.landmarks(photo, box),
+        lambda: twice.landmarks(photo, box.expand(MANY, 4)),
     ]
-    single, reference, batch, whole = measure_in_turn(works, repeats=repeats, device=device)
+    single, reference, batch, whole, *looked = measure_in_turn(works, repeats=repeats, device=device)
     gpu = device.startswith("cuda")
-    figures: dict[str, Any] = {"photo_ms": whole.min_ms if gpu else whole.process_min_ms}
-    for count, timing, call in ((1, single, works[0]), (MANY, batch, works[2])):
-        least = timing.min_ms if gpu else timing.process_min_ms
+
+    def milliseconds(timing: Timing) -> float:
+        return timing.min_ms if gpu else timing.process_min_ms
+
+    figures: dict[str, Any] = {"photo_ms": milliseconds(whole)}
+    parts = ((1, single, works[0], looked[0]), (MANY, batch, works[2], looked[1]))
+    for count, timing, call, both in parts:
+        least = milliseconds(timing)
         bare = measure_floor(call, repeats=max(5, repeats), device=device, in_turn=True)
         assert bare.in_turn_ms is not None
         floor = bare.figures(least)
@@ -82,6 +92,9 @@ def run(*, device: str = "cpu", repeats: int = 20) -> dict[str, Any]:
             f"batch_{count}_times_in_turn": least / bare.in_turn_ms,
             f"batch_{count}_floor_share": floor["share"],
             f"batch_{count}_gflop": floor["gflop"] / count,
+            f"two_looks_{count}_ms_a_face": milliseconds(both) / count,
+            f"two_looks_{count}_times_floor": milliseconds(both) / (2.0 * floor["floor_ms"]),
+            f"two_looks_{count}_times_in_turn": milliseconds(both) / (2.0 * bare.in_turn_ms),
         }
     figures["share"] = floor["share"]
     figures["conv3x3_gflops"] = floor["conv3x3_gflops"]
