@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from lineament.pipeline.bench import run_bench
 
 
@@ -13,8 +15,6 @@ def test_the_bench_counts_every_convolution() -> None:
     assert figures["batch_32_ms_a_face"] > 0 and figures["batch_32_floor_share"] > 0
     assert figures["share"] == figures["batch_32_floor_share"]
     for count in (1, 32):
-        # Two passes, and the crops of both.
-        assert figures[f"two_looks_{count}_ms_a_face"] > figures[f"batch_{count}_ms_a_face"]
-        ratio = figures[f"two_looks_{count}_times_floor"] / figures[f"batch_{count}_times_floor"]
-        expected = figures[f"two_looks_{count}_ms_a_face"] / figures[f"batch_{count}_ms_a_face"] / 2.0
-        assert abs(ratio / expected - 1.0) < 1e-6
+        # Beside twice the floor of one pass; figures are rounded.
+        times = figures[f"two_looks_{count}_ms_a_face"] / figures[f"batch_{count}_floor_ms_a_face"] / 2.0
+        assert figures[f"two_looks_{count}_times_floor"] == pytest.approx(times, rel=0.01)
