@@ -23,12 +23,12 @@ CAMERA[2, 3] = 1.0
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """The data sets with the true names and few small images."""
     sets = []
-    for each in check_tree.SETS:
-        if each.name == "FFHQ1024":
+    for each in check_tree.published_sets():
+        if each.recipe == "gmpi-ffhq1024":
             continue
         images = each.images.replace("256x256", "16x16").replace("1024x1024", "16x16")
-        sets.append(replace(each, side=32 if each.name == "FFHQ512" else 16, count=5, images=images))
-    monkeypatch.setattr(check_tree, "SETS", sets)
+        sets.append(replace(each, side=32 if each.recipe == "gmpi-ffhq512" else 16, count=5, images=images))
+    monkeypatch.setattr(check_tree, "published_sets", lambda: sets)
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def tree(tmp_path: Path) -> Path:
                 runtime / "metfaces_xflip_deep3dface_coeffs" / "coeffs" / name.replace(".png", end), CAMERA
             )
     (runtime / "metfaces_xflip_deep3dface_coeffs" / "fail_list.txt").write_text("\n")
-    for each in check_tree.SETS:
+    for each in check_tree.published_sets():
         path = tmp_path / each.network
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\x80\x04N.")
@@ -63,12 +63,14 @@ def test_a_whole_tree_is_ready(tree: Path, capsys: pytest.CaptureFixture[str]) -
         code, told = check(root, capsys)
         assert code == 0
         lines = told.splitlines()
-        assert lines[0] == "ready    FFHQ256   5 images; 4 poses, 1 failures; its StyleGAN2"
-        assert lines[1].startswith("absent   FFHQ512") and len(lines) == 4
-        assert "4 images of the 5 that were published" in lines[2] and lines[2].startswith("ready    AFHQCat")
+        assert lines[0] == "ready    gmpi-ffhq256  5 images; 4 poses, 1 failures; its StyleGAN2"
+        assert lines[1].startswith("absent   gmpi-ffhq512") and len(lines) == 4
+        assert "4 images of the 5 that were published" in lines[2] and lines[2].startswith(
+            "ready    gmpi-afhqcat"
+        )
         assert (
             lines[3]
-            == "ready    MetFaces  6 images of the 5 that were published; 6 poses, 0 failures; its StyleGAN2"
+            == "ready    gmpi-metfaces 6 images of the 5 that were published; 6 poses, 0 failures; its StyleGAN2"
         )
 
 

@@ -73,7 +73,7 @@ def main(arguments: list[str]) -> int:
 def _check_tree(command: Command) -> int:
     """The published tree."""
     from lineament.errors import UsageError
-    from lineament.pipeline.prepare.check_tree import SETS, check_tree
+    from lineament.pipeline.prepare.check_tree import check_tree, published_sets
     from lineament.progress import progress
 
     assert command.root is not None
@@ -81,7 +81,7 @@ def _check_tree(command: Command) -> int:
     given = [name for name, value in vars(command).items() if value != getattr(default, name)]
     if given:
         raise UsageError(f"--{given[0]}: changes nothing for the tree of gmpi; leave it out.")
-    with progress("checking", len(SETS), "data sets") as advance:
+    with progress("checking", len(published_sets()), "data sets") as advance:
         reports = check_tree(command.root, advance)
     for report in reports:
         print("\n".join(report.lines()))

@@ -10,13 +10,17 @@ from lineament.data.readers.afhq import LABELS
 from lineament.data.records import RecordSource
 from lineament.data.registry import open_source
 from lineament.errors import DataError
+from lineament.methods.gmpi.datasets import BASE_FILES, SCENES
 from lineament.methods.gmpi.pose_formats import FAIL_LIST, read_coefficient_file, stem
 from lineament.methods.gmpi.published_layout import published_layout, read_fail_list
+from lineament.methods.gmpi.recipes import CURRICULA
+from lineament.methods.gmpi.recipes import PLACE as RUNTIME
 
-# What `lineament data check` calls the tree.
-TREE = "gmpi"
-RUNTIME, NETWORKS = "runtime_dataset", "ckpts/stylegan2_pretrained"
-_TRANSFER = f"{NETWORKS}/transfer-learning-source-nets"
+NETWORKS = "ckpts/stylegan2_pretrained"
+# Networks that were trained for others to begin with are in a folder of their own.
+_TRANSFER = "transfer-learning-source-nets"
+# Images of the published archives of FFHQ; the numbers of the other data sets are not told for sure.
+_FFHQ = 70_000
 # Faults of one kind that are named.
 _SHOWN = 3
 
@@ -26,7 +30,7 @@ class PublishedSet:
     """A data set of the published program.
 
     Attributes:
-        name: As it is trained by name.
+        recipe: That trains on it.
         reader: Reader of its images.
         images: Its zip archive or folder in ``runtime_dataset``.
         network: The StyleGAN2 that its training begins with.
@@ -34,42 +38,31 @@ class PublishedSet:
         count: Images that the published set has; None where it is not known for sure.
     """
 
-    name: str
+    recipe: str
     reader: str
     images: str
     network: str
     side: int
-    count: int | None = None
+    count: int | None
 
 
-SETS = (
-    PublishedSet(
-        "FFHQ256",
-        "ffhq",
-        "ffhq256x256.zip",
-        f"{_TRANSFER}/ffhq-res256-mirror-paper256-noaug.pkl",
-        256,
-        70_000,
-    ),
-    PublishedSet(
-        "FFHQ512",
-        "ffhq",
-        "ffhq512x512.zip",
-        f"{_TRANSFER}/ffhq-res512-mirror-stylegan2-noaug.pkl",
-        512,
-        70_000,
-    ),
-    PublishedSet(
-        "FFHQ1024",
-        "ffhq",
-        "ffhq1024x1024.zip",
-        f"{_TRANSFER}/ffhq-res1024-mirror-stylegan2-noaug.pkl",
-        1024,
-        70_000,
-    ),
-    PublishedSet("AFHQCat", "afhqcat", "afhq_v2_train_cat_512", f"{NETWORKS}/afhqcat.pkl", 512),
-    PublishedSet("MetFaces", "metfaces", "metfaces1024x1024_xflip", f"{NETWORKS}/metfaces.pkl", 1024),
-)
+def published_sets() -> list[PublishedSet]:
+    """The five data sets of the paper."""
+    sets = []
+    for name, curriculum in CURRICULA.items():
+        is_ffhq = name.startswith("ffhq")
+        folder = f"{NETWORKS}/{_TRANSFER}" if is_ffhq else NETWORKS
+        sets.append(
+            PublishedSet(
+                f"gmpi-{name}",
+                "ffhq" if is_ffhq else name,
+                curriculum.images,
+                f"{folder}/{BASE_FILES[name]}",
+                SCENES[name].resolution,
+                _FFHQ if is_ffhq else None,
+            )
+        )
+    return sets
 
 
 @dataclass
@@ -77,7 +70,7 @@ class SetReport:
     """What the tree has of one data set.
 
     Attributes:
-        name: Of the data set.
+        name: Of the recipe that trains on it.
         there: What was found, for people.
         lacking: Files and folders that are not there, as the tree names them.
         faults: What is wrong with those that are there.
@@ -101,7 +94,7 @@ class SetReport:
             if self.lacking
             else "ready"
         )
-        lines = [f"{state:8} {self.name:9} {'; '.join(self.there)}".rstrip()]
+        lines = [f"{state:8} {self.name:13} {'; '.join(self.there)}".rstrip()]
         if self.started:
             lines += [f"{'':8} lacks {path}" for path in self.lacking]
         return lines + [f"{'':8} {fault}" for fault in self.faults]
@@ -121,12 +114,12 @@ def check_tree(root: Path, advance: Callable[[], None] = lambda: None) -> list[S
         raise DataError(f"there is no folder {root}: give the one that holds {RUNTIME}.")
     runtime = root / RUNTIME if (root / RUNTIME).is_dir() else root
     top = root if runtime != root else root.parent
-    reports = []
-    for published in SETS:
+    reports, sets = [], published_sets()
+    for published in sets:
         reports.append(_check_set(published, runtime, top))
         advance()
     if not any(report.started for report in reports):
-        named = ", ".join(published.images for published in SETS)
+        named = ", ".join(published.images for published in sets)
         raise DataError(
             f"{root} holds none of {named}: give the folder that holds {RUNTIME}, or that folder."
         )
@@ -134,7 +127,7 @@ def check_tree(root: Path, advance: Callable[[], None] = lambda: None) -> list[S
 
 
 def _check_set(published: PublishedSet, runtime: Path, top: Path) -> SetReport:
-    report = SetReport(published.name)
+    report = SetReport(published.recipe)
     images, side = runtime / published.images, published.side
     layout = published_layout(published.reader, side, runtime)
     has_poses = published.reader != "afhqcat"
