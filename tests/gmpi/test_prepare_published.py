@@ -198,6 +198,30 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_one_that_was_not(
     assert content(tmp_path) == content(prepared[0])
 
 
+def test_a_full_disk_is_one_sentence_and_loses_nothing(
+    prepared: tuple[Path, PublishedReport], archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    def full(path: Path, points: Tensor) -> None:
+        if path.name == "img00000002.txt":
+            raise OSError(28, "No space left on device")
+        write_landmarks(path, points)
+
+    monkeypatch.setattr(published_files, "write_landmarks", full)
+    with pytest.raises(
+        LineamentError, match=r"No space left on device.: free some space .* where it stopped"
+    ):
+        run(archive, tmp_path)
+    monkeypatch.undo()
+    assert run(archive, tmp_path).skipped == 2 and content(tmp_path) == content(prepared[0])
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(LineamentError, match="is a file"):
+        run(archive, tmp_path / "file")
+    settings = next(tmp_path.rglob("settings.json"))
+    settings.write_text("torn")
+    with pytest.raises(DataError, match=r"settings.json is damaged .* --overwrite"):
+        run(archive, tmp_path)
+
+
 def test_files_that_are_gone_and_images_that_changed_are_done_again(
     prepared: tuple[Path, PublishedReport], archive: Path, faces: list[FaceSample], tmp_path: Path
 ):
