@@ -50,13 +50,14 @@ def published_sets() -> list[PublishedSet]:
     """The five data sets of the paper."""
     sets = []
     for name, curriculum in CURRICULA.items():
-        is_ffhq = name.startswith("ffhq")
+        reader, images = curriculum.images
+        is_ffhq = reader == "ffhq"
         folder = f"{NETWORKS}/{_TRANSFER}" if is_ffhq else NETWORKS
         sets.append(
             PublishedSet(
                 f"gmpi-{name}",
-                "ffhq" if is_ffhq else name,
-                curriculum.images,
+                reader,
+                images,
                 f"{folder}/{BASE_FILES[name]}",
                 SCENES[name].resolution,
                 _FFHQ if is_ffhq else None,
