@@ -143,6 +143,9 @@ def plan(
     for each, run in runs.items():
         words = ("train", *options[each], *data, "--seed", str(seed), "--run", str(run))
         yield Stage(f"train {run.name}", words, run, machine)
+    for run in runs.values():
+        words = ("evaluate", str(run), "--protocol", "gmpi", *size.compared, "--data", source.real)
+        yield Stage(f"evaluate {run.name}", words)
     views = {
         "sample": ("--yaw", "-25,-12,0,12,25"),
         "video": ("--path", "circle", "--frames", str(size.frames)),

@@ -43,6 +43,12 @@ def test_drawn_faces_become_a_gmpi(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     run = open_run(tmp_path / "synthetic-gmpi")
     assert run.config["base"].endswith("synthetic-base") and run.config["yaw_std"] == 0.289
     assert any(run.folder.rglob("*.mp4")) and any(run.folder.rglob("colour.png"))
+    for each in ("base", "gmpi"):
+        cards = json.loads(next((tmp_path / f"synthetic-{each}").glob("evaluations/gmpi-*.json")).read_text())
+        assert any(
+            "Frechet distance" in card["name"]
+            for card in (cards if isinstance(cards, list) else cards["cards"])
+        )
     # As after a kill in the middle of a training: it is resumed to the same weights; the rest is left.
     weights = {path: path.read_bytes() for path in tmp_path.rglob("networks.safetensors")}
     record = json.loads((tmp_path / "record.json").read_text())

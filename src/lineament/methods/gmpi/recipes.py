@@ -40,7 +40,7 @@ register_variant(
             "latent": 128,
             "mapping_layers": 4,
             "batch_size": 16,
-            "steps": 10000,
+            "steps": 8000,
             "learning_rate": 2.5e-3,
             "gamma": 1.0,
             "path_every": 0,
@@ -74,13 +74,13 @@ register_variant(
     summary="GMPI (multiplane images of many planes) from a folder of images, on a StyleGAN2 (--base RUN)",
     presets={
         "tiny": TINY,
-        # On the `cpu64` of stylegan2, on one core in an hour: half of the planes, a lower weight of R1 for the few
+        # On the `cpu64` of stylegan2, on one core in half an hour: half of the planes, a lower weight of R1 for the few
         # pixels, and lights that come in early and without black images.
         "cpu64": {
             "resize": True,
             "planes": 16,
             "batch_size": 8,
-            "steps": 7000,
+            "steps": 4500,
             "r1_weight": 0.5,
             "lights": "smooth",
             "lights_after": 500,
