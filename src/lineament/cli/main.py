@@ -23,6 +23,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "match": ("match", "match points between two faces"),
     "depth": ("depth", "find the depth of a face: map, image, mesh"),
     "turn": ("turn", "turn the face of a photo, or put it on to another"),
+    "mpi": ("mpi", "make a photo that can be looked at from the side: page, video, planes"),
     "data list": ("data_list", "name the data sets that can be read"),
     "data fetch": ("data_fetch", "get the data packs from those who publish them"),
     "data check": ("data_check", "find unreadable images and labels before training"),

@@ -42,7 +42,7 @@ NECK = (0.0, 25.0, 68.0)
 FACE = (0.0, 30.0, 10.0)
 LAYOUT = scheme("68")
 BROW_MIDDLES = [line[len(line) // 2] for line in map(LAYOUT.contour, ("left_brow", "right_brow"))]
-_SKIN = (Part.SKIN, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EAR)
+SKIN = (Part.SKIN, Part.EYE_LEFT, Part.EYE_RIGHT, Part.EAR)
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,10 @@ def build_surface(fit: HeadFit, keypoints: Tensor, depth: Tensor, forehead: floa
     axis_x = middle[0] + (np.arange(count) - count // 2) * step
     axis_y = middle[1] + (np.arange(count) - count // 2) * step
     grid = np.stack(np.meshgrid(axis_x, axis_y, indexing="xy"), axis=-1)  # [R, C, 2]
-    relief, known = _head_relief(fit, points, grid[0, 0], step, count)
-    relief = relief + _keypoint_correction(fit, points, depth.double().numpy(), grid, known)
-    neck = _place(fit, NECK)
-    relief = _run_out(relief, known, float(neck[2]), step, unit)
+    relief, known = head_relief(fit, points, grid[0, 0], step, (count, count))
+    relief = relief + keypoint_correction(fit, points, depth.double().numpy(), grid, known)
+    neck = place_of(fit, NECK)
+    relief = run_out(relief, known, float(neck[2]), step, unit)
     outline = face_outline(points, forehead)
     inside = _signed_distance(outline, grid[0, 0], step, count) / unit
     alpha = _smooth_step((ndimage.gaussian_filter(inside, 1.0) + OVERHANG) / FEATHER)
@@ -115,7 +115,7 @@ def build_surface(fit: HeadFit, keypoints: Tensor, depth: Tensor, forehead: floa
         hold=torch.from_numpy(hold.ravel()),
         known=torch.from_numpy(known.ravel()),
         neck=torch.from_numpy(neck),
-        face_centre=torch.from_numpy(_place(fit, FACE)),
+        face_centre=torch.from_numpy(place_of(fit, FACE)),
         rotation=fit.rotation,
         unit=unit,
     )
@@ -142,7 +142,7 @@ def face_outline(points: np.ndarray, forehead: float = FOREHEAD) -> np.ndarray:
     )
 
 
-def _place(fit: HeadFit, millimetres: tuple[float, float, float]) -> np.ndarray:
+def place_of(fit: HeadFit, millimetres: tuple[float, float, float]) -> np.ndarray:
     """A point of the head frame in the image's."""
     eyes = fit.landmarks[LAYOUT.part("eyes")].mean(0).numpy()
     # The landmarks of the lids lie in front of the eyeballs, whose middle is the origin.
@@ -151,11 +151,29 @@ def _place(fit: HeadFit, millimetres: tuple[float, float, float]) -> np.ndarray:
     return place
 
 
-def _head_relief(
-    fit: HeadFit, points: np.ndarray, corner: np.ndarray, step: float, count: int
+def head_relief(
+    fit: HeadFit,
+    points: np.ndarray,
+    corner: np.ndarray,
+    step: float,
+    shape: tuple[int, int],
+    parts: tuple[Part, ...] = SKIN,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Depth of the skin on the grid ``[R, C]``, the landmarks moved on to the keypoints, and where there is skin."""
-    landmarks, unit = fit.landmarks.numpy(), step / CELL
+    """Depth of parts of a fitted head on a grid, its landmarks moved on to the keypoints.
+
+    Args:
+        fit: The head.
+        points: ``[68, 2]`` keypoints.
+        corner: ``[2]`` xy of the grid's first point.
+        step: Between points of the grid, pixels.
+        shape: Rows and columns of the grid.
+        parts: Parts of the head that are drawn.
+
+    Returns:
+        Depth ``[R, C]`` in pixels, and where there is any.
+    """
+    landmarks = fit.landmarks.numpy()
+    unit = float(inter_ocular(torch.from_numpy(points), LAYOUT))
     move = RBFInterpolator(
         landmarks[:, :2], points - landmarks[:, :2], kernel="linear", smoothing=0.02 * unit
     )
@@ -164,15 +182,15 @@ def _head_relief(
     fade = 1 - _smooth_step((away - 1.2) / 1.0)
     vertices[:, :2] += fade[:, None] * move(vertices[:, :2])
     vertices[:, :2] = (vertices[:, :2] - corner) / step
-    skin = np.isin(fit.head.part, [int(part) for part in _SKIN])
+    skin = np.isin(fit.head.part, [int(part) for part in parts])
     base = 100 * unit  # far from the camera, so that the rasterizer's perspective is none
     placed = torch.from_numpy(vertices + np.array([0.0, 0.0, base]))[None]
     faces = torch.from_numpy(fit.head.faces[skin].astype(np.int32))
-    index, depth = rasterize_with_depth(placed, faces, count, count)
+    index, depth = rasterize_with_depth(placed, faces, *shape)
     return depth[0].double().numpy() - base, index[0].numpy() >= 0
 
 
-def _keypoint_correction(
+def keypoint_correction(
     fit: HeadFit, points: np.ndarray, depth: np.ndarray, grid: np.ndarray, known: np.ndarray
 ) -> np.ndarray:
     """What is added to the head's depth so that it passes through the keypoints' depths."""
@@ -189,7 +207,9 @@ def _keypoint_correction(
     return correction
 
 
-def _run_out(relief: np.ndarray, known: np.ndarray, back: float, step: float, unit: float) -> np.ndarray:
+def run_out(
+    relief: np.ndarray, known: np.ndarray, back: float, step: float, unit: float, steepest: float = STEEPEST
+) -> np.ndarray:
     """Fill holes, go on to the plane ``back`` around the head, limit the slope, smooth what was made up."""
     inside = ndimage.binary_fill_holes(known)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
@@ -201,7 +221,7 @@ def _run_out(relief: np.ndarray, known: np.ndarray, back: float, step: float, un
         filled = np.where(holes, soft, filled)
     full = np.where(inside, np.minimum(filled, back), back)
     reach = int(np.ceil(1.2 * unit / step))
-    gentle = _limit_slope(full, STEEPEST * step, reach)
+    gentle = _limit_slope(full, steepest * step, reach)
     smooth = ndimage.gaussian_filter(gentle, SMOOTH * unit / step)
     wide = ndimage.gaussian_filter(gentle, 0.2 * unit / step)
     # The eyes, nose and mouth keep their relief; the rim of the head, which no image agrees with, is soft.

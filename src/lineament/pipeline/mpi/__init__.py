@@ -1,0 +1,1 @@
+"""A multiplane image of a photo: person and background apart, each at its depth."""
