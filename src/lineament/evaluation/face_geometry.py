@@ -23,8 +23,10 @@ from lineament.evaluation.people import (
     PersonViews,
     convex_hull_mask,
 )
+from lineament.evaluation.view_consistency import Consistency, view_consistency
 from lineament.faces.detection import main_face
 from lineament.faces.schemes import convert_points, scheme
+from lineament.geometry.multiplane import SphereCameras
 from lineament.heads.fit import HeadFit, fit_heads
 from lineament.heads.model import HeadModel
 from lineament.inference import Model
@@ -74,6 +76,7 @@ class PersonMeasures:
         pose: ``[3]`` yaw, pitch and roll of the head fitted to the drawn view, radians, as a camera has them.
         camera: ``[2]`` yaw and pitch of that view's camera.
         who: ``[2, C]`` what tells who it is, from the left and the right.
+        consistency: Of the front view with each of the last two: :class:`.view_consistency.Consistency`.
     """
 
     nose_nearest: bool | None = None
@@ -83,6 +86,7 @@ class PersonMeasures:
     pose: np.ndarray | None = None
     camera: np.ndarray = field(default_factory=lambda: np.zeros(2))
     who: np.ndarray | None = None
+    consistency: list[Consistency] = field(default_factory=list)
 
 
 def look_at(
@@ -183,10 +187,23 @@ def _measure(
         yaw, pitch, roll = drawn.pose.tolist()
         # A face turned to the left is seen by a camera on the right.
         found.pose = np.array([-yaw, pitch, roll])
+    if views.cameras is not None:
+        found.consistency = _consistency(views, views.cameras)
     sides = [_who(observer, views.images[view], faces[view], fits[view]) for view in (LEFT, RIGHT)]
     if sides[0] is not None and sides[1] is not None:
         found.who = np.stack([sides[0], sides[1]])
     return found
+
+
+def _consistency(views: PersonViews, cameras: SphereCameras) -> list[Consistency]:
+    near, far = (float(each) for each in (views.depth.min(), views.depth.max()))
+    pairs = []
+    for other in (LEFT, RIGHT):
+        both = [FRONT, other]
+        yaw, pitch = ((float(each[FRONT]), float(each[other])) for each in (views.yaw, views.pitch))
+        pair = view_consistency(views.images[both], views.depth[both], cameras, yaw, pitch, far - near)
+        pairs += [] if pair is None else [pair]
+    return pairs
 
 
 def _who(observer: Observer, image: Tensor, face: FoundFace | None, fit: HeadFit | None) -> np.ndarray | None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -27,25 +27,31 @@ LONGEST = 224
 SIDEWAYS = math.radians(20)
 # Views of a person, in this order.
 FRONT, DRAWN, LEFT, RIGHT = range(4)
+# From where it is asked who somebody is: from both sides, or from two cameras of the training's spread, as published.
+Sides = Literal["fixed", "random"]
 # The world of synthetic people, and how they are seen: as faces of FFHQ, the image about so many millimetres across.
 _WORLD, _FRAMING, _ACROSS = 77, 0.6, 300.0
+# Seeds of further cameras are those from this on.
+_OTHERS = 2**40
 
 
 @dataclass(frozen=True)
 class PersonViews:
-    """One person, seen from the front, from a camera of the training's spread, and from both sides.
+    """One person, seen from the front, from a camera of the training's spread, and from two more.
 
     Attributes:
         images: ``[4, 3, S, S]`` in 0..1, in 8 bits.
         depth: ``[4, S, S]`` along the optical axis; 0 where there is none.
         yaw: ``[4]`` of the cameras, radians, positive to the right.
         pitch: ``[4]`` likewise, positive up.
+        cameras: What sees them; None where depths have another unit.
     """
 
     images: Tensor
     depth: Tensor
     yaw: Tensor
     pitch: Tensor
+    cameras: SphereCameras | None = None
 
 
 class People(Protocol):
@@ -72,9 +78,11 @@ class DrawnPeople:
 
     Attributes:
         draws: The multiplane images.
+        sides: What the last two views are.
     """
 
     draws: Draws
+    sides: Sides = "fixed"
 
     @property
     def cameras(self) -> SphereCameras:
@@ -95,12 +103,15 @@ class DrawnPeople:
 
     def __call__(self, number: int) -> PersonViews:
         """Look at one."""
-        image, drawn_yaw, drawn_pitch = self.draws.multiplane(number)
-        yaw, pitch = self.cameras.middle
-        yaws = torch.tensor([yaw, float(drawn_yaw), yaw - self.sideways, yaw + self.sideways])
-        pitches = torch.tensor([pitch, float(drawn_pitch), pitch, pitch])
+        generator = self.draws.generator
+        assert isinstance(generator, MultiplaneGenerator)
+        image, yaw, pitch = self.draws.multiplane(number)
+        yaws, pitches = _cameras(
+            self.cameras.middle, (yaw, pitch), generator.poses, self.sideways, self.sides, number
+        )
         seen = image.render(yaws, pitches, self.side)
-        return PersonViews(in_eight_bits(seen.image.cpu(), "nearest"), seen.depth.cpu(), yaws, pitches)
+        images = in_eight_bits(seen.image.cpu(), "nearest")
+        return PersonViews(images, seen.depth.cpu(), yaws, pitches, self.cameras)
 
 
 @dataclass(frozen=True)
@@ -113,6 +124,7 @@ class SyntheticPeople:
         poses: Spread of the cameras.
         fov: Angle of view, radians.
         sideways: Yaw of the cameras at the sides, radians.
+        sides: What the last two views are.
     """
 
     head: HeadModel
@@ -120,6 +132,7 @@ class SyntheticPeople:
     poses: PoseDistribution
     fov: float
     sideways: float = SIDEWAYS
+    sides: Sides = "fixed"
 
     @property
     def world(self) -> SyntheticFaces:
@@ -131,9 +144,8 @@ class SyntheticPeople:
         """Look at one; depths are millimetres."""
         world = self.world
         scene = world.scene(number)
-        drawn_yaw, drawn_pitch = self.poses.sample(1, torch.Generator().manual_seed(number))
-        yaws = torch.tensor([0.0, float(drawn_yaw), -self.sideways, self.sideways])
-        pitches = torch.tensor([0.0, float(drawn_pitch), 0.0, 0.0])
+        drawn = self.poses.sample(1, torch.Generator().manual_seed(number))
+        yaws, pitches = _cameras((0.0, 0.0), drawn, self.poses, self.sideways, self.sides, number)
         first = View((0.0, NATURAL_NOD, 0.0), _ACROSS / 2 / math.tan(self.fov / 2), _FRAMING, (0.0, 0.0))
         scene = with_view(scene, first)
         images, depths = [], []
@@ -145,6 +157,27 @@ class SyntheticPeople:
             images.append(in_eight_bits(sample.image, "nearest"))
             depths.append(sample.depth)
         return PersonViews(torch.stack(images), torch.stack(depths), yaws, pitches)
+
+
+def _cameras(
+    middle: tuple[float, float],
+    drawn: tuple[Tensor, Tensor],
+    poses: PoseDistribution,
+    sideways: float,
+    sides: Sides,
+    number: int,
+) -> tuple[Tensor, Tensor]:
+    """Yaw and pitch ``[4]`` of the views."""
+    yaw, pitch = middle
+    if sides == "random":
+        others = poses.sample(2, torch.Generator().manual_seed(_OTHERS + number))
+    else:
+        others = torch.tensor([yaw - sideways, yaw + sideways]), torch.tensor([pitch, pitch])
+    yaws, pitches = (
+        torch.cat([torch.tensor([straight]), one, two])
+        for straight, one, two in zip(middle, drawn, others, strict=True)
+    )
+    return yaws, pitches
 
 
 def convex_hull_mask(points: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from pathlib import Path
 
 from lineament.capabilities import ImageGenerator, MultiplaneGenerator, PooledFeatures
 from lineament.data.sample import FaceSource
 from lineament.errors import UsageError
+from lineament.evaluation.arcface import ArcFace
 from lineament.evaluation.face_geometry import Observer, look_at
 from lineament.evaluation.feature_distances import Extractor, RealImages, feature_cards
 from lineament.evaluation.generated import Draws
 from lineament.evaluation.geometry_cards import DEPTH, POSE, geometry_cards
 from lineament.evaluation.inception_features import InceptionFeatures
 from lineament.evaluation.people import DrawnPeople, SyntheticPeople
+from lineament.evaluation.view_cards import CONSISTENCY, IDENTITY, consistency_card, identity_card
 from lineament.heads.load import load_head
 from lineament.inference import Model, load
 from lineament.metrics.card import MetricCard
@@ -55,13 +59,14 @@ def evaluate_generator(
     said = options.settled()
     assert said.generated is not None and said.real is not None and said.rounding is not None
     model, faces = load(run, device), load(FACE_MODEL, device)
-    draws = _draws(model, said, seed)
+    draws = _draws(model, options, seed)
     left_out: list[str] = []
     extractors = [Extractor.of_model(faces.capability(PooledFeatures), FACE_MODEL)]
     if said.inception is not None:
         extractors.append(Extractor.inception(InceptionFeatures(said.inception, device)))
     else:
         left_out.append("FID and KID: need the Inception network of FID (--inception FILE)")
+    observer = _observer(model, faces, said)
     resize = said.resize or bool(model.run.config.get("resize"))
     real = RealImages.choose(source, said.real, draws.generator.resolution, resize)
     # One process computes on a GPU.
@@ -76,38 +81,65 @@ def evaluate_generator(
         progress=progress,
     )
     if not model.has(MultiplaneGenerator):
-        left_out.append(f"geometry: {model.run.label} draws images without depth")
-    elif not said.people:
-        left_out.append("geometry: --people 0")
+        left_out.append(f"geometry and views: {model.run.label} draws images without depth")
+    elif observer is None:
+        left_out.append("geometry and views: --people 0")
     else:
-        of_people, missing = _geometry(draws, faces, said, workers, progress)
+        of_people, missing = _of_people(draws, observer, said, workers, progress)
         cards += of_people
         left_out += missing
     return cards, left_out
 
 
-def _geometry(
-    draws: Draws, faces: Model, options: GeneratorOptions, workers: int, progress: Progress
+def _observer(model: Model, faces: Model, options: GeneratorOptions) -> Observer | None:
+    """What looks at generated people; None where nobody is to be looked at. Files of networks are read here."""
+    if not options.people:
+        return None
+    arcface = None if options.arcface is None else ArcFace(options.arcface, options.arcface_levels)
+    return Observer(faces, load_head(options.head), arcface) if model.has(MultiplaneGenerator) else None
+
+
+def _of_people(
+    draws: Draws, observer: Observer, options: GeneratorOptions, workers: int, progress: Progress
 ) -> tuple[list[MetricCard], list[str]]:
     """Cards of people that are looked at from several sides, and what was left out."""
     assert options.people is not None and isinstance(draws.generator, MultiplaneGenerator)
-    observer = Observer(faces, load_head(options.head))
-    people, cameras = DrawnPeople(draws), draws.generator.cameras
-    known = SyntheticPeople(observer.head, people.side, draws.generator.poses, cameras.fov, people.sideways)
-    found = look_at(
-        people, options.people, observer, workers=workers, title="generated people", progress=progress
+    assert options.identity_views is not None
+    sides = options.identity_views
+    people = DrawnPeople(draws, sides)
+    known = SyntheticPeople(
+        observer.head, people.side, draws.generator.poses, people.cameras.fov, people.sideways, sides
     )
-    truth = look_at(
-        known,
-        min(options.people, TRUE_PEOPLE),
-        observer,
-        workers=workers,
-        title="synthetic people",
-        progress=progress,
-    )
-    cards = geometry_cards(found, truth, how=draws.words, head=options.head, seed=draws.seed)
+    look = partial(look_at, observer=observer, workers=workers, progress=progress)
+    found = look(people, options.people, title="generated people")
+    truth = look(known, min(options.people, TRUE_PEOPLE), title="synthetic people")
+    how, seed = draws.words, draws.seed
+    seen = f"{math.degrees(people.sideways):.0f} degrees to either side"
+    if sides == "random":
+        seen = "two cameras of the training's spread"
+    cards = geometry_cards(found, truth, how=how, head=options.head, seed=seed)
     missing = [name for name in (DEPTH, POSE) if name not in {card.name for card in cards}]
-    return cards, [f"{name}: no face was found in any of {len(found)} people" for name in missing]
+    left_out = [f"{name}: no face was found in any of {len(found)} people" for name in missing]
+    identity, why = identity_card(
+        found,
+        truth,
+        by="ArcFace embeddings" if observer.embed else "shape coefficients of fitted heads",
+        seen=seen,
+        how=how,
+        required=observer.embed is None,
+        seed=seed,
+    )
+    consistency = consistency_card(found, how=how, seen=seen, seed=seed)
+    cards += [card for card in (identity, consistency) if card is not None]
+    if why:
+        left_out.append(f"{IDENTITY}: {why}")
+    if consistency is None:
+        left_out.append(f"{CONSISTENCY}: no pixel is seen twice")
+    left_out.append(
+        "depth and pose as published: need Deep3DFaceRecon's network, which this version has none of; the fitted head "
+        "stands for it"
+    )
+    return cards, left_out
 
 
 def _draws(model: Model, options: GeneratorOptions, seed: int) -> Draws:
@@ -117,8 +149,8 @@ def _draws(model: Model, options: GeneratorOptions, seed: int) -> Draws:
         planes = default_planes(generator.any_planes, len(generator.planes), options.planes)
         return Draws(generator, planes, options.truncation, seed)
     plain = model.capability(ImageGenerator, "train one with `lineament train stylegan2` or `gmpi-folder`")
-    if options.planes is not None:
-        raise UsageError(
-            f"{model.run.label} draws images without planes: leave --planes {options.planes} out."
-        )
+    for name in ("planes", "people", "arcface", "identity_views"):
+        if (value := getattr(options, name)) not in (None, 0):
+            flag = f"--{name.replace('_', '-')} {value}"
+            raise UsageError(f"{model.run.label} draws images without planes or views: leave {flag} out.")
     return Draws(plain, None, options.truncation, seed)

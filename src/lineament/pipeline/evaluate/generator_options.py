@@ -36,6 +36,11 @@ class GeneratorOptions:
             did so.
         inception: State dict of the Inception network of FID (pt_inception-2015-12-05), for FID and KID; nothing is
             downloaded.
+        arcface: ONNX file of an ArcFace network, which tells whether views show the same person; without one the shape
+            of fitted heads does, if it tells synthetic people apart.
+        arcface_levels: Range of that network's input: -1..1 (most), 0..1, or 0..255 (those of the ONNX model zoo).
+        identity_views: From where people are compared with themselves: fixed (20 degrees to either side), or random
+            (two cameras of the training's spread, as published); fixed when not given, but in the preset paper.
         head: Head model that is fitted to the faces of generated people: builtin or ict.
         workers: Processes that draw and look at once.
     """
@@ -49,6 +54,9 @@ class GeneratorOptions:
     rounding: Literal["nearest", "published"] | None = None
     resize: bool = False
     inception: Path | None = None
+    arcface: Path | None = None
+    arcface_levels: Literal["-1..1", "0..1", "0..255"] = "-1..1"
+    identity_views: Literal["fixed", "random"] | None = None
     head: Literal["builtin", "ict"] = "builtin"
     workers: int = 2
 
@@ -60,8 +68,11 @@ class GeneratorOptions:
         """
         preset = self.preset or "quick"
         given = {name: getattr(self, name) for name in PRESETS[preset] if getattr(self, name) is not None}
-        rounding = self.rounding or ("published" if preset == "paper" else "nearest")
-        said = replace(self, preset=preset, rounding=rounding, **{**PRESETS[preset], **given})
+        published = preset == "paper"
+        rounding = self.rounding or ("published" if published else "nearest")
+        views = self.identity_views or ("random" if published else "fixed")
+        numbers = {**PRESETS[preset], **given}
+        said = replace(self, preset=preset, rounding=rounding, identity_views=views, **numbers)
         said._check()
         return said
 
@@ -71,10 +82,12 @@ class GeneratorOptions:
             value = getattr(self, name)
             if value < least or (name == "real" and value == 1):
                 raise UsageError(f"--{name} must be {least} or more{_all(name)}, not {value}.")
-        if self.inception is not None and not self.inception.is_file():
-            raise UsageError(
-                f"--inception {self.inception} is no file: give the state dict of FID's network."
-            )
+        for name, path, what in (
+            ("inception", self.inception, "the state dict of FID's network"),
+            ("arcface", self.arcface, "an ONNX network"),
+        ):
+            if path is not None and not path.is_file():
+                raise UsageError(f"--{name} {path} is no file: give {what}.")
 
     def given(self) -> list[str]:
         """Flags of what was asked for, for words about other protocols."""
