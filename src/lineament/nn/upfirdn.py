@@ -125,14 +125,20 @@ def upfirdn2d(
 
 
 def _resampled(
-    x: Tensor, f: Tensor, steps: tuple[int, int], strides: tuple[int, int], pad: Sequence[int], gain: float
+    x: Tensor,
+    f: Tensor,
+    up: tuple[int, int],
+    down: tuple[int, int],
+    pad: tuple[int, int, int, int],
+    gain: float,
 ) -> Tensor:
     """As :func:`upfirdn2d` of a turned filter."""
     if f.ndim == 1:
         across = f[None] * gain**0.5
-        x = _pass(x, across, (steps[0], 1), (strides[0], 1), (*pad[:2], 0, 0))
-        return _pass(x, across.T, (1, steps[1]), (1, strides[1]), (0, 0, *pad[2:]))
-    return _pass(x, f * gain, steps, strides, pad)
+        left, right, top, bottom = pad
+        x = _pass(x, across, (up[0], 1), (down[0], 1), (left, right, 0, 0))
+        return _pass(x, across.T, (1, up[1]), (1, down[1]), (0, 0, top, bottom))
+    return _pass(x, f * gain, up, down, pad)
 
 
 class _Resampled(torch.autograd.Function):
@@ -145,7 +151,7 @@ class _Resampled(torch.autograd.Function):
         f: Tensor,
         up: tuple[int, int],
         down: tuple[int, int],
-        pad: Sequence[int],
+        pad: tuple[int, int, int, int],
         gain: float,
     ) -> Tensor:
         out = _resampled(x, f, up, down, pad, gain)

@@ -71,7 +71,9 @@ class Step:
         optimisers: dict[str, torch.optim.Optimizer] = {
             name: clipped_adam(network.parameters()) for name, network in self.networks.items()
         }
-        self.update = GradientUpdate(make_fabric(device, "32-true"), optimisers, 1)
+        self.update = GradientUpdate(
+            make_fabric("cuda" if device.startswith("cuda") else "cpu", "32-true"), optimisers, 1
+        )
         self.settings = StepSettings()
         self.real = (2 * torch.rand(BATCH, 3, size, size, generator=draws) - 1).to(device)
         scene = self.renderer.scene
