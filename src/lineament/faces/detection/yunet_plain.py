@@ -64,7 +64,7 @@ def plain_yunet() -> PlainNetwork:
             "output": {
                 "scores": "0..1 for each cell",
                 "boxes": "x0 y0 x1 y1 in pixels of the input, the middle of the first pixel at 0",
-                "points": "right and left eye as the picture shows them from the left, nose, corners of the mouth",
+                "points": "the eye on the image left, that on the right, nose, corners of the mouth",
             },
             "least_score": usual.traits.least_score,
             "overlap": usual.overlap,
