@@ -44,6 +44,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "gmpi video": ("gmpi_video", "turn such samples in a video, in colour and depth"),
     "gmpi mesh": ("gmpi_mesh", "make coloured meshes of them"),
     "gmpi view": ("gmpi_view", "make pages on which they are turned by hand"),
+    "gmpi fit": ("gmpi_fit", "fit one to images with known poses"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 
