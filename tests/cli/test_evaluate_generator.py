@@ -55,7 +55,12 @@ def test_a_run_of_multiplane_images_is_compared_and_looked_at(runs: Path, capsys
     # One step makes no faces: what needs them is left out, by name.
     assert "left out: depth against the fitted head: no face was found in any of 2 people" in said.err
     assert "left out: same person from both sides: " in said.err
-    assert "left out: depth and pose as published: need Deep3DFaceRecon" in said.err
+    assert (
+        "left out: pose by Deep3DFaceRecon against the camera: needs its network (--deep3d FILE)" in said.err
+    )
+    assert (
+        "left out: depth against Deep3DFaceRecon's mesh: the Basel face model cannot be read here" in said.err
+    )
     assert "left out: FID and KID: need" in said.err and "wrote" in said.out
 
 
@@ -125,6 +130,8 @@ def test_runs_that_do_not_fit_are_refused(runs: Path, capsys: pytest.CaptureFixt
     assert "has 1 images" in capsys.readouterr().err
     (bad := runs / "bad.pth").write_bytes(b"no network")
     assert main(["evaluate", str(runs / "base"), *words, "--inception", str(bad)]) == 1
+    assert "bad.pth" in capsys.readouterr().err
+    assert main(["evaluate", str(runs / "gmpi"), *words, "--deep3d", str(bad)]) == 1
     assert "bad.pth" in capsys.readouterr().err
     pytest.importorskip("onnxruntime")
     assert main(["evaluate", str(runs / "gmpi"), *words, "--arcface", str(bad)]) == 1

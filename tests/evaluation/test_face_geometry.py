@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,7 +20,7 @@ from lineament.evaluation.face_geometry import (
     order_of_depths,
 )
 from lineament.evaluation.generated import Draws
-from lineament.evaluation.geometry_cards import geometry_cards
+from lineament.evaluation.geometry_cards import geometry_cards, published_pose_card
 from lineament.evaluation.people import DRAWN, FRONT, LEFT, RIGHT, DrawnPeople, convex_hull_mask
 from lineament.faces.schemes import scheme
 from lineament.heads.load import load_head
@@ -126,6 +127,28 @@ def test_a_tilt_that_all_have_in_common_is_no_error_of_pose():
     assert card.value == pytest.approx(0.01**2 / 3, rel=1e-6)
     assert card.details["tilt_degrees"] == pytest.approx(math.degrees(0.15))
     assert card.details["median_yaw_degrees"] == pytest.approx(math.degrees(0.01))
+
+
+def test_poses_as_published_have_the_signs_of_their_network():
+    exact = PersonMeasures(angles=np.array([0.1, -0.3, 0.0]), camera=np.array([0.3, 0.1]))
+    rolled = PersonMeasures(angles=np.array([0.1, -0.3, 0.3]), camera=np.array([0.3, 0.1]))
+    card = published_pose_card([exact, rolled, PersonMeasures()], [exact], how="", seed=1)
+    assert card is not None and card.value == pytest.approx(0.09 / 3 / 2) and card.count == 2
+    assert card.details == {"people": 3, "true_heads": pytest.approx(0), "true_heads_count": 1}
+    assert published_pose_card([PersonMeasures()], [exact], how="") is None
+
+
+def test_the_network_of_poses_sees_the_drawn_view(observer: Observer):
+    seen: list[torch.Tensor] = []
+
+    def angles(image: torch.Tensor, points: torch.Tensor) -> np.ndarray:
+        seen.append(image)
+        return np.array([0.0, 1.0, 2.0])
+
+    known = HeadGenerator().people
+    (found,) = look_at(known, 1, replace(observer, angles=angles))
+    assert found.angles is not None and found.angles.tolist() == [0.0, 1.0, 2.0]
+    assert torch.equal(seen[0], known(0).images[DRAWN])
 
 
 def test_the_hull_holds_what_lies_between_its_points():

@@ -41,6 +41,11 @@ LAYOUT = scheme("68")
 Embed = Callable[[Tensor, Tensor], np.ndarray]
 
 
+# Angles ``[3]`` of a face about x, y and z as Deep3DFaceRecon has them, radians: the same arguments; None: they are not
+# to be had.
+Angles = Callable[[Tensor, Tensor], np.ndarray | None]
+
+
 @dataclass(frozen=True)
 class Observer:
     """What looks at people.
@@ -49,11 +54,13 @@ class Observer:
         model: Finds faces and landmarks of a scheme that turns into scheme 68.
         head: What is fitted to the landmarks.
         embed: Describes who somebody is; None: the shape of the fitted head does.
+        angles: Estimates poses as published, beside the fitted head; None: nobody does.
     """
 
     model: Model
     head: HeadModel
     embed: Embed | None = None
+    angles: Angles | None = None
 
 
 @dataclass(frozen=True)
@@ -74,6 +81,7 @@ class PersonMeasures:
         depth_correlation: Pearson's r of the depth with the fitted head's, within the face, from the front.
         depth_error: The published error of the same two depths.
         pose: ``[3]`` yaw, pitch and roll of the head fitted to the drawn view, radians, as a camera has them.
+        angles: ``[3]`` of that view, as :data:`Angles` has them.
         camera: ``[2]`` yaw and pitch of that view's camera.
         who: ``[2, C]`` what tells who it is, from the left and the right.
         consistency: Of the front view with each of the last two: :class:`.view_consistency.Consistency`.
@@ -84,6 +92,7 @@ class PersonMeasures:
     depth_correlation: float | None = None
     depth_error: float | None = None
     pose: np.ndarray | None = None
+    angles: np.ndarray | None = None
     camera: np.ndarray = field(default_factory=lambda: np.zeros(2))
     who: np.ndarray | None = None
     consistency: list[Consistency] = field(default_factory=list)
@@ -187,6 +196,8 @@ def _measure(
         yaw, pitch, roll = drawn.pose.tolist()
         # A face turned to the left is seen by a camera on the right.
         found.pose = np.array([-yaw, pitch, roll])
+    if observer.angles is not None and (face := faces[DRAWN]) is not None:
+        found.angles = observer.angles(views.images[DRAWN], face.points)
     if views.cameras is not None:
         found.consistency = _consistency(views, views.cameras)
     sides = [_who(observer, views.images[view], faces[view], fits[view]) for view in (LEFT, RIGHT)]

@@ -15,6 +15,7 @@ from lineament.metrics.depth_map import pose_error
 
 # Names of cards that need faces.
 DEPTH, POSE = "depth against the fitted head", "pose of the fitted head against the camera"
+PUBLISHED_POSE = "pose by Deep3DFaceRecon against the camera"
 _FRONT = "seen from the middle of the cameras' range"
 
 
@@ -140,6 +141,43 @@ def _pose_card(
             **{**common, "count": len(errors)},
         )
     ]
+
+
+def published_pose_card(
+    found: Sequence[PersonMeasures], truth: Sequence[PersonMeasures], *, how: str, seed: int | None = None
+) -> MetricCard | None:
+    """Pose by Deep3DFaceRecon against the camera, as published; None where it was estimated of nobody."""
+    errors, true = (_published_errors(people) for people in (found, truth))
+    if not len(errors):
+        return None
+    told = f"; of {len(true)} synthetic heads of known pose {true.mean():.2g}" if len(true) else ""
+    return MetricCard(
+        name=PUBLISHED_POSE,
+        value=float(errors.mean()),
+        unit="squared radians",
+        definition="mean over the three angles of the squared difference from (pitch, -yaw, 0); a roll is an error",
+        protocol=(
+            f"{len(found)} people ({how}), each seen from a camera of the training's spread, aligned by landmarks of "
+            f"face-68; a pose was estimated of {len(errors)}{told}"
+        ),
+        count=len(errors),
+        seed=seed,
+        std=float(errors.std()),
+        std_over="samples",
+        details={
+            "people": len(found),
+            "true_heads": float(true.mean()) if len(true) else None,
+            "true_heads_count": len(true),
+        },
+    )
+
+
+def _published_errors(found: Sequence[PersonMeasures]) -> np.ndarray:
+    known = [(each.angles, each.camera) for each in found if each.angles is not None]
+    if not known:
+        return np.zeros(0)
+    angles, cameras = (torch.from_numpy(np.stack(each)) for each in zip(*known, strict=True))
+    return pose_error(angles, cameras[:, 1], cameras[:, 0]).numpy()
 
 
 def _angles(found: Sequence[PersonMeasures]) -> tuple[np.ndarray, np.ndarray] | None:

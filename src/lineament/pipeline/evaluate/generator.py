@@ -13,13 +13,20 @@ from lineament.evaluation.arcface import ArcFace
 from lineament.evaluation.face_geometry import Observer, look_at
 from lineament.evaluation.feature_distances import Extractor, RealImages, feature_cards
 from lineament.evaluation.generated import Draws
-from lineament.evaluation.geometry_cards import DEPTH, POSE, geometry_cards
+from lineament.evaluation.geometry_cards import (
+    DEPTH,
+    POSE,
+    PUBLISHED_POSE,
+    geometry_cards,
+    published_pose_card,
+)
 from lineament.evaluation.inception_features import InceptionFeatures
 from lineament.evaluation.people import DrawnPeople, SyntheticPeople
 from lineament.evaluation.view_cards import CONSISTENCY, IDENTITY, consistency_card, identity_card
 from lineament.heads.load import load_head
 from lineament.inference import Model, load
 from lineament.metrics.card import MetricCard
+from lineament.pipeline.evaluate.deep3d_angles import Deep3DAngles
 from lineament.pipeline.evaluate.generator_options import GeneratorOptions, default_planes
 from lineament.progress import Progress, silent
 
@@ -54,7 +61,7 @@ def evaluate_generator(
     Raises:
         UsageError: If the run draws no images, or an option contradicts it.
         DataError: If there are too few real images, or one cannot be used.
-        CheckpointError: If the Inception network's file is none.
+        CheckpointError: If the file of a network holds another.
     """
     said = options.settled()
     assert said.generated is not None and said.real is not None and said.rounding is not None
@@ -96,7 +103,10 @@ def _observer(model: Model, faces: Model, options: GeneratorOptions) -> Observer
     if not options.people:
         return None
     arcface = None if options.arcface is None else ArcFace(options.arcface, options.arcface_levels)
-    return Observer(faces, load_head(options.head), arcface) if model.has(MultiplaneGenerator) else None
+    angles = None if options.deep3d is None else Deep3DAngles(options.deep3d)
+    if not model.has(MultiplaneGenerator):
+        return None
+    return Observer(faces, load_head(options.head), arcface, angles)
 
 
 def _of_people(
@@ -135,9 +145,14 @@ def _of_people(
         left_out.append(f"{IDENTITY}: {why}")
     if consistency is None:
         left_out.append(f"{CONSISTENCY}: no pixel is seen twice")
+    if observer.angles is None:
+        left_out.append(f"{PUBLISHED_POSE}: needs its network (--deep3d FILE)")
+    elif (published := published_pose_card(found, truth, how=how, seed=seed)) is not None:
+        cards.append(published)
+    else:
+        left_out.append(f"{PUBLISHED_POSE}: no face was found in any of {len(found)} people")
     left_out.append(
-        "depth and pose as published: need Deep3DFaceRecon's network, which this version has none of; the fitted head "
-        "stands for it"
+        "depth against Deep3DFaceRecon's mesh: the Basel face model cannot be read here; the fitted head stands for it"
     )
     return cards, left_out
 
@@ -149,7 +164,7 @@ def _draws(model: Model, options: GeneratorOptions, seed: int) -> Draws:
         planes = default_planes(generator.any_planes, len(generator.planes), options.planes)
         return Draws(generator, planes, options.truncation, seed)
     plain = model.capability(ImageGenerator, "train one with `lineament train stylegan2` or `gmpi-folder`")
-    for name in ("planes", "people", "arcface", "identity_views"):
+    for name in ("planes", "people", "arcface", "deep3d", "identity_views"):
         if (value := getattr(options, name)) not in (None, 0):
             flag = f"--{name.replace('_', '-')} {value}"
             raise UsageError(f"{model.run.label} draws images without planes or views: leave {flag} out.")

@@ -39,6 +39,7 @@ class GeneratorOptions:
         arcface: ONNX file of an ArcFace network, which tells whether views show the same person; without one the shape
             of fitted heads does, if it tells synthetic people apart.
         arcface_levels: Range of that network's input: -1..1 (most), 0..1, or 0..255 (those of the ONNX model zoo).
+        deep3d: Checkpoint of Deep3DFaceRecon (epoch_20.pth), by which poses are estimated as published.
         identity_views: From where people are compared with themselves: fixed (20 degrees to either side), or random
             (two cameras of the training's spread, as published); fixed when not given, but in the preset paper.
         head: Head model that is fitted to the faces of generated people: builtin or ict.
@@ -56,6 +57,7 @@ class GeneratorOptions:
     inception: Path | None = None
     arcface: Path | None = None
     arcface_levels: Literal["-1..1", "0..1", "0..255"] = "-1..1"
+    deep3d: Path | None = None
     identity_views: Literal["fixed", "random"] | None = None
     head: Literal["builtin", "ict"] = "builtin"
     workers: int = 2
@@ -85,6 +87,7 @@ class GeneratorOptions:
         for name, path, what in (
             ("inception", self.inception, "the state dict of FID's network"),
             ("arcface", self.arcface, "an ONNX network"),
+            ("deep3d", self.deep3d, "the checkpoint of Deep3DFaceRecon"),
         ):
             if path is not None and not path.is_file():
                 raise UsageError(f"--{name} {path} is no file: give {what}.")
