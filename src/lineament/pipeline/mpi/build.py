@@ -22,11 +22,15 @@ STEP_PIXELS, FEWEST, MOST = 0.7, 24, 96
 BACK = 2.0
 # How far a surface goes on behind itself, in outer eye distances: what comes into view beside it has its colour.
 SOLID = 0.2
+# Least opacity from which a pixel's own colour counts.
+FAINT = 0.01
 # Pixels around which neighbours of a surface's pixel are joined to it.
 JOINED = 2
 # Width of the band beside a person, in outer eye distances, in which pixels may be mixtures; what may be left of a
 # pixel that is one; and the least share.
 BAND, EXPLAINED, LEAST = 0.12, 0.06, 0.06
+# By how much the share of a person in a mixture exceeds what its colours need.
+SLACK = 1.2
 # Widths of the filters that soften what lies beyond the photo's border, pixels.
 SOFTER = (2.0, 6.0, 16.0)
 
@@ -154,6 +158,10 @@ def separated(image: Tensor, matte: Tensor, unit: float) -> tuple[Tensor, Tensor
     differs = (((image - behind).abs().amax(0) - EXPLAINED) / EXPLAINED).clamp(0, 1)
     told = (fade * likely * mixed).maximum(beside * (1 - likely) * differs)
     share = matte.maximum(torch.where(told > LEAST, told, torch.zeros_like(told)))
+    # No less than with which a colour of the person, within 0..1, makes the pixel.
+    room = torch.where(image > behind, 1 - behind, behind).clamp(min=1e-3)
+    needed = ((image - behind).abs() / room).amax(0)
+    share = torch.where(share > 0, share.maximum(SLACK * needed).clamp(max=1), share)
     return share, torch.where(share > 0, behind, image)
 
 
@@ -203,8 +211,7 @@ def _alpha(share: Tensor, depth: Tensor, z: Tensor, step: float, solid: float) -
 
 def _unmixed(image: Tensor, background: Tensor, seen: Tensor) -> Tensor:
     """Colours of the person, without the background that shows through; they go on beyond its border."""
-    own = (image - (1 - seen) * background) / seen.clamp(min=0.1)
+    own = (image - (1 - seen) * background) / seen.clamp(min=1e-3)
     sure = (seen * 2 - 1).clamp(0, 1)
     around = spread(image, sure) if bool((sure > 0).any()) else image
-    # Where little is seen, the neighbours tell better.
-    return torch.where(seen > 0.25, own.clamp(0, 1), around)
+    return torch.where(seen > FAINT, own.clamp(0, 1), around)

@@ -93,7 +93,7 @@ def _prior(silhouette: Silhouette) -> np.ndarray:
     outside = ndimage.distance_transform_edt(~head) / unit
     y, x = np.mgrid[: head.shape[0], : head.shape[1]].astype(float)
     # Hair is up to half a unit around the head; beyond, a person is ever less likely.
-    around = np.where(head, 1.0 + 12 * inside, 0.3 - 3.2 * outside)
+    around = np.where(head, 1.0 + 12 * inside, 0.3 - 2.2 * outside)
     below = (y - silhouette.shoulders) / unit
     # Shoulders slope; arms and what they hold lie the further out the lower they are.
     beside = (np.abs(x - silhouette.middle) - silhouette.half) / unit - 0.6 * np.clip(below - 1, 0, 4)
