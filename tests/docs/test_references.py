@@ -27,7 +27,7 @@ each_document = pytest.mark.parametrize(
 )
 
 # Programs that a session may name besides `lineament`, which are looked at only where they hold names of ours.
-OTHER_PROGRAMS = {"make", "pytest", "pip", "python", "torchrun", "bash"}
+OTHER_PROGRAMS = {"make", "pytest", "pip", "python", "torchrun", "bash", "mkdir", "cp", "npm", "tar"}
 # Files of other programs, named as sources; and the reader's own.
 NOT_OURS = {"data/datasets/coco.py", "my_scheme.yaml", "gmpi.yml"}
 # Endings of files that lie in this repository; others are the reader's own.
