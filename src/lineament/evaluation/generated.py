@@ -69,13 +69,17 @@ class Draws:
 
     @property
     def words(self) -> str:
-        """How images are drawn, for cards."""
-        first = self.seed * SEEDS_APART
-        told = f"truncation {self.psi:g}, latents of the seeds from {first} on"
+        """What is drawn, for cards."""
+        told = f"truncation {self.psi:g}, latents of the seeds from {self.seed * SEEDS_APART} on"
         if isinstance(self.generator, MultiplaneGenerator):
-            planes = self.planes or len(self.generator.planes)
-            told = f"{planes} planes, {told}, each seen from a camera of the training's spread"
+            told = f"{self.planes or len(self.generator.planes)} planes, {told}"
         return told
+
+    @property
+    def image_words(self) -> str:
+        """How :meth:`images` sees it, for cards."""
+        seen = ", each seen from a camera of the training's spread"
+        return self.words + (seen if isinstance(self.generator, MultiplaneGenerator) else "")
 
 
 def in_eight_bits(image: Tensor, rounding: Rounding) -> Tensor:
