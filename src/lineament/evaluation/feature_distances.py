@@ -184,8 +184,8 @@ def _cards(
     dropped = "rounded to the nearest level" if rounding == "nearest" else "fractions of a level dropped"
     resized = ", images of other sizes cut to their middle square and scaled" if real.resize else ""
     protocol = (
-        f"{len(drawn)} generated images ({draws.image_words}; {dropped}) against {len(true)} of {len(source)} real ones "
-        f"(chosen with seed {REAL_SEED}{resized}), {real.side} px, {extractor.features} ({drawn.shape[1]} numbers)"
+        f"{len(drawn)} generated images ({draws.image_words}; {dropped}) against {len(true)} of {len(source)} real "
+        f"ones (chosen with seed {REAL_SEED}{resized}), {real.side} px, {extractor.features} ({drawn.shape[1]} numbers)"
     )
     facts = {
         "generated": len(drawn),
