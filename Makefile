@@ -26,7 +26,7 @@ demo-real: $(STAMP)
 models: $(STAMP)
 	$(BIN)/python scripts/make_models.py $(if $(PACKS),--packs $(PACKS)) --out runs/models
 
-# A small GMPI from nothing, on drawn faces; less than two hours and a half on two cores. Repeated, it goes on.
+# A small GMPI from nothing, on drawn faces; less than an hour and a half on two cores. Repeated, it goes on.
 gmpi: $(STAMP)
 	$(BIN)/python scripts/make_gmpi.py $(if $(PACKS),--packs $(PACKS)) --out runs/gmpi64
 

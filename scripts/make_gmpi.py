@@ -29,8 +29,8 @@ SCENE = (
     "2",
     "--mirror",
 )
-# Few images: the discriminator would know them by heart.
-FEW = ("--augment", "adaptive")
+# Few images, which the discriminator would know by heart; mirror images are among them.
+FEW = ("--augment", "adaptive", "--no-mirror")
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,8 @@ class Size:
         preset: Of both trainings.
         faces: Drawn faces to learn from, and others like them to compare with.
         side: Of all images in pixels.
-        compared: Options of the evaluation.
+        compared: Options of the evaluations.
+        geometry: Those of GMPI's alone.
         drawn: Options of samples and videos.
         frames: Of a video.
     """
@@ -50,16 +51,17 @@ class Size:
     faces: tuple[int, int]
     side: int
     compared: tuple[str, ...]
+    geometry: tuple[str, ...]
     drawn: tuple[str, ...]
     frames: int
 
 
 SIZES = {
-    # Two cores, less than two hours and a half for each source of images.
-    "full": Size("cpu64", (4000, 5000), 64, (), ("--seeds", "0..7", "--truncation", "0.7"), 100),
+    # Two cores, less than an hour and a half for each source of images.
+    "full": Size("cpu64", (4000, 5000), 64, (), (), ("--seeds", "0..7", "--truncation", "0.7"), 100),
     # Shows that everything works, teaches nothing.
     "tiny": Size(
-        "tiny", (8, 8), 16, ("--generated", "8", "--real", "0", "--people", "2"), ("--planes", "8"), 3
+        "tiny", (8, 8), 16, ("--generated", "8", "--real", "0"), ("--people", "2"), ("--planes", "8"), 3
     ),
 }
 
@@ -143,8 +145,10 @@ def plan(
     for each, run in runs.items():
         words = ("train", *options[each], *data, "--seed", str(seed), "--run", str(run))
         yield Stage(f"train {run.name}", words, run, machine)
-    for run in runs.values():
-        words = ("evaluate", str(run), "--protocol", "gmpi", *size.compared, "--data", source.real)
+    geometry = {"base": (), "gmpi": size.geometry}
+    for each, run in runs.items():
+        compared = (*size.compared, *geometry[each])
+        words = ("evaluate", str(run), "--protocol", "gmpi", *compared, "--data", source.real)
         yield Stage(f"evaluate {run.name}", words)
     views = {
         "sample": ("--yaw", "-25,-12,0,12,25"),
