@@ -30,7 +30,8 @@ def bias_act(
 ) -> Tensor:
     """``clamp(activation(x + bias) * gain, -clamp, clamp)``.
 
-    On a CPU maps in single precision are gone through once, and so are their gradients, which are exact to any order.
+    On a CPU maps in single precision are gone through once where gradients are asked for, and so are the gradients,
+    which are exact to any order.
 
     Args:
         x: Values of any shape.
@@ -48,6 +49,9 @@ def bias_act(
     ours = x.device.type == "cpu" and x.dtype == torch.float32 and x.ndim == 4 and dim == 1 and factor > 0
     if idle or not ours or torch.compiler.is_compiling():
         return bias_act_reference(x, bias, activation, gain=gain, clamp=clamp, dim=dim)
+    learns = torch.is_grad_enabled() and (x.requires_grad or (bias is not None and bias.requires_grad))
+    if not learns:
+        return _finished(x, bias, activation, factor, clamp)
     added = x.new_zeros(x.shape[1]) if bias is None else bias.to(x.dtype)
     slope = factor * SLOPE if activation == "lrelu" else factor
     if not x.is_contiguous(memory_format=torch.channels_last):
@@ -55,6 +59,18 @@ def bias_act(
     curve = _Curve(slope, factor, math.inf if clamp is None else clamp)
     finished: Tensor = _BiasAct.apply(x, added, curve)
     return finished
+
+
+@torch.no_grad()
+def _finished(x: Tensor, bias: Tensor | None, activation: str, factor: float, clamp: float | None) -> Tensor:
+    """Without the kernels, whose compiler would take 100 MB that a process which only makes images can do without."""
+    if bias is None:
+        y = x * factor
+    else:
+        y = torch.add((bias.to(x.dtype) * factor)[:, None, None], x, alpha=factor)
+    if activation == "lrelu":
+        F.leaky_relu_(y, SLOPE)
+    return y if clamp is None else y.clamp_(-clamp, clamp)
 
 
 def bias_act_reference(
