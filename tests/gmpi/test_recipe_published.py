@@ -362,7 +362,9 @@ class Convolutions(TorchDispatchMode):
         self.types: dict[torch.dtype, int] = {}
 
     def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
-        if "convolution" in str(function) and "backward" not in str(function):
+        # Derivatives of our own are convolutions too, of the gradients' type and outside of autocast.
+        differentiating = torch._C._current_graph_task_id() != -1
+        if "convolution" in str(function) and not differentiating:
             dtype = arguments[0].dtype
             self.types[dtype] = self.types.get(dtype, 0) + 1
         return function(*arguments, **(options or {}))
