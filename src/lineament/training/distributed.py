@@ -76,6 +76,11 @@ def place_network(fabric: Fabric, network: nn.Module) -> nn.Module:
     return network
 
 
+def is_mixed(network: nn.Module) -> bool:
+    """Whether a network that a training has made ready computes in mixed precision: its methods are then its own."""
+    return "forward" in vars(network)
+
+
 def _in_precision(fabric: Fabric, method: Callable[..., Any]) -> Callable[..., Any]:
     """The method under autocast, with float32 outputs; within another such call only the method."""
 

@@ -27,14 +27,22 @@ from lineament.nn.stylegan2.layers import (
     minibatch_std,
     normalize_2nd_moment,
 )
+from lineament.training.distributed import is_mixed
 
 Convolve = Callable[[EqualizedConv2d, Tensor, float], Tensor]
 Product = Callable[[EqualizedLinear, Tensor], Tensor]
 
 
 def applies(discriminator: Discriminator, images: Tensor) -> bool:
-    """Whether :func:`real_loss` computes this: a CPU, one precision, and scores that hang on one image each."""
-    one = images.device.type == "cpu" and not torch.is_autocast_enabled("cpu")
+    """Whether :func:`real_loss` computes this: a CPU, one precision, and scores that hang on one image each.
+
+    Args:
+        discriminator: As it is trained.
+        images: ``[B, 3, R, R]``, -1..1.
+    """
+    # Mixed precision is that of the network's own forward pass, which is not gone through here.
+    mixed = is_mixed(discriminator) or torch.is_autocast_enabled("cpu")
+    one = images.device.type == "cpu" and not mixed
     whole = all(block.low_precision is None for block in _blocks(discriminator))
     alone = discriminator.b4.group == 1 or not discriminator.b4.use_std
     return one and whole and alone and images.dtype == discriminator.b4.fc.weight.dtype
