@@ -45,6 +45,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "gmpi mesh": ("gmpi_mesh", "make coloured meshes of them"),
     "gmpi view": ("gmpi_view", "make pages on which they are turned by hand"),
     "gmpi fit": ("gmpi_fit", "fit one to images with known poses"),
+    "gmpi project": ("gmpi_project", "turn the face of a photo by such a run"),
     "bench": ("bench", "measure speed; prints one JSON line"),
 }
 
