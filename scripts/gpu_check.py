@@ -26,6 +26,7 @@ BENCHES = (
     "detect",
     "mpi",
     "gmpi-generator",
+    "gmpi-step",
 )
 # A training of two steps: network and optimiser on the device, a checkpoint, an evaluation, figures.
 RECIPES = ("dve-smallnet-16d", "fabrec-ae", "depthnet-modern", "landmarks", "stylegan2")

@@ -74,7 +74,7 @@ class PublishedLayout:
         return self.coefficients / f"{stem(name)}.mat"
 
 
-def published_layout(data_set: str, side: int, root: Path, detector: str = "mtcnn") -> PublishedLayout:
+def published_layout(data_set: str, side: int, root: Path, detector: str) -> PublishedLayout:
     """The published folders of a data set.
 
     Args:

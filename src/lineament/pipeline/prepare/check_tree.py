@@ -15,6 +15,7 @@ from lineament.methods.gmpi.pose_formats import FAIL_LIST, read_coefficient_file
 from lineament.methods.gmpi.published_layout import published_layout, read_fail_list
 from lineament.methods.gmpi.recipes import CURRICULA
 from lineament.methods.gmpi.recipes import PLACE as RUNTIME
+from lineament.pipeline.prepare.published_options import PAPER
 
 NETWORKS = "ckpts/stylegan2_pretrained"
 # Networks that were trained for others to begin with are in a folder of their own.
@@ -130,7 +131,7 @@ def check_tree(root: Path, advance: Callable[[], None] = lambda: None) -> list[S
 def _check_set(published: PublishedSet, runtime: Path, top: Path) -> SetReport:
     report = SetReport(published.recipe)
     images, side = runtime / published.images, published.side
-    layout = published_layout(published.reader, side, runtime)
+    layout = published_layout(published.reader, side, runtime, PAPER.detector)
     has_poses = published.reader != "afhqcat"
     report.started = images.exists() or (has_poses and layout.poses.exists())
     source: RecordSource | None = None
