@@ -69,7 +69,9 @@ def test_opacities_in_parts_are_those_of_the_planes_at_once(variant: str):
     parts = list(made.opacities(latent, count, 0.7, batch=4))
     whole = made.generator(latent[None], torch.linspace(0, 1, count), truncation_psi=0.7, noise_mode="const")
     assert [len(part) for part in parts] == [4] * (count // 4) + [count % 4]
-    torch.testing.assert_close(torch.cat(parts), whole.alpha[0], atol=1e-6, rtol=1e-5)
+    # Products of other sizes round otherwise, which the steep ramp around a predicted depth magnifies.
+    close = {"atol": 1e-4, "rtol": 1e-3} if variant == "predicted-depth" else {"atol": 1e-6, "rtol": 1e-5}
+    torch.testing.assert_close(torch.cat(parts), whole.alpha[0], **close)
 
 
 def test_a_multiplane_image_is_what_the_renderer_of_the_training_shows():

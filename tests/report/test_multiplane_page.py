@@ -232,7 +232,11 @@ def test_sliders_and_help_without_a_mouse(tmp_path: Path, show_page: Callable[[P
     assert sheet.is_hidden() and pose_of(shown) == before
     for size in ((390, 780), (1280, 420)):
         page.set_viewport_size({"width": size[0], "height": size[1]})
-        assert page.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+        # A page is laid out anew with its next image.
+        page.wait_for_function(
+            "() => document.documentElement.scrollWidth <= innerWidth"
+            " && document.querySelector('canvas').getBoundingClientRect().right <= innerWidth"
+        )
         box = page.locator("canvas").bounding_box()
         assert box is not None and box["x"] >= 0 and box["x"] + box["width"] <= size[0] and box["width"] > 150
     assert not shown.faults
