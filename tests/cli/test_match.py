@@ -18,7 +18,8 @@ from lineament.faces.detection import Detection
 from lineament.faces.labels import FaceLabel, LabelFile, write_keypoints
 from lineament.faces.schemes import scheme
 from lineament.geometry.affine2d import Affine2D
-from lineament.pipeline.predict.match import find_face, view_face
+from lineament.pipeline.predict.face_view import view_face
+from lineament.pipeline.predict.match import find_face
 
 FACE = Image.fromarray(data.astronaut()).crop((120, 20, 320, 220))
 
@@ -182,7 +183,8 @@ def test_a_folder_gives_tables_and_a_contact_sheet(
 
 
 def test_many_faces_go_on_several_sheets(tmp_path: Path):
-    from lineament.pipeline.predict.match import FaceMatch, FaceView
+    from lineament.pipeline.predict.face_view import FaceView
+    from lineament.pipeline.predict.match import FaceMatch
     from lineament.pipeline.predict.match_many import FACES, write_matches
 
     shown = torch.zeros(3, 20, 20, dtype=torch.uint8)

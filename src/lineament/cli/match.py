@@ -53,6 +53,7 @@ def main(arguments: list[str]) -> int:
     from lineament.errors import DataError, NoFaceError
     from lineament.inference import load
     from lineament.pipeline.predict.describe import check_matches, default_matcher
+    from lineament.pipeline.predict.face_view import view_face
     from lineament.pipeline.predict.match import (
         find_face,
         match_faces,
@@ -62,7 +63,6 @@ def main(arguments: list[str]) -> int:
         relative_to,
         result_stems,
         table_stem,
-        view_face,
         write_match,
     )
     from lineament.pipeline.predict.match_many import write_matches

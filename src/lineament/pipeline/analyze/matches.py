@@ -16,7 +16,8 @@ from lineament.data.images import read_image
 from lineament.errors import DataError
 from lineament.faces.detection import Detection
 from lineament.inference import Model
-from lineament.pipeline.predict.match import FaceView, match_faces, sampled_at, view_face, write_match
+from lineament.pipeline.predict.face_view import FaceView, sampled_at, view_face
+from lineament.pipeline.predict.match import match_faces, write_match
 from lineament.pipeline.predict.photos import Photo
 
 # Pairs that are drawn at most.

@@ -34,7 +34,8 @@ from lineament.pipeline.demo.photo import (
 from lineament.pipeline.demo.photo_score import PhotoScore, detector_disagreement
 from lineament.pipeline.demo.training import DemoPlan, DemoResult
 from lineament.pipeline.evaluate.few_shot_report import few_shot_cards, few_shot_table, plot_few_shot
-from lineament.pipeline.predict.match import match_faces, points_to_match, view_face, write_match
+from lineament.pipeline.predict.face_view import view_face
+from lineament.pipeline.predict.match import match_faces, points_to_match, write_match
 from lineament.pipeline.predict.results import model_settings
 from lineament.report.descriptors import descriptor_figure
 from lineament.report.figures import draw_grid, jsonable, plot_curves

@@ -23,7 +23,8 @@ from lineament.inference import Model
 from lineament.metrics.card import MetricCard
 from lineament.pipeline.evaluate.judge import JudgedPoints
 from lineament.pipeline.predict.describe import can_match
-from lineament.pipeline.predict.match import FaceView, match_faces, view_face
+from lineament.pipeline.predict.face_view import FaceView, view_face
+from lineament.pipeline.predict.match import match_faces
 
 # Each face is matched with the one so many faces on, and so many pairs are made.
 APART, PAIRS = 7, 60

@@ -17,7 +17,8 @@ from torch import Tensor
 from lineament.eight_bit import to_float, to_pil
 from lineament.faces.labels.cells import guard
 from lineament.files import replacing, write_text
-from lineament.pipeline.predict.match import FaceMatch, FaceView, point_colours
+from lineament.pipeline.predict.face_view import FaceView
+from lineament.pipeline.predict.match import FaceMatch, point_colours
 from lineament.pipeline.predict.results import settings_meta
 from lineament.report.descriptors import descriptor_colours, warp_onto
 
