@@ -7,7 +7,7 @@ be interrupted at any moment. What another program left in the layout is read an
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
@@ -31,7 +31,7 @@ from lineament.pipeline.predict.results import run_digest
 from lineament.pipeline.prepare.files import LEFT_OUT, write_left_out
 from lineament.pipeline.prepare.flips import write_flips
 from lineament.pipeline.prepare.options import PosedOptions, PrepareOptions
-from lineament.pipeline.prepare.published import PoseFinder
+from lineament.pipeline.prepare.published import FoundPose, PoseFinder
 from lineament.pipeline.prepare.published_files import Journal, claimed, take_stock
 from lineament.pipeline.prepare.published_options import PublishedOptions
 from lineament.progress import Progress, silent
@@ -152,17 +152,15 @@ def prepare_published(
             todo = [index for index, name in enumerate(names) if name not in rows]
             known = {index: stock.points[names[index]] for index in todo if names[index] in stock.points}
             finder.source, finder.known = source, known
-            chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
             journal = Journal(home, layout, names)
+
+            def keep(index: int, found: FoundPose) -> None:
+                name = names[index]
+                rows[name] = journal.add(name, digests[name], found, MADE_BY[options.poses])
+
             try:
-                with (
-                    ordered_map(finder, chunks, max(1, min(workers, len(chunks))), AGAIN) as results,
-                    progress("finding faces and poses", len(names), "images", len(rows)) as step,
-                ):
-                    for index, found in zip(todo, chain.from_iterable(results), strict=True):
-                        name = names[index]
-                        rows[name] = journal.add(name, digests[name], found, MADE_BY[options.poses])
-                        step()
+                with progress("finding faces and poses", len(names), "images", len(rows)) as step:
+                    _search(finder, todo, workers, keep, step)
             finally:
                 journal.close()
             _finish(home, layout, [rows[name] for name in names], options.poses)
@@ -185,6 +183,21 @@ def prepare_published(
         Counter(reasons),
         None if flips is None else flips.written,
     )
+
+
+def _search(
+    finder: PoseFinder,
+    todo: Sequence[int],
+    workers: int,
+    keep: Callable[[int, FoundPose], None],
+    step: Callable[[], None],
+) -> None:
+    """Look at the images ``todo``, some at a time, and keep what is found in each, in their order."""
+    chunks = [todo[start : start + CHUNK] for start in range(0, len(todo), CHUNK)]
+    with ordered_map(finder, chunks, max(1, min(workers, len(chunks))), AGAIN) as results:
+        for index, found in zip(todo, chain.from_iterable(results), strict=True):
+            keep(index, found)
+            step()
 
 
 def _names(source: FaceSource) -> list[str]:
