@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -38,6 +39,11 @@ def similarity_map(first: Tensor, second: Tensor) -> Tensor:
 def pixel_error(first: Tensor, second: Tensor) -> float:
     """Mean absolute difference of two images in 0..1, in steps of 8-bit images."""
     return float(255 * (first - second).abs().mean())
+
+
+def psnr(error: Tensor) -> float:
+    """Peak signal-to-noise ratio in dB of squared errors of values in 0..1."""
+    return -10 * math.log10(max(float(error.double().mean()), 1e-12))
 
 
 @dataclass(frozen=True)

@@ -58,3 +58,8 @@ def warmup_cosine(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rise) / max(1, steps - rise))))
+
+
+def cosine_down(share: float, last: float) -> float:
+    """Factor on the rate when ``share`` of the steps is done: from 1 to ``last`` along half a cosine."""
+    return last + (1 - last) * (1 + math.cos(math.pi * share)) / 2

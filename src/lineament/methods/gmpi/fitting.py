@@ -21,6 +21,7 @@ from lineament.methods.gmpi.datasets import Scene
 from lineament.methods.gmpi.planes import make_planes
 from lineament.methods.gmpi.renderer import Mpi, Renderer
 from lineament.ops.mpi_composite import Composite
+from lineament.training.schedules import cosine_down
 
 # Share of the steps at each level, and how much coarser its textures and images are.
 LEVELS = ((0.45, 4), (0.3, 2), (0.25, 1))
@@ -166,9 +167,7 @@ class MultiplaneFit:
         begun = plan[self._level - 1][0] if self._level else 0
         share = (self.step - begun) / max(plan[self._level][0] - begun, 1)
         for group in self._adam.param_groups:
-            group["lr"] = group["first"] * (
-                _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
-            )
+            group["lr"] = group["first"] * cosine_down(share, _LAST_RATE)
         chosen = self._chosen()
         seen = self._see(self.views.cameras[chosen], STOP)
         error = (seen.image - self._images[chosen]).square()

@@ -20,6 +20,7 @@ from lineament.errors import DataError, UsageError
 from lineament.methods.gmpi.generator import GMPIGenerator
 from lineament.methods.gmpi.predictor import GMPIPredictor
 from lineament.methods.gmpi.renderer import Mpi, Renderer
+from lineament.training.schedules import cosine_down
 
 STAGES = ("w", "w-plus", "tuning")
 # Adam's rates of styles, weights and angles (radians); each stage ends at this share of its own.
@@ -199,9 +200,7 @@ class Projection:
         begun = ends[self._stage - 1] if self._stage else 0
         share = (self.step - begun) / max(ends[self._stage] - begun, 1)
         for group in self._adam.param_groups:
-            group["lr"] = group["first"] * (
-                _LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * share)) / 2
-            )
+            group["lr"] = group["first"] * cosine_down(share, _LAST_RATE)
         mpi = self._draw()
         image = self._see(mpi, self.pitch_yaw.detach()[None])
         pixels = self._pixels(image)[0]

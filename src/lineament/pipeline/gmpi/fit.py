@@ -19,7 +19,8 @@ from lineament.files import replacing
 from lineament.geometry.multiplane import MultiplaneImage
 from lineament.methods.gmpi.figures import image_grid
 from lineament.methods.gmpi.fitting import FitSettings, MultiplaneFit
-from lineament.pipeline.gmpi.fit_views import FolderOfViews, draw_views, folder_digest, psnr, read_views
+from lineament.metrics.reconstruction import psnr
+from lineament.pipeline.gmpi.fit_views import FolderOfViews, draw_views, folder_digest, read_views
 from lineament.pipeline.gmpi.source import done_before, write_facts
 from lineament.pipeline.predict.results import first_difference, other_settings
 from lineament.progress import Progress, silent

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import math
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -195,11 +194,6 @@ def _truth(folder: Path, count: int, side: int) -> Truth | None:
             F.interpolate(each[:, None], (side, side), mode="area")[:, 0] for each in (depth, mask)
         )
     return Truth(depth, mask == 1)
-
-
-def psnr(error: Tensor) -> float:
-    """Peak signal-to-noise ratio in dB of squared errors of values in 0..1."""
-    return -10 * math.log10(max(float(error.double().mean()), 1e-12))
 
 
 def folder_digest(folder: Path) -> str:

@@ -23,8 +23,8 @@ from lineament.methods.gmpi.figures import image_grid
 from lineament.methods.gmpi.predictor import GMPIPredictor
 from lineament.methods.gmpi.projection import Projection, ProjectSettings
 from lineament.metrics.depth_map import depth_correlation_in
+from lineament.metrics.reconstruction import psnr
 from lineament.pipeline.gmpi.drawing import depth_image
-from lineament.pipeline.gmpi.fit_views import psnr
 from lineament.pipeline.gmpi.mesh import draw_mesh, write_mesh
 from lineament.pipeline.gmpi.project_face import (
     PhotoFace,
